@@ -1,0 +1,7 @@
+"""Gives the docstring examples in `src/dse` the fixtures of the tests."""
+
+from __future__ import annotations
+
+from tests.conftest import backbone, models, pairs, sentences, student, teacher
+
+__all__ = ["backbone", "models", "pairs", "sentences", "student", "teacher"]

@@ -1,0 +1,347 @@
+"""One function per command. torch is imported inside, so that `dse --help` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dse.cli import options as o
+from dse.cli.main import app
+
+
+@app.command()
+def teacher(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the teacher.")],
+    task: o.TaskOption = None,
+    data: o.DataOption = None,
+    backbone: o.BackboneOption = None,
+    kind: o.KindOption = None,
+    labels: o.LabelsOption = None,
+    positive: o.PositiveOption = None,
+    span: o.RangeOption = None,
+    columns: o.ColumnsOption = None,
+    skip_bad_rows: o.SkipOption = False,
+    epochs: o.EpochsOption = 4,
+    batch_size: o.BatchOption = 32,
+    accumulation: o.AccumulationOption = 1,
+    learning_rate: o.RateOption = 5e-5,
+    patience: o.PatienceOption = None,
+    regression_loss: Annotated[
+        str, typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper).")
+    ] = "bce",
+    dtype: o.DtypeOption = "auto",
+    seed: o.SeedOption = 42,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Fine-tune a cross-encoder; its best checkpoint is chosen on a tenth of the training rows."""
+    o.need_training()
+    the_task = o.the_task(task, kind, labels, positive, span)
+    pairs = o.read_pairs(data, the_task, "train", columns, skip_bad_rows)
+    from dse.pipeline import hold_out
+    from dse.teacher import fit_teacher
+    from dse.training import Training
+
+    train, validation = hold_out(pairs, seed)
+    training = Training(
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        learning_rate=learning_rate,
+        patience=patience,
+        dtype=dtype,  # type: ignore[arg-type]  # checked when resolved
+        seed=seed,
+    )
+    fit_teacher(
+        o.the_backbone(backbone),
+        train,
+        the_task,
+        output,
+        validation=validation,
+        training=training,
+        regression_loss=regression_loss,  # type: ignore[arg-type]
+    )
+    o.show({"teacher": str(output)}, f"The teacher is in {output}.", as_json)
+
+
+@app.command()
+def label(
+    teacher: Annotated[str | None, typer.Argument(help="Cross-encoder: folder or hub id. Not with --folds.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file of scores; gone on with.")] = Path(
+        "scores.parquet"
+    ),
+    task: o.TaskOption = None,
+    data: o.DataOption = None,
+    split: Annotated[str, typer.Option("--split", rich_help_panel=o.DATA)] = "train",
+    folds: Annotated[int, typer.Option("--folds", help="Cross-fit: scores of K teachers trained without them.")] = 0,
+    backbone: o.BackboneOption = None,
+    teacher_labels: o.TeacherLabelsOption = None,
+    kind: o.KindOption = None,
+    labels: o.LabelsOption = None,
+    positive: o.PositiveOption = None,
+    span: o.RangeOption = None,
+    columns: o.ColumnsOption = None,
+    skip_bad_rows: o.SkipOption = False,
+    epochs: o.EpochsOption = 4,
+    learning_rate: o.RateOption = 5e-5,
+    batch_size: o.BatchOption = 32,
+    dtype: o.DtypeOption = "auto",
+    seed: o.SeedOption = 42,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Score pairs with a teacher and keep the raw logits; a killed run loses at most 2,000 pairs of work."""
+    if (teacher is None) == (folds == 0):
+        raise typer.BadParameter("give a TEACHER, or --folds K to train K of them.")
+    the_task = o.the_task(task, kind, labels, positive, span)
+    pairs = o.read_pairs(data, the_task, split, columns, skip_bad_rows, labelled=folds > 0)
+    from dse.labelling import cross_fit, label_pairs
+    from dse.teacher import load_teacher
+    from dse.training import Training
+
+    bar = o.on_terminal()
+    if teacher is not None:
+        model = load_teacher(teacher, the_task, o.comma(teacher_labels) or None)
+        scores = label_pairs(
+            model, pairs, the_task, output, batch_size=batch_size, dtype=dtype, show_progress_bar=bar  # type: ignore[arg-type]
+        )
+    else:
+        o.need_training()
+        training = Training(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed)
+        scores = cross_fit(
+            o.the_backbone(backbone), pairs, the_task, output, folds=folds, training=training, show_progress_bar=bar
+        )
+    result = {"scores": str(output), "pairs": len(pairs), "mean": float(scores.mean()), "std": float(scores.std())}
+    text = f"{len(pairs)} pairs scored in {output} (mean {scores.mean():.2f}, standard deviation {scores.std():.2f})."
+    o.show(result, text, as_json)
+
+
+@app.command()
+def distill(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the student; gone on with if it exists.")],
+    task: o.TaskOption = None,
+    data: o.DataOption = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", help="Cross-encoder: folder or hub id. Default: fine-tune one from the backbone.",
+                     rich_help_panel=o.MODEL),
+    ] = None,  # fmt: skip
+    backbone: o.BackboneOption = None,
+    teacher_labels: o.TeacherLabelsOption = None,
+    kind: o.KindOption = None,
+    labels: o.LabelsOption = None,
+    positive: o.PositiveOption = None,
+    span: o.RangeOption = None,
+    columns: o.ColumnsOption = None,
+    skip_bad_rows: o.SkipOption = False,
+    split: Annotated[
+        str, typer.Option("--split", help="What to report on; never trained on.", rich_help_panel=o.DATA)
+    ] = "dev",
+    test_data: Annotated[
+        str | None, typer.Option("--test-data", help="File to report on, when --data is a file.",
+                                 rich_help_panel=o.DATA)
+    ] = None,  # fmt: skip
+    alpha: Annotated[
+        float, typer.Option("--alpha", min=0, max=1, help="Weight of the teacher; 1 needs no labels, 0 no teacher.")
+    ] = 0.5,
+    divergence: Annotated[str, typer.Option("--divergence", help="mse between logits, or kl.")] = "mse",
+    temperature: Annotated[float, typer.Option("--temperature", help="Softens kl.")] = 1.0,
+    folds: Annotated[int, typer.Option("--folds", help="Learn from out-of-fold scores of K teachers.")] = 0,
+    init: Annotated[
+        str, typer.Option("--init", help="Start from the backbone or the teacher's layers.", rich_help_panel=o.MODEL)
+    ] = "backbone",
+    head: Annotated[
+        str, typer.Option("--head", help="mlp, mlp-symmetric, bilinear, dot or cosine.", rich_help_panel=o.MODEL)
+    ] = "mlp",
+    layers: Annotated[int, typer.Option("--layers", help="K last layers.", rich_help_panel=o.MODEL)] = 4,
+    average_layers: Annotated[
+        bool, typer.Option("--average-layers", help="Average, not concatenate.", rich_help_panel=o.MODEL)
+    ] = False,
+    pooling: Annotated[
+        str, typer.Option("--pooling", help="mean, mean_sqrt_len_tokens, max or cls.", rich_help_panel=o.MODEL)
+    ] = "mean",
+    skip_cls: Annotated[
+        bool, typer.Option("--skip-cls", help="Pool without [CLS], as the paper's code.", rich_help_panel=o.MODEL)
+    ] = False,
+    projection: Annotated[
+        int | None, typer.Option("--projection", help="Width of a linear projection.", rich_help_panel=o.MODEL)
+    ] = None,
+    freeze_backbone: Annotated[bool, typer.Option("--freeze-backbone", rich_help_panel=o.MODEL)] = False,
+    epochs: o.EpochsOption = 4,
+    batch_size: o.BatchOption = 32,
+    accumulation: o.AccumulationOption = 1,
+    learning_rate: o.RateOption = 5e-5,
+    head_learning_rate: Annotated[
+        float | None, typer.Option("--head-learning-rate", rich_help_panel=o.TRAIN)
+    ] = 5e-4,
+    teacher_epochs: Annotated[
+        int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
+    ] = 4,
+    patience: o.PatienceOption = None,
+    dtype: o.DtypeOption = "auto",
+    seed: o.SeedOption = 42,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Turn a teacher into a student: label, train, evaluate, report. Run it again to go on where it stopped."""
+    o.need_training()
+    the_task = o.the_task(task, kind, labels, positive, span)
+    train = o.read_pairs(data, the_task, "train", columns, skip_bad_rows, labelled=alpha < 1)
+    test = o.read_pairs(test_data or data, the_task, split, columns, skip_bad_rows)
+    from dse.distillation import Distillation
+    from dse.pipeline import Recipe, make_student
+    from dse.training import Training
+
+    common: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "seed": seed, "patience": patience}
+    recipe = Recipe(
+        backbone=o.the_backbone(backbone),
+        teacher=teacher,
+        teacher_labels=o.comma(teacher_labels) or None,
+        init=init,  # type: ignore[arg-type]
+        folds=folds,
+        student={
+            "head": head,
+            "num_layers": layers,
+            "average_layers": average_layers,
+            "pooling": pooling,
+            "skip_cls": skip_cls,
+            "projection": projection,
+            "freeze_backbone": freeze_backbone,
+        },
+        distillation=Distillation(alpha, divergence, temperature),  # type: ignore[arg-type]
+        training=Training(
+            epochs=epochs,
+            accumulation=accumulation,
+            learning_rate=learning_rate,
+            head_learning_rate=head_learning_rate,
+            **common,
+        ),
+        teacher_training=Training(epochs=teacher_epochs, learning_rate=5e-5, **common),
+    )
+    report = make_student(
+        the_task,
+        train,
+        test,
+        recipe,
+        output,
+        split=split,
+        command=o.command_line(),
+        show_progress_bar=o.on_terminal(),
+    )
+    o.show(report.to_dict(), f"{report.table()}\n\nStudent, report.md and plots are in {output}.", as_json)
+
+
+@app.command()
+def evaluate(
+    student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
+    task: o.TaskOption = None,
+    data: o.DataOption = None,
+    split: Annotated[str, typer.Option("--split", rich_help_panel=o.DATA)] = "dev",
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", help="Compare with this cross-encoder.", rich_help_panel=o.MODEL)
+    ] = None,
+    teacher_labels: o.TeacherLabelsOption = None,
+    kind: o.KindOption = None,
+    labels: o.LabelsOption = None,
+    positive: o.PositiveOption = None,
+    span: o.RangeOption = None,
+    columns: o.ColumnsOption = None,
+    skip_bad_rows: o.SkipOption = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write report and plots here.")] = None,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Measure a student on labelled pairs: its metrics and, with a teacher, retention, fidelity and speed."""
+    the_task = o.the_task(task, kind, labels, positive, span)
+    pairs = o.read_pairs(data, the_task, split, columns, skip_bad_rows)
+    from dse import DSE
+    from dse.evaluation.report import evaluate as measure
+    from dse.teacher import load_teacher
+
+    compared = load_teacher(teacher, the_task, o.comma(teacher_labels) or None) if teacher else None
+    report = measure(DSE(student), pairs, the_task, teacher=compared, split=split, command=o.command_line())
+    if output is not None:
+        report.write(output)
+    o.show(report.to_dict(), report.table(), as_json)
+
+
+@app.command()
+def score(
+    student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
+    pairs: Annotated[str, typer.Argument(help="Pairs: parquet csv tsv jsonl, or - for jsonl on stdin.")] = "-",
+    columns: o.ColumnsOption = None,
+    skip_bad_rows: o.SkipOption = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Scores before the activation.")] = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Score pairs, one line each: the score(s), or with --json an object with the sentences."""
+    import json
+
+    loaded = o.read_pairs(pairs, None, "train", columns, skip_bad_rows, labelled=False)
+    import torch
+
+    from dse import DSE
+
+    scores = DSE(student).predict(
+        loaded.tuples(), activation_fn=torch.nn.Identity() if raw else None, show_progress_bar=o.on_terminal()
+    )
+    for (first, second), row in zip(loaded.tuples(), scores.tolist(), strict=True):
+        if as_json:
+            print(json.dumps({"sentence1": first, "sentence2": second, "score": row}, ensure_ascii=False))
+        else:
+            print("\t".join(f"{value:.4f}" for value in (row if isinstance(row, list) else [row])))
+
+
+@app.command()
+def rank(
+    student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
+    query: Annotated[str, typer.Option("--query", "-q", help="What to look for.")],
+    candidates: Annotated[
+        str, typer.Option("--candidates", "-c", help="Sentences: txt (one a line), parquet csv tsv jsonl, or -.")
+    ],
+    column: Annotated[str | None, typer.Option("--column", help="Their column.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1)] = 10,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Order candidate sentences by their score with a query."""
+    from dse.data import read_sentences
+
+    sentences = read_sentences(candidates, column)
+    from dse import DSE
+
+    results = DSE(student).rank(query, sentences, top_k=top_k, return_documents=True, show_progress_bar=False)
+    lines = [f"{place:>3}  {r['score']:.4f}  {r['text']}" for place, r in enumerate(results, start=1)]
+    o.show(results, "\n".join(lines), as_json)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="training, encoding or labelling.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of real data sets; default: the bundled questions.")
+    ] = None,
+    backbone: o.BackboneOption = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The same, smaller: under a minute.")] = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Measure this machine: our way and the usual way, side by side in one run."""
+    known = ("training", "encoding", "labelling")
+    if name not in known:
+        raise typer.BadParameter(f"there is no benchmark {name!r}; choose one of {', '.join(known)}.")
+    from importlib import import_module
+
+    result = import_module(f"dse.bench.{name}").run(
+        data=data, backbone=backbone, quick=quick, command=o.command_line()
+    )
+    o.show(result.to_dict(), result.table_text(), as_json)
+
+
+@app.command()
+def quickstart(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the models go.")] = Path("dse-quickstart"),
+    as_json: o.JsonOption = False,
+) -> None:
+    """The whole story on the bundled help-desk questions, offline: teacher, student, report, a few queries."""
+    o.need_training()
+    from dse.quickstart import run
+
+    result = run(output, command=o.command_line(), show_progress_bar=o.on_terminal())
+    o.show(result.to_dict(), result.text(), as_json)

@@ -1,0 +1,42 @@
+"""The errors a user can meet. Each message is one sentence that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+class DSEError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class BadDataError(DSEError, ValueError):
+    """Data that cannot be read, or that holds rows which cannot be used."""
+
+    exit_code = 4
+
+
+class MissingExtraError(DSEError, ImportError):
+    """A package that only this feature needs is not installed."""
+
+    exit_code = 5
+
+
+class MismatchError(DSEError, ValueError):
+    """Two things that were given together (teacher, scores, model, task) do not belong together."""
+
+    exit_code = 6
+
+
+def need_extra(package: str, extra: str) -> None:
+    """Raise an error that names the extra to install, if a package that a feature needs is missing.
+
+    Raises:
+        MissingExtraError: If the package is not installed.
+
+    Example:
+        >>> need_extra("json", "train")
+    """
+    if find_spec(package) is None:
+        raise MissingExtraError(f'{package} is not installed; run: pip install "dse[{extra}]"')

@@ -1,0 +1,213 @@
+"""The plots of a report. matplotlib is imported when the first is drawn; nothing global of it is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dse.errors import MissingExtraError
+from dse.evaluation.calibration import Reliability, reliability
+from dse.evaluation.fidelity import Floats
+
+if TYPE_CHECKING:
+    from dse.evaluation.report import Report
+
+# Okabe and Ito's colours: told apart by everyone, and in grey.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+MANY = 3000  # points that still show as points
+PANELS = 6  # classes that still get a panel each
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot that was written: its file, relative to the report, and what it shows for who cannot see it."""
+
+    file: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One scatter: points of one or two kinds, each with its name and colour."""
+
+    title: str
+    kinds: list[tuple[str, str, Floats, Floats]]  # name, colour, teacher, student
+
+
+def write_plots(report: Report, folder: Path, student_folder: str | Path | None = None) -> list[Plot]:
+    """Draw what there is data for into ``folder/plots``.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    plots = []
+    for name, figure, alt in _figures(report, student_folder):
+        plots.append(Plot(f"plots/{name}.png", alt))
+        (folder / "plots").mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / "plots" / f"{name}.png", dpi=150)
+    return plots
+
+
+def _figures(report: Report, student_folder: str | Path | None) -> Iterator[tuple[str, Any, str]]:
+    scores, r = report.scores, report.fidelity.get("pearson", 0.0)
+    if scores.teacher is not None:
+        alt = f"Scatter of {report.rows:,} pairs: teacher score against student score, Pearson r {r:.3f}."
+        yield "scores", scatter(report), alt
+    if report.kind == "binary" and scores.label is not None:
+        named = {"teacher": scores.teacher, "student": scores.student}
+        curves = {name: reliability(s, scores.label) for name, s in named.items() if s is not None}
+        errors = ", ".join(f"{name} {100 * curve.error:.1f}" for name, curve in curves.items())
+        alt = (
+            f"Reliability diagram: share of positives against predicted probability; calibration error x 100: {errors}."
+        )
+        yield "calibration", calibration(curves), alt
+    log = Path(student_folder, "training.json") if student_folder is not None else None
+    if log is not None and log.exists():
+        history = json.loads(log.read_text(encoding="utf-8"))["log"]
+        figure = training_curves(history)
+        if figure is not None:
+            yield "training", figure, "Training curves of the student: losses and validation metrics by optimiser step."
+
+
+# -------------------------------------------------------------------------------------------------------- figures
+
+
+def scatter(report: Report) -> Any:  # matplotlib.figure.Figure
+    """Teacher score against student score with the line on which both are equal."""
+    panels = _panels(report)
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure, grid = _figure(
+        rows, columns, 5.2 if len(panels) == 1 else 4.2 * columns, (4.8 if len(panels) == 1 else 4.2) * rows
+    )
+    values = np.concatenate([x for panel in panels for _, _, *both in panel.kinds for x in both])
+    margin = 0.04 * (np.ptp(values) or 1.0)
+    limits = (values.min() - margin, values.max() + margin)
+    for axes, panel in zip(grid, panels, strict=False):
+        _draw(figure, axes, panel, limits)
+        if report.threshold is not None:
+            axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+            axes.axhline(report.threshold, color=GREY, linewidth=0.8, linestyle=":", label="thresholds")
+        axes.plot(limits, limits, color="black", linewidth=1, linestyle="--", label="equal scores")
+        axes.set(
+            title=panel.title, xlabel="teacher's raw score", ylabel="student's raw score", xlim=limits, ylim=limits
+        )
+        axes.set_aspect("equal")
+        axes.legend(loc="upper left", fontsize=9, framealpha=0.9)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    return figure
+
+
+def _panels(report: Report) -> list[Panel]:
+    s, t, label = report.scores.student, report.scores.teacher, report.scores.label
+    assert t is not None
+    r = f"r = {report.fidelity['pearson']:.3f}"
+    if report.kind == "multiclass":  # logits count up to a shift per pair
+        s, t = s - s.mean(axis=1, keepdims=True), t - t.mean(axis=1, keepdims=True)
+        if len(report.labels) > PANELS:
+            return [Panel(f"All classes, {r}", [("pair and class", BLUE, t.ravel(), s.ravel())])]
+        return [Panel(name, [("pairs", BLUE, t[:, c], s[:, c])]) for c, name in enumerate(report.labels)]
+    s, t = s[:, 0], t[:, 0]
+    if report.kind == "regression" or label is None:
+        return [Panel(f"{len(s):,} pairs, {r}", [("pairs", BLUE, t, s)])]
+    kinds = [
+        (f"{name} ({(label == i).sum():,})", colour, t[label == i], s[label == i])
+        for i, (name, colour) in enumerate(zip(report.labels, (ORANGE, BLUE), strict=True))
+        if (label == i).any()
+    ]
+    if len(s) <= MANY:
+        return [Panel(f"{len(s):,} pairs, {r}", kinds)]
+    return [Panel(kind[0], [kind]) for kind in kinds]  # densities do not overlay: one panel each
+
+
+def _draw(figure: Any, axes: Any, panel: Panel, limits: tuple[float, float]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    for name, colour, t, s in panel.kinds:
+        if len(t) <= MANY:
+            size = 28 if len(t) < 100 else 14 if len(t) < 1000 else 8
+            axes.scatter(t, s, s=size, color=colour, alpha=0.5, linewidths=0, label=name)
+            continue
+        shades = LinearSegmentedColormap.from_list(name, ["#E8EEF2", colour, "#101820"])
+        grid = axes.hexbin(
+            t, s, gridsize=45, extent=(*limits, *limits), bins="log", mincnt=1, cmap=shades, linewidths=0.1
+        )
+        figure.colorbar(grid, ax=axes, label="pairs in a cell", shrink=0.8)
+
+
+def calibration(curves: dict[str, Reliability]) -> Any:  # matplotlib.figure.Figure
+    """Share of positives against predicted probability, in bins of equally many pairs."""
+    figure, (axes,) = _figure(1, 1, 5.2, 4.8)
+    axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="perfectly calibrated")
+    styles = {"teacher": (ORANGE, "s"), "student": (BLUE, "o")}
+    for name, curve in curves.items():
+        colour, marker = styles[name]
+        label = f"{name}, calibration error {100 * curve.error:.1f}"
+        axes.plot(curve.probability, curve.frequency, color=colour, marker=marker, markersize=6, alpha=0.9, label=label)
+    counts = next(iter(curves.values())).count
+    low, high = counts.min(), counts.max()
+    each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    axes.set(
+        title=f"{len(counts)} bins of {each} pairs",
+        xlabel="predicted probability of the positive class",
+        ylabel="share of positives",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+    )
+    axes.set_aspect("equal")
+    axes.legend(loc="upper left", fontsize=9)
+    return figure
+
+
+def training_curves(log: Sequence[dict[str, Any]]) -> Any:  # matplotlib.figure.Figure | None
+    """Losses and validation metrics by optimiser step; None if the log holds neither."""
+    names = {"loss": "sum", "task": "task", "distill": "distillation"}
+    losses = {label: _series(log, key) for key, label in names.items()}
+    if not (losses["task"] and losses["distill"]):
+        losses = {"loss": losses["sum"]}  # one term alone is the sum
+    timing = ("runtime", "samples_per_second", "steps_per_second")
+    metrics = dict.fromkeys(
+        key for entry in log for key in entry if key.startswith("eval_") and not key.endswith(timing)
+    )
+    panels = [("loss", losses), ("validation metric", {key[5:]: _series(log, key) for key in metrics})]
+    panels = [(title, found) for title, curves in panels if (found := {k: c for k, c in curves.items() if c})]
+    if not panels:
+        return None
+    figure, grid = _figure(1, len(panels), 5.2 * len(panels), 3.8)
+    for axes, (title, curves) in zip(grid, panels, strict=True):
+        for (name, points), colour, style in zip(
+            curves.items(), (BLUE, ORANGE, GREEN), ("-", "--", "-."), strict=False
+        ):
+            marker = "o" if len(points) < 30 else None
+            axes.plot(
+                *zip(*points, strict=True), color=colour, linestyle=style, marker=marker, markersize=4, label=name
+            )
+        axes.set(xlabel="optimiser step", ylabel=title)
+        axes.legend(fontsize=9)
+        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.locator_params(axis="x", integer=True)
+    return figure
+
+
+def _series(log: Sequence[dict[str, Any]], key: str) -> list[tuple[int, float]]:
+    return [(entry["step"], entry[key]) for entry in log if key in entry and "step" in entry]
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError('plots need matplotlib; install it with pip install "dse[report]"') from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, grid

@@ -1,0 +1,116 @@
+"""The README.md of a saved student: how to use it, and in front what it was measured to be worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
+
+from dse.evaluation import render
+from dse.files import write_text
+
+if TYPE_CHECKING:
+    from dse.evaluation.report import Report
+
+START, END = "<!-- dse report: start -->", "<!-- dse report: end -->"
+FOLDER = "report"  # within the student's folder
+PLACEHOLDER = "sentence_transformers_model_id"  # what `push_to_hub` replaces by the name given there
+
+
+@dataclass
+class DSEModelCardData(SentenceTransformerModelCardData):
+    """What sentence-transformers writes into a model's README.md, with a snippet that scores pairs.
+
+    Widget examples are off: they need a pass over the training data at every save, and show cosines of embeddings,
+    which are not what a student is for.
+
+    Example:
+        >>> print(DSEModelCardData().generate_usage_snippet().splitlines()[1])
+        from dse import DSE  # pip install dse
+    """
+
+    task_name: str = "scoring and ranking sentence pairs, semantic search and textual similarity"
+    tags: list[str] = field(
+        default_factory=lambda: [
+            "sentence-transformers",
+            "dse",
+            "distillation",
+            "cross-encoder",
+            "text-ranking",
+            "sentence-similarity",
+            "feature-extraction",
+        ]
+    )
+    generate_widget_examples: bool = False
+
+    def generate_usage_snippet(self) -> str:
+        """The Python block of the section "Usage"."""
+        lines = [
+            "from dse import DSE  # pip install dse",
+            "",
+            "# A folder, or a name on the Hub",
+            f'model = DSE("{self.model_id or PLACEHOLDER}")',
+            "",
+            "# Scores of pairs, as CrossEncoder gives them; each distinct sentence is read once",
+            'pairs = [("A man is eating food.", "A man eats pasta."), ("A man is eating food.", "The sky is blue.")]',
+            "scores = model.predict(pairs)",
+            f"print(scores.shape)  # {self._shape()}",
+        ]
+        if self._num_labels() == 1:
+            lines += [
+                "",
+                "# Documents ordered by their score with a query",
+                'documents = ["A man eats pasta.", "The sky is blue.", "Someone is having dinner."]',
+                'print(model.rank("A man is eating food.", documents, top_k=2, return_documents=True))',
+            ]
+        lines += [
+            "",
+            "# Embeddings, to be kept; predict on pairs of them is model.score_matrix(queries, candidates)",
+            'embeddings = model.encode(["A man is eating food.", "A man eats pasta."])',
+            f"print(embeddings.shape)  # (2, {self._get_snippet_output_dimensionality()})",
+        ]
+        return "```python\n" + "\n".join(lines) + "\n```"
+
+    def _num_labels(self) -> int:
+        return int(getattr(self.model, "num_labels", 1))
+
+    def _shape(self) -> str:
+        labels = self._num_labels()
+        return "(2,)" if labels == 1 else f"(2, {labels})"
+
+
+def write_card(student_folder: str | Path, report: Report) -> Path:
+    """Write a report into a student's folder, below ``report/``, and its results in front of the README.md.
+
+    An earlier report is replaced; the YAML front matter and the rest of the card stay.
+
+    Args:
+        student_folder: Folder of a saved student.
+        report: From `dse.evaluation.evaluate`.
+
+    Returns:
+        The README.md.
+    """
+    folder = Path(student_folder)
+    plots = report.draw(folder / FOLDER, folder)
+    report.write_pages(folder / FOLDER, plots)
+    readme = folder / "README.md"
+    card = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    front, body = _split(card)
+    if START in body and END in body:
+        before, _, rest = body.partition(START)
+        body = before + rest.partition(END)[2]
+    results = render.results(report, plots, at=f"{FOLDER}/")
+    block = f"{START}\n\n{results}\n\n[The whole report]({FOLDER}/report.md)\n\n{END}"
+    write_text(readme, f"{front}{block}\n\n{body.lstrip()}")
+    return readme
+
+
+def _split(card: str) -> tuple[str, str]:
+    """The YAML front matter with its rules (empty if there is none), and the rest."""
+    if not card.startswith("---\n"):
+        return "", card
+    end = card.find("\n---\n", 3)
+    return ("", card) if end < 0 else (card[: end + 5] + "\n", card[end + 5 :])

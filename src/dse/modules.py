@@ -1,0 +1,206 @@
+"""What a saved student is made of: `LayerConcat` before the native pooling, `PairHead` after it.
+
+    u = pool(last K layers of encoder(a))            # (d,)   d = K * hidden
+    v = pool(last K layers of encoder(b))            # (d,)
+    s = W2 relu(W1 [u, v, u*v, |u-v|] + b1) + b2     # (C,)
+
+Barkan et al., "Scalable Attentive Sentence-Pair Modeling via Distilled Sentence Embedding", AAAI 2020
+(arXiv:1908.05161). The import paths of the two classes are written into every saved model (`modules.json`): never
+move or rename them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self, get_args
+
+import torch
+from safetensors.torch import load_model
+from sentence_transformers.base.modules import Module
+from torch import Tensor, nn
+
+HeadKind = Literal["mlp", "mlp-symmetric", "bilinear", "dot", "cosine"]
+HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
+
+
+class LayerConcat(Module):
+    """Put the last K layers of the backbone side by side, token by token; the native `Pooling` does the rest.
+
+    Args:
+        hidden_dimension: Width of one layer of the backbone.
+        num_layers: K, how many of the last layers to use (1 = the last one alone).
+        average: Average the layers (d = hidden) instead of concatenating them (d = K * hidden).
+        skip_token_id: Token left out of the pooling: the paper's own mean leaves out ``[CLS]``. None pools all.
+
+    Example:
+        >>> layers = LayerConcat(hidden_dimension=2, num_layers=2)
+        >>> states = (torch.zeros(1, 3, 2), torch.ones(1, 3, 2), torch.full((1, 3, 2), 2.0))
+        >>> layers({"all_layer_embeddings": states})["token_embeddings"][0, 0].tolist()
+        [1.0, 1.0, 2.0, 2.0]
+    """
+
+    config_keys: list[str] = ["hidden_dimension", "num_layers", "average", "skip_token_id"]
+
+    def __init__(
+        self,
+        hidden_dimension: int,
+        num_layers: int = 4,
+        average: bool = False,
+        skip_token_id: int | None = None,
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers is {num_layers}; use at least the last layer (num_layers=1).")
+        self.hidden_dimension, self.num_layers = hidden_dimension, num_layers
+        self.average, self.skip_token_id = average, skip_token_id
+
+    def on_model_ready(self, model: nn.Module) -> None:
+        """Ask the backbone for the layers used here, and no others."""
+        config = getattr(model, "config", None)
+        if config is None:
+            return
+        if self.num_layers > config.num_hidden_layers:
+            raise ValueError(
+                f"The student uses the last {self.num_layers} layers, its backbone has {config.num_hidden_layers}; "
+                f"choose num_layers between 1 and {config.num_hidden_layers}."
+            )
+        config.output_hidden_states = list(range(-self.num_layers, 0))
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Replace ``token_embeddings`` by the joined layers, (B, T, d)."""
+        states = features.pop("all_layer_embeddings")[-self.num_layers :]  # K tensors (B, T, H)
+        if self.average:
+            features["token_embeddings"] = torch.stack(states).mean(dim=0)  # (B, T, H)
+        else:
+            features["token_embeddings"] = torch.cat(states, dim=-1)  # (B, T, K*H)
+        if self.skip_token_id is not None:
+            keep = features["input_ids"] != self.skip_token_id
+            features["attention_mask"] = features["attention_mask"] * keep
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """Width of the joined layers."""
+        return self.hidden_dimension if self.average else self.num_layers * self.hidden_dimension
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the configuration; there are no weights."""
+        self.save_config(output_path)
+
+
+class PairHead(Module):
+    """The learned function of two embeddings, s(u, v).
+
+    =============== ====================================================== =========
+    kind            s(u, v)                                                symmetric
+    =============== ====================================================== =========
+    mlp             W2 relu(W1 [u, v, u*v, abs(u-v)] + b1) + b2 (paper)     no
+    mlp-symmetric   W2 relu(W1 [u+v, u*v, abs(u-v)] + b1) + b2              yes
+    bilinear        u' M_c v + b_c                                          no
+    dot             a_c (u . v) + b_c                                       yes
+    cosine          a_c cos(u, v) + b_c                                     yes
+    =============== ====================================================== =========
+
+    Inside `model(features)` it does nothing, so that ``encode`` gives embeddings. ``model(features, pairs=True)``
+    adds ``scores``: ``features["pairs"]`` (n, 2) names the rows of the batch that form each pair. The head is called
+    inside ``forward`` because data-parallel training only follows gradients of what ran there.
+
+    Args:
+        embedding_dimension: d, width of an embedding.
+        num_labels: C, 1 for binary tasks and regression, else the number of classes.
+        kind: One of the five above.
+        hidden_dimension: h, width of the hidden layer of the two mlp kinds.
+        dropout: Dropout on the embeddings while training (0.1 in the paper's code).
+
+    Example:
+        >>> head = PairHead(embedding_dimension=8, num_labels=3, kind="mlp", hidden_dimension=4)
+        >>> head.score(torch.randn(5, 8), torch.randn(5, 8)).shape
+        torch.Size([5, 3])
+    """
+
+    config_keys: list[str] = ["embedding_dimension", "num_labels", "kind", "hidden_dimension", "dropout"]
+    forward_kwargs: set[str] = {"pairs"}
+
+    def __init__(
+        self,
+        embedding_dimension: int,
+        num_labels: int = 1,
+        kind: HeadKind = "mlp",
+        hidden_dimension: int = 512,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if kind not in HEAD_KINDS:
+            raise ValueError(f"Unknown pair head {kind!r}; choose one of {', '.join(HEAD_KINDS)}.")
+        self.embedding_dimension, self.num_labels, self.kind = embedding_dimension, num_labels, kind
+        self.hidden_dimension, self.dropout = hidden_dimension, dropout
+        d, h = embedding_dimension, hidden_dimension
+        if kind in ("mlp", "mlp-symmetric"):
+            self.dense = nn.Linear((4 if kind == "mlp" else 3) * d, h)
+            self.out = nn.Linear(h, num_labels)
+        elif kind == "bilinear":
+            # Starts as a scaled dot product: close to how the backbone was trained, and not symmetric between classes.
+            noise = torch.randn(num_labels, d, d) / d
+            self.weight = nn.Parameter((torch.eye(d) + noise) / math.sqrt(d))
+            self.bias = nn.Parameter(torch.zeros(num_labels))
+        else:
+            self.out = nn.Linear(1, num_labels)
+            if num_labels == 1:  # a positive slope: alike sentences score high from the first step on
+                nn.init.constant_(self.out.weight, 5.0 if kind == "cosine" else 1 / math.sqrt(d))
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether s(u, v) = s(v, u) by construction."""
+        return self.kind in ("mlp-symmetric", "dot", "cosine")
+
+    def score(self, u: Tensor, v: Tensor) -> Tensor:
+        """Raw scores of row-aligned embeddings, written as the formula is.
+
+        Args:
+            u: Left embeddings, (..., d).
+            v: Right embeddings, (..., d).
+
+        Returns:
+            Scores without activation, (..., C).
+        """
+        if self.kind == "mlp":
+            x = torch.cat([u, v, u * v, (u - v).abs()], dim=-1)  # (..., 4d)
+            scores: Tensor = self.out(torch.relu(self.dense(x)))
+        elif self.kind == "mlp-symmetric":
+            x = torch.cat([u + v, u * v, (u - v).abs()], dim=-1)  # (..., 3d)
+            scores = self.out(torch.relu(self.dense(x)))
+        elif self.kind == "bilinear":
+            scores = torch.einsum("...i,cij,...j->...c", u, self.weight, v) + self.bias
+        elif self.kind == "dot":
+            scores = self.out((u * v).sum(dim=-1, keepdim=True))
+        else:
+            scores = self.out(nn.functional.cosine_similarity(u, v, dim=-1).unsqueeze(-1))
+        return scores
+
+    def forward(self, features: dict[str, Any], pairs: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """Leave the features as they are, or, with ``pairs=True``, add ``scores`` (n, C)."""
+        if pairs:
+            embeddings = features["sentence_embedding"]  # (m, d), m distinct sentences
+            embeddings = nn.functional.dropout(embeddings, self.dropout, self.training)
+            left, right = features["pairs"].unbind(dim=1)  # (n,), (n,)
+            features["scores"] = self.score(embeddings[left], embeddings[right])
+        return features
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write configuration and weights (safetensors)."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=True)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:
+        """Read what `save` wrote, from a folder or a hub repository; safetensors only."""
+        hub = {
+            k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")
+        }
+        head = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
+        weights = cls.load_file_path(model_name_or_path, "model.safetensors", subfolder=subfolder, **hub)
+        if weights is None:
+            raise FileNotFoundError(
+                f"{model_name_or_path}/{subfolder} has no model.safetensors; save the student again."
+            )
+        load_model(head, weights)
+        return head

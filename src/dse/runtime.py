@@ -1,0 +1,191 @@
+"""How a transformer is run here: in which dtype, in which batches, and under which fingerprint.
+
+Student and teacher share these: both read many texts whose lengths differ, and both must be recognised again.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+def auto_dtype(device: torch.device) -> torch.dtype:
+    """The fastest dtype that is safe on a device: bfloat16 where the hardware multiplies it, else float32.
+
+    Example:
+        >>> auto_dtype(torch.device("cpu")) in (torch.float32, torch.bfloat16)
+        True
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        fast = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """Turn ``"auto"``, ``"float32"`` or ``"bfloat16"`` into a torch dtype for a device.
+
+    Raises:
+        ValueError: If the name is another one.
+    """
+    if dtype == "auto":
+        return auto_dtype(device)
+    if dtype in ("float32", "bfloat16"):
+        return torch.float32 if dtype == "float32" else torch.bfloat16
+    raise ValueError(f"Unknown dtype {dtype!r}; choose auto, float32 or bfloat16.")
+
+
+class FastCopy:
+    """A low-precision copy of a module for inference, made when first needed and again when the weights change.
+
+    The module itself keeps its float32 weights, so that training and saving lose nothing.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] | None = None
+        self._copy: nn.Module | None = None
+
+    def of(self, module: nn.Module, dtype: torch.dtype) -> nn.Module:
+        """The module in ``dtype``: itself where it is in that dtype already, else the copy."""
+        parameters = list(module.parameters())
+        if all(p.dtype == dtype or not p.dtype.is_floating_point for p in parameters):
+            return module
+        # Optimisers write in place, which raises the version; `.to()` and loading swap the memory.
+        key = (dtype, *((p.data_ptr(), p._version) for p in parameters))
+        if self._copy is None or key != self._key:
+            self._copy = None  # frees the old one before the new one is made
+            self._copy, self._key = _cast_copy(module, dtype), key
+        return self._copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Never travels to other processes or into copies: each makes its own."""
+        return {"_key": None, "_copy": None}
+
+
+def _cast_copy(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        cast = parameter.detach().to(dtype) if parameter.is_floating_point() else parameter.detach()
+        memo[id(parameter)] = nn.Parameter(cast, requires_grad=False)
+    for child in module.modules():
+        # Tokenizers and configurations are shared, not copied: they are large and never change here.
+        memo.update({id(v): v for v in vars(child).values() if hasattr(v, "save_pretrained")})
+    return copy.deepcopy(module, memo).eval()
+
+
+def length_batches(lengths: Sequence[int], batch_size: int, batch_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, longest first, so that little is spent on padding.
+
+    Args:
+        lengths: Token count of every text.
+        batch_size: Rows of a batch at full length; batches of shorter texts hold up to four times as many.
+        batch_tokens: Tokens of a batch, padding included; a single longer text is a batch of its own.
+
+    Example:
+        >>> list(length_batches([3, 9, 4, 8], batch_size=2, batch_tokens=18))
+        [[1, 3], [2, 0]]
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(int(lengths[order[start]]), 1)
+        size = max(1, min(4 * batch_size, batch_tokens // longest))
+        yield order[start : start + size].tolist()
+        start += size
+
+
+TOKENS_PER_ROW = 64  # a "row" of batch_size, in tokens: sentence pairs are seldom longer
+CHUNK = 16_384  # texts tokenized at a time: bounds memory, leaves enough to sort
+
+
+def run_sorted(
+    model: BaseModel,
+    inputs: Sequence[Any],
+    forward: Callable[[dict[str, Any]], Tensor],
+    *,
+    batch_size: int,
+    device: torch.device,
+    prompt: str | None = None,
+    description: str = "Batches",
+    show_progress_bar: bool = False,
+    **preprocess_kwargs: Any,
+) -> Tensor:
+    """Apply ``forward`` to texts (or pairs of texts) in batches sorted by token count.
+
+    Args:
+        model: Whose tokenizer reads the inputs.
+        inputs: Texts, or pairs of texts.
+        forward: From padded features on ``device`` to one row per input.
+        batch_size: As in `length_batches`.
+        device: Where to compute.
+        prompt: Put before every text.
+        description: What the progress bar says.
+        show_progress_bar: Whether there is one.
+        **preprocess_kwargs: Handed to the tokenizing module.
+
+    Returns:
+        Rows in the order of the inputs, on ``device``.
+    """
+    unpadded = {"text": {"padding": False}, "common": {"return_tensors": None}}
+    output: Tensor | None = None
+    with tqdm(total=len(inputs), desc=description, disable=not show_progress_bar, unit="text") as bar:
+        for start in range(0, len(inputs), CHUNK):
+            chunk = list(inputs[start : start + CHUNK])
+            encoded = dict(
+                model.preprocess(chunk, prompt=prompt, processing_kwargs=unpadded, **preprocess_kwargs)
+            )
+            columns = {k: v for k, v in encoded.items() if isinstance(v, list) and len(v) == len(chunk)}
+            shared = {k: v for k, v in encoded.items() if k not in columns}
+            lengths = [len(ids) for ids in columns["input_ids"]]
+            for rows in length_batches(lengths, batch_size, batch_size * TOKENS_PER_ROW):
+                batch = {key: [values[i] for i in rows] for key, values in columns.items()}
+                features = dict(model.tokenizer.pad(batch, padding=True, return_tensors="pt"))
+                features = {k: v.to(device) for k, v in features.items()} | shared
+                result = forward(features)
+                if output is None:
+                    output = result.new_empty((len(inputs), *result.shape[1:]))
+                output[torch.as_tensor(rows, device=device) + start] = result
+                bar.update(len(rows))
+    assert output is not None, "run_sorted needs at least one input"
+    return output
+
+
+def fingerprint(model: BaseModel) -> str:
+    """A short name of everything that decides a model's outputs: weights, configuration, tokenizer, lengths.
+
+    Two models with the same fingerprint give the same scores. Independent of folder, file format and library version.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy())
+    tokenizer = model.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # Padding and truncation are changed by every call; they are not part of what a text is turned into.
+        vocabulary = json.loads(backend.to_str()) | {"padding": None, "truncation": None}
+    else:
+        vocabulary = tokenizer.get_vocab()
+    digest.update(json.dumps([vocabulary, model.max_seq_length], sort_keys=True).encode())
+    return digest.hexdigest()

@@ -1,0 +1,226 @@
+"""What training a teacher and training a student have in common: settings, batches, checkpoints, progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from tqdm.auto import tqdm
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, TrainerCallback
+
+from dse.runtime import Dtype, resolve_dtype
+from dse.tasks import Task, compute_metrics
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.trainer import BaseTrainer
+    from sentence_transformers.base.training_args import BaseTrainingArguments
+
+    from dse.data import Pairs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        batch_size: Pairs a forward pass sees.
+        accumulation: Batches per optimiser step; the learning-rate schedule counts steps, not batches.
+        learning_rate: Peak of the linear schedule.
+        head_learning_rate: Peak for the pair head, which starts from nothing; None takes ``learning_rate``.
+        warmup: Share of the steps in which the rate rises.
+        weight_decay: AdamW's.
+        patience: Stop after so many evaluations without a better one; None trains to the end.
+        checkpoint_steps: Most optimiser steps between two checkpoints (each with an evaluation); at least one an epoch.
+        dtype: ``"auto"`` computes in bfloat16 where the hardware has it; weights stay float32.
+        seed: Of initialisation, order and dropout.
+    """
+
+    epochs: int = 4
+    batch_size: int = 32
+    accumulation: int = 1
+    learning_rate: float = 2e-5
+    head_learning_rate: float | None = None
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    patience: int | None = None
+    checkpoint_steps: int = 500
+    dtype: Dtype = "auto"
+    seed: int = 42
+
+    def arguments(
+        self,
+        cls: type[BaseTrainingArguments],
+        output: Path,
+        rows: int,
+        device: torch.device,
+        metric: str | None,
+    ) -> Any:  # an instance of cls
+        """The settings as a trainer wants them; the model with the best ``metric`` is kept when there is one."""
+        steps = math.ceil(math.ceil(rows / self.batch_size) / self.accumulation)  # of one epoch
+        every = math.ceil(steps / math.ceil(steps / self.checkpoint_steps))
+        rates = {} if self.head_learning_rate is None else {r"pair_head\.": self.head_learning_rate}
+        return cls(
+            output_dir=str(output),
+            num_train_epochs=self.epochs,
+            per_device_train_batch_size=self.batch_size,
+            gradient_accumulation_steps=self.accumulation,
+            learning_rate=self.learning_rate,
+            learning_rate_mapping=rates,
+            warmup_steps=self.warmup,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+            data_seed=self.seed,
+            use_cpu=device.type == "cpu",
+            bf16=resolve_dtype(self.dtype, device) == torch.bfloat16,
+            eval_strategy="no" if metric is None else "steps",
+            eval_steps=every,
+            save_strategy="steps",
+            save_steps=every,
+            save_total_limit=2,  # the best and the last
+            load_best_model_at_end=metric is not None,
+            metric_for_best_model=metric,
+            greater_is_better=True,
+            logging_steps=max(1, min(every, 50)),
+            disable_tqdm=True,
+            report_to="none",
+            batch_sampler=LengthGroupedBatchSampler,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings by name."""
+        return asdict(self)
+
+
+class LengthGroupedBatchSampler(DefaultBatchSampler):
+    """Shuffles, then forms batches of pairs of like length: half the padding, still another order every epoch."""
+
+    POOL = 50  # batches whose rows are sorted together
+
+    def __init__(self, dataset: Any, **kwargs: Any) -> None:
+        super().__init__(dataset, **kwargs)
+        texts = zip(dataset["sentence1"], dataset["sentence2"], strict=True)
+        self.lengths = np.array([max(len(a), len(b)) for a, b in texts])
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.lengths))
+        batches: list[np.ndarray] = []
+        for start in range(0, len(order), self.POOL * self.batch_size):
+            pool = order[start : start + self.POOL * self.batch_size]
+            pool = pool[np.argsort(-self.lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        if self.drop_last:
+            batches = [batch for batch in batches if len(batch) == self.batch_size]
+        for i in generator.permutation(len(batches)):
+            yield batches[i].tolist()
+
+    def __len__(self) -> int:
+        n = len(self.lengths)
+        return n // self.batch_size if self.drop_last else math.ceil(n / self.batch_size)
+
+
+class PairEvaluator(BaseEvaluator):
+    """The task's metrics on held-out pairs, as the trainer asks for them.
+
+    Args:
+        pairs: Labelled pairs.
+        task: Names the metrics; its first one chooses the checkpoint.
+        score: From model and pairs to raw scores, (n, C).
+    """
+
+    def __init__(self, pairs: Pairs, task: Task, score: Callable[[Any, Pairs], np.ndarray]) -> None:
+        super().__init__()
+        self.pairs, self.task, self.score = pairs, task, score
+        self.primary_metric = task.main_metric
+
+    def __call__(
+        self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """Metrics of the model as it is now."""
+        scores = self.score(model, self.pairs)
+        assert self.pairs.label is not None
+        metrics = compute_metrics(
+            self.task, scores.squeeze(-1) if scores.shape[1] == 1 else scores, self.pairs.label
+        )
+        logger.info("step %s: %s", steps, " ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
+        return metrics
+
+
+class ProgressBar(TrainerCallback):
+    """One bar on stderr, on a terminal only. (The trainer's own writes its logs to stdout, where results belong.)"""
+
+    def __init__(self, description: str) -> None:
+        self.description, self.shown = description, {}
+        self.bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar, at the step of the checkpoint when resuming."""
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.description, disable=None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Advance."""
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Show the last loss and metric."""
+        if self.bar is None:  # an evaluation outside of training
+            return
+        metric = args.metric_for_best_model
+        chosen = {k: v for k, v in (logs or {}).items() if k == "loss" or k == f"eval_{metric}"}
+        self.shown.update({k: f"{float(v):.4f}" for k, v in chosen.items()})
+        self.bar.set_postfix(self.shown, refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, or None.
+
+    The trainer writes `trainer_state.json` last, so a checkpoint whose writing was killed has none, or half of one.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for path in found:
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            logger.warning("%s was not written to its end; going back to the checkpoint before it.", path)
+            shutil.rmtree(path)
+            continue
+        return path
+    return None
+
+
+def run(trainer: BaseTrainer, training: Training, description: str) -> list[dict[str, Any]]:
+    """Train, going on from the last whole checkpoint of the trainer's folder if there is one.
+
+    Returns:
+        The log: losses, metrics and learning rates by step.
+    """
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(ProgressBar(description))
+    if training.patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(training.patience))
+    checkpoint = last_checkpoint(Path(trainer.args.output_dir))
+    if checkpoint is not None:
+        logger.info("%s: going on from %s", description, checkpoint.name)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    history: list[dict[str, Any]] = trainer.state.log_history
+    return history
