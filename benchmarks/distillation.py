@@ -33,7 +33,10 @@ def commands(task: str, data: str, runs: Path, seed: int) -> list[tuple[str, lis
     for alpha in ALPHAS:
         output = str(folder / f"alpha-{alpha:g}")
         made.append(
-            (ROWS[alpha], ["dse", "distill", *common, "--teacher", teacher, "--alpha", f"{alpha:g}", "--output", output])
+            (
+                ROWS[alpha],
+                ["dse", "distill", *common, "--teacher", teacher, "--alpha", f"{alpha:g}", "--output", output],
+            )
         )
     return made
 
@@ -41,7 +44,7 @@ def commands(task: str, data: str, runs: Path, seed: int) -> list[tuple[str, lis
 def run(command: list[str]) -> None:
     """Run one command unless its result is there already."""
     output = Path(command[command.index("--output") + 1])
-    done = output / ("training.json" if command[1] == "teacher" else "report.json")
+    done = output / ("training.json" if command[1] == "teacher" else "report/report.json")
     if done.exists():
         return
     print(shlex.join(command), file=sys.stderr, flush=True)
@@ -52,13 +55,14 @@ def measured(task: str, seed: int, steps: list[tuple[str, list[str]]]) -> list[d
     """One object per row and metric, read from the reports."""
     rows: list[dict[str, Any]] = []
     for row, command in steps[1:]:
-        report = json.loads((Path(command[command.index("--output") + 1]) / "report.json").read_text(encoding="utf-8"))
+        report = json.loads(
+            (Path(command[command.index("--output") + 1]) / "report/report.json").read_text(encoding="utf-8")
+        )
         common = {"task": task, "split": report["split"], "rows": report["rows"], "seed": seed}
         if row == "dse":
             for metric, value in report["metrics"]["teacher"].items():
                 rows.append(
-                    common
-                    | {"row": "teacher", "metric": metric, "value": value, "command": shlex.join(steps[0][1])}
+                    common | {"row": "teacher", "metric": metric, "value": value, "command": shlex.join(steps[0][1])}
                 )
         for metric, value in report["metrics"]["student"].items():
             rows.append(
@@ -93,14 +97,15 @@ def page(rows: list[dict[str, Any]], machine: dict[str, Any], versions: dict[str
                 cells += [f"{row['value'] * 100:.1f}", "" if kept is None else f"{kept * 100:.1f} %"]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines += ["", *(f"    {c}" for c in dict.fromkeys(row["command"] for row in own)), ""]
+    made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines += [
-        "`dse`: alpha 0.5, labels and teacher. `dse_no_labels`: alpha 1, teacher only. `no_distillation`: alpha 0, labels",
-        "only. Retention is the student's metric over the teacher's on the same rows. Checkpoint and threshold are",
-        "chosen on a tenth of the training rows; dev is only reported on. One seed: differences of a point or so are noise.",
+        "`dse`: alpha 0.5, labels and teacher. `dse_no_labels`: alpha 1, teacher only. `no_distillation`: alpha 0,",
+        "labels only. Retention is the student's metric over the teacher's on the same rows. Checkpoint and threshold",
+        "are chosen on a tenth of the training rows; dev is only reported on. One seed: a point or so is noise.",
         "",
-        f"Made by `{command}` on {machine.get('cpu', 'this machine')}; " + ", ".join(f"{k} {v}" for k, v in versions.items()) + ".",
+        f"Made by `{command}` on {machine.get('cpu', 'this machine')}; {made_with}.",
         "",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 
@@ -144,7 +149,7 @@ def main() -> None:
     if {row["task"] for row in rows} != set(TASKS):
         return
     report = json.loads(
-        (options.runs / f"{TASKS[0]}-{options.seed}" / "alpha-0.5" / "report.json").read_text(encoding="utf-8")
+        (options.runs / f"{TASKS[0]}-{options.seed}" / "alpha-0.5" / "report/report.json").read_text(encoding="utf-8")
     )
     command = f"python -m benchmarks.distillation --data {options.data}"
     result = {"command": command, "machine": report["machine"], "versions": report["versions"], "rows": rows}

@@ -7,10 +7,13 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import functools
+import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jinja2
 import pytest
 import torch
 import transformers
@@ -24,9 +27,12 @@ from dse import DSE
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
-WORDS = """a an the red blue green old new small large big bicycle bike tent house river cat dog man woman child bird car
-train city garden book is was are sits runs sleeps plays rides reads eats buys sells sees in on under near over by with
-and or not of to from very slowly quickly today yesterday never two three many people children who what where how""".split()
+WORDS = """
+a an the red blue green old new small large big bicycle bike tent house river cat dog man woman child bird car
+train city garden book is was are sits runs sleeps plays rides reads eats buys sells sees in on under near
+over by with and or not of to from very slowly quickly today yesterday never two three many people children
+who what where how
+""".split()
 PIECES = ["##s", "##ing", "##ed", "##er", "."]  # WordPiece continuations and a full stop
 
 SENTENCES = [
@@ -77,7 +83,8 @@ def _deberta_tokenizer() -> transformers.PreTrainedTokenizerBase:
 
 
 def _modernbert_tokenizer() -> transformers.PreTrainedTokenizerBase:
-    words = Tokenizer(token_models.WordPiece(_word_ids("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), unk_token="[UNK]"))
+    vocabulary = _word_ids("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    words = Tokenizer(token_models.WordPiece(vocabulary, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     words.post_processor = token_processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
@@ -115,12 +122,14 @@ _BUILDERS: dict[str, tuple[Callable[[], transformers.PreTrainedTokenizerBase], t
     "deberta-v2": (
         _deberta_tokenizer,
         transformers.DebertaV2Config,
-        _WIDE | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8, "pooler_hidden_size": 16},
+        _WIDE
+        | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8, "pooler_hidden_size": 16},
     ),
     "modernbert": (
         _modernbert_tokenizer,
         transformers.ModernBertConfig,
-        _WIDE | {"local_attention": 8, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}
+        _WIDE
+        | {"local_attention": 8, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}
         | {"bos_token_id": 2, "eos_token_id": 3},
     ),
     "xlnet": (
@@ -157,6 +166,19 @@ def make_student(folder: str, *, seed: int = 0, **kwargs: object) -> DSE:
         student = DSE.from_backbone(folder, **({"dtype": "float32", "head_dimension": 24, "device": "cpu"} | kwargs))
     student.model_card_data.generate_widget_examples = False
     return student
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _light_training() -> Iterator[None]:
+    """What takes longer than a tiny model trains, done once.
+
+    Every checkpoint has a model card, whose template is compiled; every training collects garbage, through all that
+    was ever imported.
+    """
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2, "Template", functools.cache(jinja2.Template))
+        yield
 
 
 @pytest.fixture(scope="session")

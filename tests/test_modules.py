@@ -121,7 +121,7 @@ def test_head_without_weights_says_so(tmp_path) -> None:
 
 
 def test_unknown_head_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine"):
+    with pytest.raises(ValueError, match=r"'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine"):
         PairHead(D, kind="maxsim")
 
 

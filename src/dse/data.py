@@ -64,9 +64,7 @@ class Pairs:
         """Refuse columns of different lengths, which would pair the wrong sentences."""
         lengths = {len(column) for column in self.to_dict().values()}
         if len(lengths) > 1:
-            raise BadDataError(
-                f"pairs from {self.source} have columns of unequal lengths {sorted(lengths)}; fix them"
-            )
+            raise BadDataError(f"pairs from {self.source} have columns of unequal lengths {sorted(lengths)}; fix them")
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -120,7 +118,7 @@ def load_pairs(
 
     Raises:
         BadDataError: If the source cannot be read, columns are missing, rows are bad, or none is left.
-        MissingExtraError: If the format needs a package that is not installed.
+        MissingExtraError: If the source is on the hub and `datasets` is not installed.
     """
     opened = open_source(source, task, split)
     rows = [(table.name, *row) for table in opened for row in pair_rows(table, task, columns, label_required)]

@@ -12,17 +12,17 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.base.data_collator import BaseDataCollator
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dse.data import Pairs
-from dse.errors import BadDataError
+from dse.errors import BadDataError, MismatchError
 from dse.files import write_json
 from dse.model import DSE
 from dse.tasks import Task, best_threshold
@@ -58,9 +58,7 @@ class Distillation:
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
-            raise ValueError(
-                f"alpha is {self.alpha}; it must lie between 0 (labels only) and 1 (teacher only)."
-            )
+            raise ValueError(f"alpha is {self.alpha}; it must lie between 0 (labels only) and 1 (teacher only).")
         if self.divergence not in ("mse", "kl"):
             raise ValueError(f"Unknown divergence {self.divergence!r}; choose mse or kl.")
         if self.temperature <= 0:
@@ -140,7 +138,7 @@ class DistillationLoss(nn.Module):
 
 
 @dataclass
-class DistillationCollator(BaseDataCollator):
+class DistillationCollator(SentenceTransformerDataCollator):
     """Makes one batch of the distinct sentences of both sides: one tokenizer call, one forward pass.
 
     Rows have ``sentence1``, ``sentence2`` and, as far as the loss needs them, ``label`` and ``teacher``.
@@ -149,9 +147,7 @@ class DistillationCollator(BaseDataCollator):
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Features under the prefix ``sentence_`` and the targets as a dict under ``label``."""
         index: dict[str, int] = {}
-        pairs = [
-            [index.setdefault(row[side], len(index)) for side in ("sentence1", "sentence2")] for row in rows
-        ]
+        pairs = [[index.setdefault(row[side], len(index)) for side in ("sentence1", "sentence2")] for row in rows]
         features = self.preprocess_fn(list(index))
         batch: dict[str, Any] = {f"sentence_{k}": v for k, v in features.items() if isinstance(v, Tensor)}
         batch["sentence_pairs"] = torch.tensor(pairs)  # (n, 2)
@@ -197,16 +193,20 @@ def distill(
 
     Raises:
         BadDataError: If scores or labels that the loss needs are missing or do not fit the pairs.
+        MismatchError: If the student gives another number of scores than the task needs.
     """
     distillation, training = distillation or Distillation(), training or Training()
     output = Path(output)
+    if student.num_labels != task.num_labels:
+        raise MismatchError(
+            f"The student gives {student.num_labels} scores per pair, task {task.name!r} ({task.kind}) needs "
+            f"{task.num_labels}; build it with num_labels={task.num_labels}."
+        )
     dataset = _dataset(train, teacher_scores, task, distillation, student.num_labels)
     student.info["task"] = task.to_dict()
     student.info["alpha"] = distillation.alpha
     pooler = getattr(student.transformers_model, "pooler", None)
-    if (
-        pooler is not None
-    ):  # BERT's own pooler is not used; a parameter without gradient stops data-parallel training
+    if pooler is not None:  # BERT's own pooler is not used; a parameter without gradient stops data-parallel training
         pooler.requires_grad_(False)
     evaluator = PairEvaluator(validation, task, raw_scores) if validation is not None else None
     trainer = SentenceTransformerTrainer(
@@ -217,6 +217,7 @@ def distill(
             len(train),
             student.device,
             task.main_metric if evaluator else None,
+            cast(Any, student.config).hidden_size,
         ),
         train_dataset=dataset,
         loss=DistillationLoss(student, task, distillation),
@@ -226,9 +227,7 @@ def distill(
     history = run(trainer, training, "distil")
     if trainer.is_world_process_zero():
         if validation is not None and task.kind == "binary" and validation.label is not None:
-            student.info["threshold"] = best_threshold(
-                task, raw_scores(student, validation)[:, 0], validation.label
-            )
+            student.info["threshold"] = best_threshold(task, raw_scores(student, validation)[:, 0], validation.label)
         student.save_pretrained(str(output))
         write_json(output / "training.json", {"distillation": asdict(distillation), "log": history})
         shutil.rmtree(output / "checkpoints")
@@ -256,9 +255,6 @@ def _dataset(
             )
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
-            raise BadDataError(
-                f"The teacher's score of row {row + 1} of {train.source} is not finite; label it again."
-            )
+            raise BadDataError(f"The teacher's score of row {row + 1} of {train.source} is not finite; label it again.")
         columns["teacher"] = scores.astype(np.float32).tolist()
     return Dataset.from_dict(columns)
-

@@ -19,7 +19,7 @@ def write_text(path: str | Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def write_json(path: str | Path, content: Any) -> None:  # noqa: ANN401 - whatever json writes
+def write_json(path: str | Path, content: Any) -> None:
     """Write indented JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 

@@ -69,9 +69,10 @@ class ScoreFile:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(file, columns=["key", "sentence1", "sentence2", "teacher", "scores"])
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise BadDataError(f"{file} is no file of teacher scores ({error}); delete it and label again.") from error
+            table = pq.read_table(file, columns=_schema().names).cast(_schema())
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise BadDataError(f"{file} is no file of teacher scores ({reason}); delete it and label again.") from error
         columns = (table[name].to_pylist() for name in table.column_names)
         for key, first, second, teacher, scores in zip(*columns, strict=True):
             self.scores[key] = scores
@@ -98,7 +99,11 @@ class ScoreFile:
         shards = sorted(self.shards.glob("*.parquet"))
         if shards:
             files = [*([self.path] if self.path.exists() else []), *shards]
-            write_table(self.path, pa.concat_tables([pq.read_table(file) for file in files]))
+            table = pa.concat_tables([pq.read_table(file).cast(_schema()) for file in files])
+            rows = {key: row for row, key in enumerate(table["key"].to_pylist())}
+            if len(rows) < len(table):  # a run was killed between this line and the next: its shards are in the file
+                table = table.take(list(rows.values()))
+            write_table(self.path, table)
         shutil.rmtree(self.shards, ignore_errors=True)
 
     def lookup(self, pairs: Sequence[tuple[str, str]], teacher: str | None = None) -> np.ndarray:
@@ -122,7 +127,14 @@ class ScoreFile:
                     "label this data with this teacher (`dse label`)."
                 )
             rows.append(found)
-        return np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+        return np.array(rows, dtype=np.float32).reshape(len(rows), len(rows[0]) if rows else 0)
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = {name: pa.string() for name in ("sentence1", "sentence2", "teacher")}
+    return pa.schema({"key": pa.binary(16), **text, "scores": pa.list_(pa.float32())})
 
 
 def _table(teacher: str, pairs: Sequence[tuple[str, str]], scores: np.ndarray) -> pa.Table:
@@ -130,12 +142,13 @@ def _table(teacher: str, pairs: Sequence[tuple[str, str]], scores: np.ndarray) -
 
     return pa.table(
         {
-            "key": pa.array([score_key(teacher, *pair) for pair in pairs], pa.binary(16)),
+            "key": [score_key(teacher, *pair) for pair in pairs],
             "sentence1": [pair[0] for pair in pairs],
             "sentence2": [pair[1] for pair in pairs],
             "teacher": [teacher] * len(pairs),
-            "scores": pa.array(scores.tolist(), pa.list_(pa.float32())),
-        }
+            "scores": scores.tolist(),
+        },
+        schema=_schema(),
     )
 
 
@@ -173,9 +186,6 @@ def label_pairs(
     rows = pairs.tuples()
     if output is None:
         return teacher_scores(teacher, rows, task, **settings)
-    if task is not None:
-        check_outputs(teacher, task)
-    # The task decides order and sign of the outputs, so it is part of whose scores these are.
     name = teacher_name(teacher, task)
     file, fast = ScoreFile(output), FastCopy()
     todo = file.missing(name, rows)
@@ -188,8 +198,16 @@ def label_pairs(
 
 
 def teacher_name(teacher: CrossEncoder, task: Task | None) -> str:
-    """Fingerprint of a teacher together with the order in which a task reads its outputs."""
-    order = "" if task is None else f"-{task.positive or ''}-{','.join(task.labels)}"
+    """Fingerprint of a teacher together with the order in which a task reads its outputs.
+
+    Task and names of the outputs decide order and sign of the scores, so they are part of whose scores these are.
+
+    Raises:
+        MismatchError: If the teacher's outputs do not fit the task.
+    """
+    order = ""
+    if task is not None:
+        order = f"-{task.positive or ''}-{','.join(task.labels)}-{check_outputs(teacher, task)}"
     return hashlib.blake2b((fingerprint(teacher) + order).encode(), digest_size=16).hexdigest()
 
 
@@ -232,7 +250,9 @@ def cross_fit(
     groups: dict[tuple[str, ...], int] = {}
     group = np.array([groups.setdefault(tuple(sorted(pair)), len(groups)) for pair in rows])
     if not 2 <= folds <= len(groups):
-        raise ValueError(f"folds is {folds}; choose at least 2 and at most {len(groups)}, the number of distinct pairs.")
+        raise ValueError(
+            f"folds is {folds}; choose at least 2 and at most {len(groups)}, the number of distinct pairs."
+        )
     fold = np.random.default_rng(training.seed).permutation(len(groups))[group] % folds  # (n,)
     scores = np.empty((len(rows), task.num_labels), np.float32)
     for k in range(folds):

@@ -52,9 +52,7 @@ _METRICS: dict[str, _Metric] = {
 }
 
 
-def compute_metrics(
-    task: Task, scores: ArrayLike, labels: ArrayLike, threshold: float = 0.0
-) -> dict[str, float]:
+def compute_metrics(task: Task, scores: ArrayLike, labels: ArrayLike, threshold: float = 0.0) -> dict[str, float]:
     """Compute the task's metrics as GLUE defines them.
 
     Args:
@@ -137,13 +135,9 @@ def _checked(task: Task, scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, 
         )
     if not np.isfinite(s).all():
         bad = np.flatnonzero(~np.isfinite(s).reshape(len(s), -1).all(axis=1))
-        raise BadDataError(
-            f"{len(bad)} of {len(s)} scores are NaN or infinite (first: row {bad[0] + 1}); score again"
-        )
+        raise BadDataError(f"{len(bad)} of {len(s)} scores are NaN or infinite (first: row {bad[0] + 1}); score again")
     known = np.isfinite(y) if task.kind == "regression" else np.isin(y, np.arange(max(2, task.num_labels)))
     if not known.all():
         row = int(np.flatnonzero(~known)[0])
-        raise BadDataError(
-            f"label {y[row]:g} of row {row + 1} is no target of task {task.name!r}; use task.target"
-        )
+        raise BadDataError(f"label {y[row]:g} of row {row + 1} is no target of task {task.name!r}; use task.target")
     return s, y

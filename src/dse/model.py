@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from dse import scoring
 from dse.files import write_json
 from dse.modules import HeadKind, LayerConcat, PairHead
-from dse.runtime import Dtype, FastCopy, fingerprint, resolve_dtype, run_sorted
+from dse.runtime import (
+    Dtype,
+    FastCopy,
+    fingerprint,
+    register_capture,
+    remove_capture_hooks,
+    resolve_dtype,
+    run_sorted,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +62,7 @@ class DSE(SentenceTransformer):
         ((2,), True)
     """
 
-    def __init__(
-        self, model_name_or_path: str | None = None, *, dtype: Dtype = "auto", **kwargs: Any
-    ) -> None:
+    def __init__(self, model_name_or_path: str | None = None, *, dtype: Dtype = "auto", **kwargs: Any) -> None:
         self.inference_dtype: Dtype = dtype
         self.info: dict[str, Any] = {}
         self._fast = FastCopy()
@@ -69,9 +75,7 @@ class DSE(SentenceTransformer):
                 f"{model_name_or_path} holds no pair head; DSE.from_backbone({str(model_name_or_path)!r}) makes an "
                 "untrained student from it, `dse distill` a trained one."
             )
-        hub = {
-            k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")
-        }
+        hub = {k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")}
         path = load_file_path(model_name_or_path, INFO_FILE, **hub)
         if path is not None:
             self.info = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -157,7 +161,7 @@ class DSE(SentenceTransformer):
 
     @property
     def threshold(self) -> float:
-        """Raw score from which a pair counts as positive (binary tasks); chosen on held-out rows when distilled."""
+        """Raw score above which a pair counts as positive (binary tasks); chosen on held-out rows when distilled."""
         return float(self.info.get("threshold", 0.0))
 
     @property
@@ -189,6 +193,7 @@ class DSE(SentenceTransformer):
         device: str | list[str | torch.device] | None = None,
         pool: dict[Literal["input", "output", "processes"], Any] | None = None,
         chunk_size: int | None = None,
+        **kwargs: Any,
     ) -> Any:  # np.ndarray | Tensor | list[Tensor], as CrossEncoder
         """Score pairs of sentences; signature and return of `CrossEncoder.predict`.
 
@@ -207,6 +212,7 @@ class DSE(SentenceTransformer):
             device: Where to compute; a list of devices uses one process each.
             pool: From `start_multi_process_pool`.
             chunk_size: Sentences per message to a process of the pool.
+            **kwargs: Handed to `encode`, such as ``processing_kwargs`` for the tokenizer.
 
         Returns:
             Float32 scores: (n,) for one label, (n, C) for more; for a single pair without the first axis.
@@ -217,9 +223,9 @@ class DSE(SentenceTransformer):
         if batch_size <= 0:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size}.")
         singular = CrossEncoder.is_singular_input(cast(CrossEncoder, self), inputs)
-        pairs = [tuple(inputs)] if singular else [tuple(pair) for pair in inputs]
+        pairs: list[Any] = [inputs] if singular else list(inputs)
         for row, pair in enumerate(pairs):
-            if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
                 raise ValueError(f"Input {row} is {pair!r}; give pairs of texts, (sentence1, sentence2).")
         if pairs:
             scores = self._raw_scores(
@@ -231,6 +237,7 @@ class DSE(SentenceTransformer):
                 device=device,
                 pool=pool,
                 chunk_size=chunk_size,
+                **kwargs,
             )
             scores = self._activate(scores, activation_fn)
             if apply_softmax and scores.ndim > 1:
@@ -242,11 +249,9 @@ class DSE(SentenceTransformer):
             result = scores.cpu().numpy() if convert_to_numpy else list(scores)
         return result[0] if singular else result
 
-    def _raw_scores(self, pairs: list[tuple[str, ...]], **encode_kwargs: Any) -> Tensor:
+    def _raw_scores(self, pairs: Sequence[Sequence[str]], **encode_kwargs: Any) -> Tensor:
         rows: dict[str, int] = {}
-        index = torch.tensor(
-            [[rows.setdefault(text, len(rows)) for text in pair] for pair in pairs]
-        )  # (n, 2)
+        index = torch.tensor([[rows.setdefault(text, len(rows)) for text in pair] for pair in pairs])  # (n, 2)
         embeddings = self._embeddings(list(rows), "inputs", **encode_kwargs)  # (m, d), m distinct sentences
         left, right = index.to(embeddings.device).unbind(dim=1)
         return scoring.score_pairs(self.head, embeddings, embeddings, left, right)  # (n, C)
@@ -255,8 +260,10 @@ class DSE(SentenceTransformer):
         scores = (activation_fn or self.activation_fn)(scores)
         return scores.squeeze(-1) if self.num_labels == 1 else scores
 
-    def _embeddings(self, inputs: Texts, what: str, **encode_kwargs: Any) -> Tensor:
+    def _embeddings(self, inputs: Texts | str, what: str, **encode_kwargs: Any) -> Tensor:
         """Embeddings of texts, or the embeddings given, checked: (n, d) float32 on the model's device."""
+        if isinstance(inputs, str):
+            inputs = [inputs]
         if len(inputs) == 0:
             return torch.empty(0, self.head.embedding_dimension, device=self.device)
         if isinstance(inputs, Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f"):
@@ -315,9 +322,7 @@ class DSE(SentenceTransformer):
             pool=pool,
             chunk_size=chunk_size,
         ).tolist()
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])[
-            :top_k
-        ]  # stable: ties in the given order
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])[:top_k]  # stable: ties in the given order
         results: list[dict[Any, Any]] = [{"corpus_id": i, "score": scores[i]} for i in order]
         if return_documents:
             for result in results:
@@ -326,8 +331,8 @@ class DSE(SentenceTransformer):
 
     def score_matrix(
         self,
-        queries: Texts,
-        candidates: Texts,
+        queries: Texts | str,
+        candidates: Texts | str,
         *,
         activation_fn: Callable[[Tensor], Tensor] | None = None,
         **encode_kwargs: Any,
@@ -335,7 +340,7 @@ class DSE(SentenceTransformer):
         """Score every query with every candidate.
 
         Args:
-            queries: Texts, or their embeddings (q, d).
+            queries: Texts (or one text), or their embeddings (q, d).
             candidates: Texts, or their embeddings (n, d).
             activation_fn: As in `predict`.
             **encode_kwargs: Handed to `encode` for texts.
@@ -349,12 +354,12 @@ class DSE(SentenceTransformer):
         left = self._embeddings(queries, "queries", **encode_kwargs)
         right = self._embeddings(candidates, "candidates", **encode_kwargs)
         scores = scoring.score_matrix(self.head, left, right)
-        return cast(np.ndarray, self._activate(scores, activation_fn).cpu().numpy())
+        return self._activate(scores, activation_fn).cpu().numpy()
 
     def topk(
         self,
         queries: Texts | str,
-        candidates: Texts,
+        candidates: Texts | str,
         k: int = 10,
         *,
         activation_fn: Callable[[Tensor], Tensor] | None = None,
@@ -379,9 +384,7 @@ class DSE(SentenceTransformer):
         self._need_one_label("topk")
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one candidate.")
-        left = self._embeddings(
-            [queries] if isinstance(queries, str) else queries, "queries", **encode_kwargs
-        )
+        left = self._embeddings(queries, "queries", **encode_kwargs)
         right = self._embeddings(candidates, "candidates", **encode_kwargs)
         scores, rows = scoring.topk(self.head, left, right, k)
         scores = self._activate(scores.unsqueeze(-1), activation_fn)
@@ -414,12 +417,12 @@ class DSE(SentenceTransformer):
         **kwargs: Any,
     ) -> Any:
         """What `encode` runs on one device: distinct texts only, sorted by token count, in the fastest safe dtype."""
-        plain = (
-            output_value == "sentence_embedding" and inputs and all(isinstance(text, str) for text in inputs)
-        )
-        # Flattened batches (flash attention) and compiled or split models have their own way through `forward`.
+        plain = output_value == "sentence_embedding" and inputs and all(isinstance(text, str) for text in inputs)
+        # Flattened batches (flash attention) and compiled or split models have their own way through `forward`; so have
+        # tokenizer options of one call, which may pad.
         if (
             not plain
+            or "processing_kwargs" in kwargs
             or self._can_flatten_inputs()
             or self._compiled_call_impl
             or self._placement_is_delegated
@@ -469,6 +472,16 @@ class DSE(SentenceTransformer):
                 features = module(features)
         return cast(Tensor, features["sentence_embedding"].float())
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to the processes of a pool."""
+        remove_capture_hooks(self)
+        return self.__dict__.copy()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in a process of a pool."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        register_capture(self)
+
     def get_model_kwargs(self) -> list[str]:
         """Keyword arguments `encode` may hand to the modules; ``pairs`` belongs to training and is not one."""
         return [name for name in super().get_model_kwargs() if name != "pairs"]
@@ -500,5 +513,6 @@ class DSE(SentenceTransformer):
 
 def _cls_stands_last(transformer: Transformer) -> bool:
     """XLNet puts its classification token at the end."""
-    ids = transformer.tokenizer("a")["input_ids"]
-    return len(ids) > 1 and bool(ids[-1] == transformer.tokenizer.cls_token_id)
+    tokenizer: Any = transformer.tokenizer
+    ids = tokenizer("a")["input_ids"]
+    return len(ids) > 1 and bool(ids[-1] == tokenizer.cls_token_id)

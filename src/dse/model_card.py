@@ -1,21 +1,11 @@
-"""The README.md of a saved student: how to use it, and in front what it was measured to be worth."""
+"""The README.md that every saved student gets: what it is and how to use it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
-from dse.evaluation import render
-from dse.files import write_text
-
-if TYPE_CHECKING:
-    from dse.evaluation.report import Report
-
-START, END = "<!-- dse report: start -->", "<!-- dse report: end -->"
-FOLDER = "report"  # within the student's folder
 PLACEHOLDER = "sentence_transformers_model_id"  # what `push_to_hub` replaces by the name given there
 
 
@@ -79,38 +69,3 @@ class DSEModelCardData(SentenceTransformerModelCardData):
     def _shape(self) -> str:
         labels = self._num_labels()
         return "(2,)" if labels == 1 else f"(2, {labels})"
-
-
-def write_card(student_folder: str | Path, report: Report) -> Path:
-    """Write a report into a student's folder, below ``report/``, and its results in front of the README.md.
-
-    An earlier report is replaced; the YAML front matter and the rest of the card stay.
-
-    Args:
-        student_folder: Folder of a saved student.
-        report: From `dse.evaluation.evaluate`.
-
-    Returns:
-        The README.md.
-    """
-    folder = Path(student_folder)
-    plots = report.draw(folder / FOLDER, folder)
-    report.write_pages(folder / FOLDER, plots)
-    readme = folder / "README.md"
-    card = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    front, body = _split(card)
-    if START in body and END in body:
-        before, _, rest = body.partition(START)
-        body = before + rest.partition(END)[2]
-    results = render.results(report, plots, at=f"{FOLDER}/")
-    block = f"{START}\n\n{results}\n\n[The whole report]({FOLDER}/report.md)\n\n{END}"
-    write_text(readme, f"{front}{block}\n\n{body.lstrip()}")
-    return readme
-
-
-def _split(card: str) -> tuple[str, str]:
-    """The YAML front matter with its rules (empty if there is none), and the rest."""
-    if not card.startswith("---\n"):
-        return "", card
-    end = card.find("\n---\n", 3)
-    return ("", card) if end < 0 else (card[: end + 5] + "\n", card[end + 5 :])

@@ -191,11 +191,9 @@ class PairHead(Module):
         self.save_torch_weights(output_path, safe_serialization=True)
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:  # type: ignore[override]
         """Read what `save` wrote, from a folder or a hub repository; safetensors only."""
-        hub = {
-            k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")
-        }
+        hub = {k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")}
         head = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
         weights = cls.load_file_path(model_name_or_path, "model.safetensors", subfolder=subfolder, **hub)
         if weights is None:

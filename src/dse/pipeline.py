@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +22,6 @@ from dse.errors import MismatchError
 from dse.files import write_json
 from dse.labelling import cross_fit, label_pairs, teacher_name
 from dse.model import DSE
-from dse.model_card import write_card
 from dse.tasks import Task
 from dse.teacher import fit_teacher, load_teacher
 from dse.training import Training
@@ -97,7 +97,7 @@ def make_student(
         show_progress_bar: Whether to show bars.
 
     Returns:
-        The report, also written to ``output``.
+        The report, also written to ``output/report`` and to the model card.
 
     Raises:
         MismatchError: If ``output`` holds a run with other settings or data, or the teacher does not fit the task.
@@ -107,7 +107,7 @@ def make_student(
         train, validation = hold_out(train, recipe.training.seed)
     _claim(output, task, recipe, {"train": train, "validation": validation})
     teacher = _teacher(task, train, validation, recipe, output)
-    if (output / "training.json").exists():  # written last
+    if _finished(output):
         student = DSE(str(output))
     else:
         scores = _scores(task, train, teacher, recipe, output, show_progress_bar)
@@ -127,12 +127,19 @@ def make_student(
             distillation=recipe.distillation,
             training=recipe.training,
         )
-    from dse.evaluation.report import evaluate
+    from dse.evaluation import evaluate, write_card
 
     report = evaluate(student, test, task, teacher=teacher, split=split, command=command)
-    report.write(output)
     write_card(output, report)
     return report
+
+
+def _finished(folder: Path) -> bool:
+    """Whether a model was trained to its end here; then what a killed run left of its checkpoints is removed."""
+    finished = (folder / "training.json").exists()  # written last
+    if finished:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return finished
 
 
 def _claim(output: Path, task: Task, recipe: Recipe, data: Mapping[str, Pairs]) -> None:
@@ -182,11 +189,9 @@ def _teacher(task: Task, train: Pairs, validation: Pairs, recipe: Recipe, output
     if recipe.distillation.alpha == 0 and recipe.init == "backbone":
         return None  # nothing to learn from it, nothing to compare with
     folder = output / "teacher"
-    if (folder / "training.json").exists():
+    if _finished(folder):
         return load_teacher(str(folder), task)
-    return fit_teacher(
-        recipe.backbone, train, task, folder, validation=validation, training=recipe.teacher_training
-    )
+    return fit_teacher(recipe.backbone, train, task, folder, validation=validation, training=recipe.teacher_training)
 
 
 def _scores(

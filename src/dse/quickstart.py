@@ -157,8 +157,8 @@ class Quickstart:
                 lines.append(f'  {who:<8}{mark} {example[f"{who}_score"]:.2f}  "{example[f"{who}_answer"]}"')
         lines += [
             "",
-            f"Student and report.md are in {self.folder}. Ask it yourself:",
-            f'  dse rank {self.folder} --query "where is my refund" --candidates {self.folder}/candidates.txt --top-k 3',
+            f"The student is in {self.folder}, the report in {self.folder}/report/report.md. Ask it yourself:",
+            f"  dse rank {self.folder} --candidates {self.folder}/candidates.txt --query 'where is my refund'",
         ]
         return "\n".join(lines)
 
@@ -197,8 +197,8 @@ def run(output: Path, *, command: str | None = None, show_progress_bar: bool = F
 
 def recipe() -> Recipe:
     """Settings for a few minutes on two cores."""
-    training = Training(epochs=2, learning_rate=5e-5, head_learning_rate=5e-4)
-    return Recipe(offline_backbone(), training=training, teacher_training=Training(epochs=2, learning_rate=5e-5))
+    training = Training(epochs=2)
+    return Recipe(offline_backbone(), training=training, teacher_training=training)
 
 
 def try_out(output: Path, questions: Sequence[Question]) -> Search:

@@ -120,18 +120,19 @@ class Scorer:
     def block(self, candidates: Tensor) -> Tensor:
         """Raw scores of all queries against a block of candidates (B, d): (q, B, C)."""
         head, q = self.head, self.queries
+        scores: Tensor
         if head.kind in ("mlp", "mlp-symmetric"):
-            scores = candidates.new_empty(len(q), len(candidates), head.num_labels)
+            scores = candidates.new_empty(len(q), len(candidates), head.num_labels)  # not stack: there may be no query
             for i in range(len(q)):
                 scores[i] = self._mlp(i, candidates)
-            return scores
-        if head.kind == "bilinear":  # u' M_c v: one product for M_c v, one for all pairs
-            scores = torch.einsum("qi,cij,bj->qbc", q, head.weight, candidates)
-            return scores + head.bias
-        if head.kind == "cosine":
-            normalize = torch.nn.functional.normalize
-            q, candidates = normalize(q, dim=1, eps=1e-8), normalize(candidates, dim=1, eps=1e-8)
-        return head.out((q @ candidates.T).unsqueeze(-1))
+        elif head.kind == "bilinear":  # u' M_c v
+            scores = torch.einsum("qi,cij,bj->qbc", q, head.weight, candidates) + head.bias
+        else:
+            if head.kind == "cosine":
+                normalize = torch.nn.functional.normalize
+                q, candidates = normalize(q, dim=1, eps=1e-8), normalize(candidates, dim=1, eps=1e-8)
+            scores = head.out((q @ candidates.T).unsqueeze(-1))
+        return scores
 
     def _mlp(self, i: int, v: Tensor) -> Tensor:
         u = self.queries[i]  # (d,)

@@ -96,9 +96,7 @@ def _file(folder: Path, stem: str) -> Path | None:
     for alias in _SPLIT_NAMES.get(name, (name,)):
         files = [file for file in (parent / (alias + suffix) for suffix in FORMATS) if file.is_file()]
         if len(files) > 1:
-            raise BadDataError(
-                f"{files[0]} and {files[1]} are the same split; pass one of the files or remove one"
-            )
+            raise BadDataError(f"{files[0]} and {files[1]} are the same split; pass one of the files or remove one")
         if files:
             return files[0]
     return None
@@ -113,13 +111,11 @@ def pair_rows(
         raise BadDataError(f"there is no column role {unknown[0]!r}; map sentence1, sentence2 and label")
     if absent := [name for name in mapping.values() if name not in table.columns]:
         _missing_columns(table, f"column {absent[0]!r}", ", ".join(mapping))
-    own = {column.lower(): column for column in reversed(table.columns)} | {c: c for c in mapping.values()}
+    own = _spellings(table)
     ours = [(mapping.get("sentence1", a), mapping.get("sentence2", b)) for a, b in _SENTENCE_COLUMNS]
     found = [[own[a], own[b]] for a, b in ours if a in own and b in own]
     names = (
-        found[0]
-        if found
-        else _missing_columns(table, "two columns known to hold sentences", "sentence1, sentence2")
+        found[0] if found else _missing_columns(table, "two columns known to hold sentences", "sentence1, sentence2")
     )
     if task:
         usual = _SCORE_COLUMNS if task.kind == "regression" else _CLASS_COLUMNS
@@ -132,6 +128,11 @@ def pair_rows(
         yield number, cells if isinstance(cells, str) or len(cells) == 3 else (*cells, None)
 
 
+def _spellings(table: Table) -> dict[str, str]:
+    """Map how a column may be asked for (its name, or that in lower case) to its name; exact names win."""
+    return {name.lower(): name for name in table.columns} | {name: name for name in table.columns}
+
+
 def _missing_columns(table: Table, what: str, roles: str) -> NoReturn:
     raise BadDataError(
         f"{table.name} has no {what}, only {', '.join(table.columns) or 'nothing'}; "
@@ -141,7 +142,7 @@ def _missing_columns(table: Table, what: str, roles: str) -> NoReturn:
 
 def sentence_column(table: Table, column: str | None) -> str:
     """Return the column to read sentences from: the one asked for, a usual name, or the only one."""
-    own = {name.lower(): name for name in reversed(table.columns)}
+    own = _spellings(table)
     known = [own[name] for name in _TEXT_COLUMNS if name in own] or table.columns[: len(table.columns) == 1]
     name = column or next(iter(known), None)
     if name not in table.columns:

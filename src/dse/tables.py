@@ -6,17 +6,15 @@ Text is decoded line by line: bytes that are no UTF-8 spoil their own row and no
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO
 
-from dse.errors import BadDataError, MissingExtraError
+from dse.errors import BadDataError, need_extra
 
 # A row's number, and its cells or what is wrong with it. Numbers start at 1: lines of a text file (the header
 # counts), rows of anything else.
@@ -99,9 +97,7 @@ def _open_delimited(path: Path, split: Callable[[Iterator[str]], _Cells]) -> Tab
     if isinstance(header, list) and not all(map(is_text, header)):
         header = NOT_UTF8
     if isinstance(header, str):
-        raise BadDataError(
-            f"{path}:1: the header {header}; save the file as UTF-8 with its column names in line 1"
-        )
+        raise BadDataError(f"{path}:1: the header {header}; save the file as UTF-8 with its column names in line 1")
 
     def read(names: Sequence[str]) -> Iterator[Row]:
         wanted = [header.index(name) for name in names]
@@ -161,9 +157,10 @@ def open_lines(stream: BinaryIO, name: str) -> Table:
 
 
 def _open_parquet(path: Path) -> Table:
-    arrow, parquet = _package("pyarrow"), _package("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
 
-    def parse(names: Sequence[str] | None) -> Any:  # noqa: ANN401 - a schema or a table
+    def parse(names: Sequence[str] | None) -> Any:  # a schema or a table
         try:
             with parquet.ParquetFile(path) as file:
                 return file.schema_arrow if names is None else file.read(columns=list(names))
@@ -178,7 +175,7 @@ def _open_parquet(path: Path) -> Table:
     return Table(str(path), list(parse(None).names), read)
 
 
-def _arrow_cells(column: Any) -> list[Any]:  # noqa: ANN401 - a pyarrow.ChunkedArray
+def _arrow_cells(column: Any) -> list[Any]:  # a pyarrow.ChunkedArray
     try:
         cells: list[Any] = column.to_pylist()
     except UnicodeDecodeError:  # Parquet promises UTF-8, but writers do not check
@@ -206,13 +203,13 @@ def open_hub(path: str, config: str | None, splits: Sequence[str]) -> Table:
         BadDataError: If it cannot be loaded or has none of the splits.
         MissingExtraError: If `datasets` is not installed.
     """
-    datasets = _package("datasets")
+    need_extra("datasets", "train")
+    import datasets
+
     name = path if config is None else f"{path}:{config}"
     try:
         found = datasets.load_dataset(path, config)
-    except (
-        Exception
-    ) as error:  # datasets raises a dozen kinds: offline, no such name, a config to choose, a script
+    except Exception as error:  # a dozen kinds: offline, no such name, a config to choose, a script
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadDataError(
             f"{name!r} is no file or folder here and cannot be loaded from the hub ({reason}); "
@@ -220,9 +217,7 @@ def open_hub(path: str, config: str | None, splits: Sequence[str]) -> Table:
         ) from error
     split = next((split for split in splits if split in found), None)
     if split is None:
-        raise BadDataError(
-            f"hub data set {name} has no split {splits[0]!r}; choose one of {', '.join(found)}"
-        )
+        raise BadDataError(f"hub data set {name} has no split {splits[0]!r}; choose one of {', '.join(found)}")
     data = found[split]
     class_names = {column: getattr(feature, "names", None) for column, feature in data.features.items()}
 
@@ -236,21 +231,10 @@ def open_hub(path: str, config: str | None, splits: Sequence[str]) -> Table:
     return Table(f"{name}/{split}", list(data.column_names), read)
 
 
-def _class_name(cell: Any, names: list[str] | None) -> Any:  # noqa: ANN401
+def _class_name(cell: Any, names: list[str] | None) -> Any:
     if names is None or cell is None:
         return cell
     if cell < 0:
         return "-"
-    return (
-        names[cell] if cell < len(names) else f"id {cell}"
-    )  # left as a number it would pass for an id of the task
-
-
-def _package(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise MissingExtraError(
-            f"this needs the package {package}; install it: pip install {package}"
-        ) from error
+    # No name: text, because a number would pass for an id of the task.
+    return names[cell] if cell < len(names) else f"id {cell}"

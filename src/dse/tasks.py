@@ -133,13 +133,9 @@ class Task:
                 return "is a regression and needs label_range=(lowest, highest)"
             return "is a regression and cannot have labels; leave them out" if self.labels else None
         if len({_key(label) for label in self.labels}) < len(self.labels):
-            return (
-                f"has labels that differ in case or punctuation only: {', '.join(self.labels)}; rename them"
-            )
+            return f"has labels that differ in case or punctuation only: {', '.join(self.labels)}; rename them"
         if self.kind == "binary" and (len(self.labels) != 2 or self.positive not in self.labels):
-            return (
-                f"is binary and needs two labels, one of them positive={self.positive!r}; got {self.labels}"
-            )
+            return f"is binary and needs two labels, one of them positive={self.positive!r}; got {self.labels}"
         if self.kind == "multiclass" and len(self.labels) < 2:
             return "is multiclass and needs its class names in labels=(...)"
         return None
@@ -195,7 +191,7 @@ class Task:
             raise ValueError(f"unknown label {reprlib.repr(label)} (known: {known}, or ids from 0)")
         return index if self.kind == "multiclass" else float(self.labels[index] == self.positive)
 
-    def _score(self, label: Any) -> float:  # noqa: ANN401 - whatever float() makes of it
+    def _score(self, label: Any) -> float:
         low, high = self.label_range or (-math.inf, math.inf)
         try:
             score = math.nan if isinstance(label, bool) else float(label)
@@ -343,7 +339,5 @@ def get_task(name: str) -> Task:
         (0.0, 5.0)
     """
     if name not in TASKS:
-        raise DSEError(
-            f"there is no task {name!r}; choose one of {', '.join(TASKS)}, or make a Task of your own"
-        )
+        raise DSEError(f"there is no task {name!r}; choose one of {', '.join(TASKS)}, or make a Task of your own")
     return TASKS[name]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ from dse.training import PairEvaluator, Training, run
 logger = logging.getLogger(__name__)
 
 
-def load_teacher(path: str, task: Task | None = None, labels: Sequence[str] | None = None, **kwargs: Any) -> CrossEncoder:
+def load_teacher(
+    path: str, task: Task | None = None, labels: Sequence[str] | None = None, **kwargs: Any
+) -> CrossEncoder:
     """Load a ready cross-encoder and check, before any work, that its outputs can be those of the task.
 
     Args:
@@ -35,14 +38,14 @@ def load_teacher(path: str, task: Task | None = None, labels: Sequence[str] | No
     Raises:
         MismatchError: If number or names of the outputs do not fit the task.
     """
-    teacher = CrossEncoder(path, **kwargs)
+    teacher: CrossEncoder = CrossEncoder(path, **kwargs)
     if labels is not None:
         if len(labels) != teacher.num_labels:
             raise MismatchError(
                 f"{path} has {teacher.num_labels} outputs, {len(labels)} names were given ({', '.join(labels)}); "
                 "name every output once, in order."
             )
-        teacher.config.id2label = dict(enumerate(labels))
+        _config(teacher).id2label = dict(enumerate(labels))
     if task is not None:
         check_outputs(teacher, task)
     return teacher
@@ -66,7 +69,7 @@ def check_outputs(teacher: CrossEncoder, task: Task) -> list[int]:
         )
     if outputs == 1:
         return [0]
-    id2label = teacher.config.id2label
+    id2label = _config(teacher).id2label
     return align_labels(task, [str(id2label[i]) for i in range(outputs)])
 
 
@@ -104,10 +107,11 @@ def teacher_scores(
     teacher.eval()
     rows: dict[tuple[str, str], int] = {}
     index = [rows.setdefault((a, b), len(rows)) for a, b in pairs]
-    module = (fast or FastCopy()).of(teacher, resolve_dtype(dtype, teacher.device))
+    module = cast(CrossEncoder, (fast or FastCopy()).of(teacher, resolve_dtype(dtype, teacher.device)))
 
     def forward(features: dict[str, Any]) -> Tensor:
-        scores: Tensor = module(features)["scores"]
+        # Not `module(...)`: while it trains in mixed precision, its `forward` is wrapped in autocast.
+        scores: Tensor = CrossEncoder.forward(module, features)["scores"]
         return scores.float().reshape(-1, teacher.num_labels)
 
     with torch.inference_mode():
@@ -161,15 +165,15 @@ def fit_teacher(
     """
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 
-    training, output = training or Training(), Path(output)
+    training, output = replace(training or Training(), head_learning_rate=None), Path(output)  # it has no pair head
     linear = task.kind == "regression" and regression_loss == "mse"
     torch.manual_seed(training.seed)  # the classifier starts at random
     names = list(task.labels) if task.kind == "multiclass" else [task.positive or "score"]
-    teacher = CrossEncoder(
+    teacher: CrossEncoder = CrossEncoder(
         backbone, num_labels=task.num_labels, max_length=max_seq_length, **_activation(linear), **kwargs
     )
-    teacher.config.id2label = dict(enumerate(names))
-    teacher.config.label2id = {name: i for i, name in enumerate(names)}
+    _config(teacher).id2label = dict(enumerate(names))
+    _config(teacher).label2id = {name: i for i, name in enumerate(names)}
     fast = FastCopy()
     evaluator = None
     if validation is not None:
@@ -184,6 +188,7 @@ def fit_teacher(
             len(train),
             teacher.device,
             task.main_metric if evaluator else None,
+            _config(teacher).hidden_size,
         ),
         train_dataset=_dataset(train, task, linear),
         loss=_loss(teacher, task, linear),
@@ -195,6 +200,10 @@ def fit_teacher(
         write_json(output / "training.json", {"training": training.to_dict(), "log": history})
         shutil.rmtree(output / "checkpoints")
     return teacher
+
+
+def _config(teacher: CrossEncoder) -> Any:  # transformers' PretrainedConfig; every cross-encoder has one
+    return teacher.config
 
 
 def _activation(linear: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-WORDS = "a the red blue small large bicycle tent dog cat runs sleeps under over bridge hill where is my parcel ?".split()
+WORDS = "a the red blue small large bicycle tent dog cat runs sleeps under over bridge where is my parcel ?".split()
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = [f"the {a} {b} {c}" for a in WORDS[2:6] for b in WORDS[6:10] for c in WORDS[10:14]]  # 64
     second = [" ".join([*text.split()[::-1], "under my bridge"]) for text in first]
     label = [row % 2 for row in range(len(first))]
-    for file in ("mrpc/train", "mrpc/dev", "qqp/dev", "mnli/dev_matched", "stsb/dev"):
+    for file in ("mrpc/train", "mrpc/dev", "qqp/dev", "mnli/dev_matched", "stsb/train", "stsb/dev"):
         path = folder / f"{file}.parquet"
         path.parent.mkdir(exist_ok=True)
         shift = len(file)  # other pairs in every file

@@ -8,7 +8,7 @@ from dse.bench import labelling
 
 def test_max_error_counts_in_standard_deviations_of_each_class():
     reference = np.array([[0.0, 0.0], [2.0, 20.0]])  # standard deviations 1 and 10
-    assert labelling.max_error(reference, reference + [0.1, 0.2]) == pytest.approx(0.1)
+    assert labelling.max_error(reference, reference + np.array([0.1, 0.2])) == pytest.approx(0.1)
 
 
 def test_run(tiny_backbone, data_folder):

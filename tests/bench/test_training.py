@@ -18,7 +18,7 @@ def rows(data_folder: Path):
 def test_both_ways_compute_the_same_loss_and_gradients(tiny_backbone, data_folder, rows):
     task = bench_pairs(data_folder, "mrpc")[1]
     student = training.new_student(tiny_backbone, head_dropout=0.0, device="cpu").train()
-    batch = rows[:7] + [{**rows[0], "sentence2": rows[1]["sentence1"]}]  # a sentence in several pairs, both sides
+    batch = [*rows[:7], {**rows[0], "sentence2": rows[1]["sentence1"]}]  # a sentence in several pairs, both sides
     original, joint = training.original_batch(student, batch), training.joint_batch(student, batch)
     assert original[0]["left"]["input_ids"].shape == (8, training.MAX_LENGTH)
     assert len(joint[0]["input_ids"]) < 16  # distinct sentences only

@@ -7,23 +7,18 @@ meantime hits both. The absolute times belong to the machine.
 from __future__ import annotations
 
 import logging
-import os
-import platform
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
 import torch
 
-from dse.runtime import auto_dtype
+from dse.machine import machine, versions
 
 logger = logging.getLogger(__name__)
-
-PACKAGES = ("dse", "torch", "sentence-transformers", "transformers", "tokenizers", "numpy")
 
 
 @dataclass(frozen=True)
@@ -77,8 +72,8 @@ class Result:
     figures: Sequence[Figure]
     table: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = ()
-    machine: Mapping[str, Any] = field(default_factory=lambda: machine())
-    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+    machine: Mapping[str, Any] = field(default_factory=machine)
+    versions: Mapping[str, str] = field(default_factory=versions)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON takes it."""
@@ -107,8 +102,17 @@ class Result:
         ]
         about = f"{self.machine['cpu']}, {self.machine['cores']} cores, {self.machine['threads']} threads, "
         about += f"{self.machine['device']}; absolute times belong to this machine"
-        parts = [f"{self.benchmark}: {about}", _aligned(rows), _aligned(figures), "\n".join(self.notes)]
+        parts = [
+            _wrapped(f"{self.benchmark}: {about}"),
+            _aligned(rows),
+            _aligned(figures),
+            "\n".join(_wrapped(note) for note in self.notes),
+        ]
         return "\n\n".join(part for part in parts if part)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 98, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _cell(value: Any) -> str:
@@ -126,11 +130,10 @@ def _aligned(rows: Sequence[Mapping[str, str]]) -> str:
     names = list(rows[0])
     lines = [names, *([row[name] for name in names] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-    text = [
-        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    ]
-    return "\n".join(line.rstrip() for line in text)
+    padded = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    for line, cells in zip(lines, padded, strict=True):
+        cells[0] = line[0].ljust(widths[0])
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def alternate(*ways: Callable[[], object], runs: int) -> list[tuple[float, ...]]:
@@ -178,44 +181,3 @@ def ratios(rounds: Sequence[tuple[float, ...]], slow: int = 0, fast: int = 1) ->
 def rate(items: int, rounds: Sequence[tuple[float, ...]], way: int) -> float:
     """Items a second of one way, the median of the rounds."""
     return items / median(seconds[way] for seconds in rounds)
-
-
-def machine() -> dict[str, Any]:
-    """What the benchmark ran on."""
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "ram_gib": _ram_gib(),
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
-        "bfloat16": auto_dtype(device) == torch.bfloat16,
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _ram_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that decide speed; those not installed are left out."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

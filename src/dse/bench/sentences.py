@@ -65,7 +65,9 @@ def _texts(file: Path) -> dict[str, None]:
     return dict.fromkeys(text for name in names for text in table[name].to_pylist() if text)
 
 
-def bench_pairs(data: Path | None, task_name: str, n: int | None = None, split: str = "train") -> tuple[Pairs, Task, str]:
+def bench_pairs(
+    data: Path | None, task_name: str, n: int | None = None, split: str = "train"
+) -> tuple[Pairs, Task, str]:
     """Labelled pairs of a task in random order (seed 0), every pair once.
 
     Args:
@@ -109,5 +111,3 @@ def _helpdesk_pairs() -> Pairs:
             pairs.append((text, other, 0.0))
     first, second, label = (list(column) for column in zip(*pairs, strict=True))
     return Pairs(first, second, np.array(label, dtype=np.float32), "help-desk questions")
-
-

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from dse.bench.harness import Figure, Result, alternate, rate, ratios
@@ -68,8 +67,8 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
         [
             f"Pairs: {len(pairs):,} distinct ones, {origin}; {slow * BATCH} of the original's examples against "
             f"{fast * BATCH} of dse's in every run.",
-            f"Both: batches of {BATCH}, alpha 0.5, dropout, gradients clipped to norm 1, one AdamW step a batch. Teacher "
-            f"scores are the log-odds of the labels smoothed to {SMOOTHED}; their values do not change the speed.",
+            f"Both: batches of {BATCH}, alpha 0.5, dropout, gradients clipped to norm 1, one AdamW step a batch. "
+            f"Teacher scores: log-odds of the labels smoothed to {SMOOTHED}; their values do not change the speed.",
             "The original's features are tokenized beforehand, as its code does; dse tokenizes within the time.",
         ],
     )
@@ -108,8 +107,8 @@ class TwoPasses(nn.Module):
         """``scores`` (n, C) of ``features["left"]`` and ``features["right"]``."""
         u, v = (self.student(features[side])["sentence_embedding"] for side in ("left", "right"))  # (n, d)
         index = torch.arange(2 * len(u), device=u.device).view(2, -1).T  # row i of u with row i of v
-        result: dict[str, Any] = self.student.head({"sentence_embedding": torch.cat([u, v]), "pairs": index}, pairs=True)
-        return result
+        joined = {"sentence_embedding": torch.cat([u, v]), "pairs": index}
+        return cast("dict[str, Any]", self.student.head(joined, pairs=True))
 
 
 def original_batch(student: DSE, rows: list[dict[str, Any]]) -> Batch:
@@ -168,7 +167,7 @@ def _train(loss: DistillationLoss, batches: Iterator[Batch], dtype: torch.dtype)
     optimizer = torch.optim.AdamW(parameters, lr=2e-5, weight_decay=0.01, fused=True)
     device = parameters[0].device
     for features, targets in batches:
-        features, targets = send_to_device((features, targets), device)
+        features, targets = _to(features, device), _to(targets, device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             value = torch.stack(list(loss([features], targets).values())).sum()
         value.backward()
@@ -176,6 +175,12 @@ def _train(loss: DistillationLoss, batches: Iterator[Batch], dtype: torch.dtype)
         optimizer.step()
         optimizer.zero_grad()
         yield float(value.detach())
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    if isinstance(value, dict):
+        return {name: _to(item, device) for name, item in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def take_steps(training: Iterator[float], steps: int) -> list[float]:

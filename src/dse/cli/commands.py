@@ -23,10 +23,10 @@ def teacher(
     span: o.RangeOption = None,
     columns: o.ColumnsOption = None,
     skip_bad_rows: o.SkipOption = False,
-    epochs: o.EpochsOption = 4,
-    batch_size: o.BatchOption = 32,
+    epochs: o.EpochsOption = 3,
+    batch_size: o.BatchOption = 16,
     accumulation: o.AccumulationOption = 1,
-    learning_rate: o.RateOption = 5e-5,
+    learning_rate: o.RateOption = None,
     patience: o.PatienceOption = None,
     regression_loss: Annotated[
         str, typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper).")
@@ -83,9 +83,9 @@ def label(
     span: o.RangeOption = None,
     columns: o.ColumnsOption = None,
     skip_bad_rows: o.SkipOption = False,
-    epochs: o.EpochsOption = 4,
-    learning_rate: o.RateOption = 5e-5,
-    batch_size: o.BatchOption = 32,
+    epochs: o.EpochsOption = 3,
+    learning_rate: o.RateOption = None,
+    batch_size: o.BatchOption = 16,
     dtype: o.DtypeOption = "auto",
     seed: o.SeedOption = 42,
     as_json: o.JsonOption = False,
@@ -103,7 +103,13 @@ def label(
     if teacher is not None:
         model = load_teacher(teacher, the_task, o.comma(teacher_labels) or None)
         scores = label_pairs(
-            model, pairs, the_task, output, batch_size=batch_size, dtype=dtype, show_progress_bar=bar  # type: ignore[arg-type]
+            model,
+            pairs,
+            the_task,
+            output,
+            batch_size=batch_size,
+            dtype=dtype,
+            show_progress_bar=bar,  # type: ignore[arg-type]
         )
     else:
         o.need_training()
@@ -123,9 +129,12 @@ def distill(
     data: o.DataOption = None,
     teacher: Annotated[
         str | None,
-        typer.Option("--teacher", help="Cross-encoder: folder or hub id. Default: fine-tune one from the backbone.",
-                     rich_help_panel=o.MODEL),
-    ] = None,  # fmt: skip
+        typer.Option(
+            "--teacher",
+            help="Cross-encoder: folder or hub id. Default: fine-tune one from the backbone.",
+            rich_help_panel=o.MODEL,
+        ),
+    ] = None,
     backbone: o.BackboneOption = None,
     teacher_labels: o.TeacherLabelsOption = None,
     kind: o.KindOption = None,
@@ -138,9 +147,9 @@ def distill(
         str, typer.Option("--split", help="What to report on; never trained on.", rich_help_panel=o.DATA)
     ] = "dev",
     test_data: Annotated[
-        str | None, typer.Option("--test-data", help="File to report on, when --data is a file.",
-                                 rich_help_panel=o.DATA)
-    ] = None,  # fmt: skip
+        str | None,
+        typer.Option("--test-data", help="File to report on, when --data is a file.", rich_help_panel=o.DATA),
+    ] = None,
     alpha: Annotated[
         float, typer.Option("--alpha", min=0, max=1, help="Weight of the teacher; 1 needs no labels, 0 no teacher.")
     ] = 0.5,
@@ -167,16 +176,14 @@ def distill(
         int | None, typer.Option("--projection", help="Width of a linear projection.", rich_help_panel=o.MODEL)
     ] = None,
     freeze_backbone: Annotated[bool, typer.Option("--freeze-backbone", rich_help_panel=o.MODEL)] = False,
-    epochs: o.EpochsOption = 4,
-    batch_size: o.BatchOption = 32,
+    epochs: o.EpochsOption = 3,
+    batch_size: o.BatchOption = 16,
     accumulation: o.AccumulationOption = 1,
-    learning_rate: o.RateOption = 5e-5,
-    head_learning_rate: Annotated[
-        float | None, typer.Option("--head-learning-rate", rich_help_panel=o.TRAIN)
-    ] = 5e-4,
+    learning_rate: o.RateOption = None,
+    head_learning_rate: Annotated[float | None, typer.Option("--head-learning-rate", rich_help_panel=o.TRAIN)] = 5e-4,
     teacher_epochs: Annotated[
         int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
-    ] = 4,
+    ] = 3,
     patience: o.PatienceOption = None,
     dtype: o.DtypeOption = "auto",
     seed: o.SeedOption = 42,
@@ -215,7 +222,7 @@ def distill(
             head_learning_rate=head_learning_rate,
             **common,
         ),
-        teacher_training=Training(epochs=teacher_epochs, learning_rate=5e-5, **common),
+        teacher_training=Training(epochs=teacher_epochs, **common),
     )
     report = make_student(
         the_task,
@@ -227,7 +234,11 @@ def distill(
         command=o.command_line(),
         show_progress_bar=o.on_terminal(),
     )
-    o.show(report.to_dict(), f"{report.table()}\n\nStudent, report.md and plots are in {output}.", as_json)
+    o.show(
+        report.to_dict(),
+        f"{report.table()}\n\nThe student is in {output}, the report in {output}/report/report.md.",
+        as_json,
+    )
 
 
 @app.command()
@@ -259,7 +270,7 @@ def evaluate(
     compared = load_teacher(teacher, the_task, o.comma(teacher_labels) or None) if teacher else None
     report = measure(DSE(student), pairs, the_task, teacher=compared, split=split, command=o.command_line())
     if output is not None:
-        report.write(output)
+        report.write(output, student_folder=student if Path(student).is_dir() else None)
     o.show(report.to_dict(), report.table(), as_json)
 
 
@@ -272,7 +283,7 @@ def score(
     raw: Annotated[bool, typer.Option("--raw", help="Scores before the activation.")] = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Score pairs, one line each: the score(s), or with --json an object with the sentences."""
+    """Give each pair a line with its score (or scores); with --json an object that has the sentences too."""
     import json
 
     loaded = o.read_pairs(pairs, None, "train", columns, skip_bad_rows, labelled=False)
@@ -328,9 +339,7 @@ def bench(
         raise typer.BadParameter(f"there is no benchmark {name!r}; choose one of {', '.join(known)}.")
     from importlib import import_module
 
-    result = import_module(f"dse.bench.{name}").run(
-        data=data, backbone=backbone, quick=quick, command=o.command_line()
-    )
+    result = import_module(f"dse.bench.{name}").run(data=data, backbone=backbone, quick=quick, command=o.command_line())
     o.show(result.to_dict(), result.table_text(), as_json)
 
 

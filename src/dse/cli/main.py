@@ -44,8 +44,6 @@ def common(
 
 def main() -> None:
     """Run a command; every expected failure is one sentence on stderr and an exit code that says its kind."""
-    from dse.cli import commands  # noqa: F401  (registers the commands)
-
     try:
         app()
     except (DSEError, OSError, ValueError) as error:

@@ -18,9 +18,13 @@ DATA, TASK, MODEL, TRAIN = "Data", "Task", "Model", "Training"  # panels of --he
 
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", help="Folder, file (parquet csv tsv jsonl), hub name, or - (jsonl on stdin). "
-                 "Default: the task's own data set on the hub.", rich_help_panel=DATA),
-]  # fmt: skip
+    typer.Option(
+        "--data",
+        help="Folder, file (parquet csv tsv jsonl), hub name, or - (jsonl on stdin). "
+        "Default: the task's own data set on the hub.",
+        rich_help_panel=DATA,
+    ),
+]
 ColumnsOption = Annotated[
     str | None,
     typer.Option("--columns", help="Column names: sentence1=q1,sentence2=q2,label=dup.", rich_help_panel=DATA),
@@ -48,9 +52,12 @@ RangeOption = Annotated[
 ]
 BackboneOption = Annotated[
     str | None,
-    typer.Option("--backbone", help="Encoder to start from: folder or hub id. Default: the MiniLM of the extra "
-                 "'offline'.", rich_help_panel=MODEL),
-]  # fmt: skip
+    typer.Option(
+        "--backbone",
+        help="Encoder to start from: folder or hub id. Default: the MiniLM of the extra 'offline'.",
+        rich_help_panel=MODEL,
+    ),
+]
 TeacherLabelsOption = Annotated[
     str | None,
     typer.Option("--teacher-labels", help="Names of the teacher's outputs, in order.", rich_help_panel=MODEL),
@@ -60,12 +67,18 @@ BatchOption = Annotated[int, typer.Option("--batch-size", min=1, rich_help_panel
 AccumulationOption = Annotated[
     int, typer.Option("--accumulation", min=1, help="Batches per optimiser step.", rich_help_panel=TRAIN)
 ]
-RateOption = Annotated[float, typer.Option("--learning-rate", min=0.0, rich_help_panel=TRAIN)]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--learning-rate", min=0.0, help="Default: 1e-4 at width 384, less for wider backbones.", rich_help_panel=TRAIN
+    ),
+]
 PatienceOption = Annotated[
     int | None,
-    typer.Option("--patience", min=1, help="Stop after so many evaluations without a better one.",
-                 rich_help_panel=TRAIN),
-]  # fmt: skip
+    typer.Option(
+        "--patience", min=1, help="Stop after so many evaluations without a better one.", rich_help_panel=TRAIN
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", rich_help_panel=TRAIN)]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -76,9 +89,7 @@ def comma(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
-def the_task(
-    name: str | None, kind: str | None, labels: str | None, positive: str | None, span: str | None
-) -> Task:
+def the_task(name: str | None, kind: str | None, labels: str | None, positive: str | None, span: str | None) -> Task:
     """The registered task, or one described by --kind and its companions."""
     from dse.tasks import Task, get_task
 
@@ -120,9 +131,7 @@ def read_pairs(
     """Load pairs as the options say."""
     from dse.data import load_pairs
 
-    return load_pairs(
-        data, task, split, columns=column_names(columns), skip_bad_rows=skip, label_required=labelled
-    )
+    return load_pairs(data, task, split, columns=column_names(columns), skip_bad_rows=skip, label_required=labelled)
 
 
 def command_line() -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dse.evaluation.card import write_card
 from dse.evaluation.fidelity import fidelity
 from dse.evaluation.report import Report, evaluate
 from dse.evaluation.speed import Speed, measure_speed
 
-__all__ = ["Report", "Speed", "evaluate", "fidelity", "measure_speed"]
+__all__ = ["Report", "Speed", "evaluate", "fidelity", "measure_speed", "write_card"]

@@ -45,8 +45,9 @@ def fidelity(
 
     Example:
         >>> from dse.tasks import get_task
-        >>> fidelity(get_task("mrpc"), [2.0, -1.0, 0.5], [1.0, -2.0, -0.5], queries=["a", "a", "b"])
-        {'pearson': 1.0, 'agreement': 0.6666666666666666, 'kendall': 1.0, 'queries': 1.0}
+        >>> found = fidelity(get_task("mrpc"), [2.0, -1.0, 0.5], [1.0, -2.0, -0.5], queries=["a", "a", "b"])
+        >>> {name: round(value, 3) for name, value in found.items()}
+        {'pearson': 1.0, 'agreement': 0.667, 'kendall': 1.0, 'queries': 1.0}
     """
     s, t = (_shaped(task, scores) for scores in (student_scores, teacher_scores))
     if len(s) != len(t) or (queries is not None and len(queries) != len(s)):

@@ -49,7 +49,7 @@ def write_plots(report: Report, folder: Path, student_folder: str | Path | None 
     for name, figure, alt in _figures(report, student_folder):
         plots.append(Plot(f"plots/{name}.png", alt))
         (folder / "plots").mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / "plots" / f"{name}.png", dpi=150)
+        figure.savefig(folder / "plots" / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.15)
     return plots
 
 
@@ -61,10 +61,8 @@ def _figures(report: Report, student_folder: str | Path | None) -> Iterator[tupl
     if report.kind == "binary" and scores.label is not None:
         named = {"teacher": scores.teacher, "student": scores.student}
         curves = {name: reliability(s, scores.label) for name, s in named.items() if s is not None}
-        errors = ", ".join(f"{name} {100 * curve.error:.1f}" for name, curve in curves.items())
-        alt = (
-            f"Reliability diagram: share of positives against predicted probability; calibration error x 100: {errors}."
-        )
+        errors = ", ".join(f"{name} {100 * curve.error:.1f} %" for name, curve in curves.items())
+        alt = f"Reliability diagram: share of positives against predicted probability; calibration error {errors}."
         yield "calibration", calibration(curves), alt
     log = Path(student_folder, "training.json") if student_folder is not None else None
     if log is not None and log.exists():
@@ -82,21 +80,19 @@ def scatter(report: Report) -> Any:  # matplotlib.figure.Figure
     panels = _panels(report)
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure, grid = _figure(
-        rows, columns, 5.2 if len(panels) == 1 else 4.2 * columns, (4.8 if len(panels) == 1 else 4.2) * rows
-    )
+    side = 5.2 if len(panels) == 1 else 4.4
+    figure, grid = _figure(rows, columns, side * columns, side * rows)
     values = np.concatenate([x for panel in panels for _, _, *both in panel.kinds for x in both])
     margin = 0.04 * (np.ptp(values) or 1.0)
     limits = (values.min() - margin, values.max() + margin)
+    what = "raw score, centred" if report.kind == "multiclass" else "raw score"
     for axes, panel in zip(grid, panels, strict=False):
         _draw(figure, axes, panel, limits)
         if report.threshold is not None:
             axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
             axes.axhline(report.threshold, color=GREY, linewidth=0.8, linestyle=":", label="thresholds")
         axes.plot(limits, limits, color="black", linewidth=1, linestyle="--", label="equal scores")
-        axes.set(
-            title=panel.title, xlabel="teacher's raw score", ylabel="student's raw score", xlim=limits, ylim=limits
-        )
+        axes.set(title=panel.title, xlabel=f"teacher's {what}", ylabel=f"student's {what}", xlim=limits, ylim=limits)
         axes.set_aspect("equal")
         axes.legend(loc="upper left", fontsize=9, framealpha=0.9)
     for axes in grid[len(panels) :]:
@@ -127,18 +123,26 @@ def _panels(report: Report) -> list[Panel]:
 
 
 def _draw(figure: Any, axes: Any, panel: Panel, limits: tuple[float, float]) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
     for name, colour, t, s in panel.kinds:
         if len(t) <= MANY:
             size = 28 if len(t) < 100 else 14 if len(t) < 1000 else 8
             axes.scatter(t, s, s=size, color=colour, alpha=0.5, linewidths=0, label=name)
             continue
-        shades = LinearSegmentedColormap.from_list(name, ["#E8EEF2", colour, "#101820"])
+        tint = tuple(0.72 + 0.28 * channel for channel in to_rgb(colour))
+        shades: Any = [tint, colour, "#101820"]
         grid = axes.hexbin(
-            t, s, gridsize=45, extent=(*limits, *limits), bins="log", mincnt=1, cmap=shades, linewidths=0.1
+            *(t, s),
+            gridsize=45,
+            extent=(*limits, *limits),
+            bins="log",
+            mincnt=1,
+            cmap=LinearSegmentedColormap.from_list(name, shades),
+            linewidths=0.1,
         )
-        figure.colorbar(grid, ax=axes, label="pairs in a cell", shrink=0.8)
+        bar = axes.inset_axes((1.03, 0, 0.04, 1))  # as high as the axes, which keep their aspect
+        figure.colorbar(grid, cax=bar, label="pairs in a cell", format="{x:,.0f}")
 
 
 def calibration(curves: dict[str, Reliability]) -> Any:  # matplotlib.figure.Figure
@@ -148,7 +152,7 @@ def calibration(curves: dict[str, Reliability]) -> Any:  # matplotlib.figure.Fig
     styles = {"teacher": (ORANGE, "s"), "student": (BLUE, "o")}
     for name, curve in curves.items():
         colour, marker = styles[name]
-        label = f"{name}, calibration error {100 * curve.error:.1f}"
+        label = f"{name}, calibration error {100 * curve.error:.1f} %"
         axes.plot(curve.probability, curve.frequency, color=colour, marker=marker, markersize=6, alpha=0.9, label=label)
     counts = next(iter(curves.values())).count
     low, high = counts.min(), counts.max()
@@ -166,17 +170,17 @@ def calibration(curves: dict[str, Reliability]) -> Any:  # matplotlib.figure.Fig
 
 
 def training_curves(log: Sequence[dict[str, Any]]) -> Any:  # matplotlib.figure.Figure | None
-    """Losses and validation metrics by optimiser step; None if the log holds neither."""
+    """Losses and validation metrics by optimiser step; None where there are not two points to join."""
     names = {"loss": "sum", "task": "task", "distill": "distillation"}
     losses = {label: _series(log, key) for key, label in names.items()}
-    if not (losses["task"] and losses["distill"]):
+    if not all(len(points) > 1 for points in losses.values()):
         losses = {"loss": losses["sum"]}  # one term alone is the sum
     timing = ("runtime", "samples_per_second", "steps_per_second")
     metrics = dict.fromkeys(
         key for entry in log for key in entry if key.startswith("eval_") and not key.endswith(timing)
     )
     panels = [("loss", losses), ("validation metric", {key[5:]: _series(log, key) for key in metrics})]
-    panels = [(title, found) for title, curves in panels if (found := {k: c for k, c in curves.items() if c})]
+    panels = [(title, found) for title, curves in panels if (found := {k: c for k, c in curves.items() if len(c) > 1})]
     if not panels:
         return None
     figure, grid = _figure(1, len(panels), 5.2 * len(panels), 3.8)
@@ -189,9 +193,9 @@ def training_curves(log: Sequence[dict[str, Any]]) -> Any:  # matplotlib.figure.
                 *zip(*points, strict=True), color=colour, linestyle=style, marker=marker, markersize=4, label=name
             )
         axes.set(xlabel="optimiser step", ylabel=title)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, loc="upper right" if title == "loss" else "lower right")
         axes.grid(color="#DDDDDD", linewidth=0.6)
-        axes.locator_params(axis="x", integer=True)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     return figure
 
 

@@ -145,6 +145,7 @@ def _provenance(report: Report) -> str:
 
 
 def _markdown(group: Group) -> str:
-    header, *rows = group
+    used = [i for i in range(len(group[0])) if any(row[i] for row in group)]
+    header, *rows = ([row[i] for i in used] for row in group)
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))

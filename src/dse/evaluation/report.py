@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from dse.distillation import raw_scores
 from dse.errors import BadDataError, MissingExtraError
 from dse.evaluation import plots, render
 from dse.evaluation.fidelity import fidelity
-from dse.evaluation.machine import machine, versions
-from dse.evaluation.quality import Scores, calibration_error, retention, task_metrics
+from dse.evaluation.quality import Activation, Scores, calibration_error, retention, task_metrics
 from dse.evaluation.speed import Speed, measure_speed
 from dse.files import write_json, write_text
+from dse.machine import machine, versions
 from dse.runtime import fingerprint
 from dse.teacher import teacher_scores as score_with
 
@@ -172,9 +172,9 @@ def evaluate(
     scores = Scores.of(raw_scores(student, pairs), teacher_scores, pairs.label)
     threshold = student.threshold if task.kind == "binary" else None
     # Without the teacher itself: a student keeps its teacher's activation.
-    activations = student.activation_fn, (teacher or student).activation_fn
-    metrics = task_metrics(task, scores, threshold or 0.0, *activations)
-    fingerprints = {"student": student.fingerprint} | ({"teacher": fingerprint(teacher)} if teacher else {})
+    theirs = student.activation_fn if teacher is None else cast(Activation, teacher.activation_fn)
+    metrics = task_metrics(task, scores, threshold or 0.0, student.activation_fn, theirs)
+    models = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     agreement = {}
     if scores.teacher is not None:
         agreement = fidelity(task, scores.student, scores.teacher, pairs.sentence1, threshold=threshold or 0.0)
@@ -194,7 +194,7 @@ def evaluate(
         fidelity=agreement,
         speed=_speed(student, pairs, teacher) if measure_speed else None,
         threshold=threshold,
-        fingerprints=fingerprints,
+        fingerprints={name: fingerprint(model) for name, model in models.items()},
         student_info=dict(student.info),
         command=command,
         date=datetime.now(UTC).isoformat(timespec="seconds"),

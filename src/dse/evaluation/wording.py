@@ -20,7 +20,8 @@ WORDS = {
     "on average (ECE, ten bins of equally many pairs); less is better.",
     "pairs/s from text": "nothing is embedded before; the student reads each distinct sentence once, "
     "the teacher each pair.",
-    "pairs/s once embedded": "the student scores pairs whose sentences it has embedded before; a teacher cannot.",
+    "pairs/s once embedded": "the student scores pairs whose sentences it has embedded before, 16 candidates for each "
+    "first sentence; a teacher must read every pair all the same.",
 }
 
 
@@ -56,7 +57,8 @@ def notes(report: Report) -> list[str]:
     if report.kind == "regression" and report.metrics:
         found.append("The metrics are those of activated scores, as predict returns them.")
     if "queries" in report.fidelity:
-        found.append(f"Kendall tau is the mean over {report.fidelity['queries']:,.0f} queries.")
+        queries = int(report.fidelity["queries"])
+        found.append(f"Kendall tau is that of {queries:,} {'query' if queries == 1 else 'queries'}.")
     if report.speed is not None:
         found.append(_measured(report.speed))
         found.append(regime(report))

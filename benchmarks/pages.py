@@ -1,0 +1,136 @@
+"""Write the pages of `docs/results` and the tables of README.md from the JSON the benchmarks left.
+
+    python -m benchmarks.pages            # write
+    python -m benchmarks.pages --check    # fail if a page differs from what the JSON says
+
+The JSON itself: `dse bench NAME --data ../shared/data --json > docs/results/NAME.json` for training, encoding and
+labelling; `python -m benchmarks.distillation`; and `dse quickstart`, whose output is kept in `quickstart.txt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from dse.files import write_text
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+BENCHES = {
+    "training": "Distillation in batches of like length, one joint pass and bfloat16, against the original's way.",
+    "encoding": "`DSE.encode` against `SentenceTransformer.encode` with its defaults, the same modules.",
+    "labelling": "`label_pairs` against `CrossEncoder.predict` with its defaults, the same teacher.",
+}
+
+
+def number(value: Any) -> str:
+    """A cell: numbers with a sensible count of digits."""
+    if not isinstance(value, float):
+        return str(value)
+    if abs(1 - value) < 0.01:
+        return f"{value:.5f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Markdown, first column left, the others right."""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "| --- |" + " ---: |" * (len(names) - 1)]
+    return lines + ["| " + " | ".join(number(row[name]) for name in names) + " |" for row in rows]
+
+
+def bench_page(name: str) -> str:
+    """The page of one benchmark."""
+    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    figures = [
+        {
+            "figure": f"`{f['name']}`",
+            "value": number(f["value"]),
+            "unit": f["unit"],
+            "min": "" if f["min"] is None else number(f["min"]),
+            "max": "" if f["max"] is None else number(f["max"]),
+            "runs": f["runs"],
+            "target": "" if f["target"] is None else number(f["target"]),
+        }
+        for f in result["figures"]
+    ]
+    machine = ", ".join(f"{k} {v}" for k, v in result["machine"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
+    lines = [f"# {name.capitalize()}", "", BENCHES[name], "", *table(figures), "", *table(result["table"]), ""]
+    lines += [*(f"- {note}" for note in result["notes"]), "", f"    {result['command']}", ""]
+    lines += [f"Machine: {machine}. Versions: {versions}. Absolute times belong to this machine.", ""]
+    return "\n".join(lines)
+
+
+def results_section() -> str:
+    """The table of results in README.md, each number with its command."""
+    lines = []
+    distillation = RESULTS / "distillation.json"
+    if distillation.exists():
+        rows = json.loads(distillation.read_text(encoding="utf-8"))["rows"]
+        lines += ["MiniLM backbone, trained on a CPU, reported on GLUE's dev sets (one seed):", ""]
+        lines += ["| task | metric | teacher | student | retention | no labels | no distillation | command |"]
+        lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+        for task in dict.fromkeys(row["task"] for row in rows):
+            own = [row for row in rows if row["task"] == task]
+            metric = own[0]["metric"]
+            at = {row["row"]: row for row in own if row["metric"] == metric}
+            cells = [f"{at[name]['value'] * 100:.1f}" for name in ("teacher", "dse")]
+            cells += [f"{at['dse']['retention'] * 100:.1f} %"]
+            cells += [f"{at[name]['value'] * 100:.1f}" for name in ("dse_no_labels", "no_distillation")]
+            lines.append(f"| {task} | {metric} | " + " | ".join(cells) + f" | `{at['dse']['command']}` |")
+        lines.append("")
+    figures = []
+    for name in BENCHES:
+        file = RESULTS / f"{name}.json"
+        if file.exists():
+            result = json.loads(file.read_text(encoding="utf-8"))
+            for f in result["figures"]:
+                if f["unit"] == "x":
+                    figures.append(
+                        {
+                            "what": BENCHES[name],
+                            "times faster": f"{f['value']:.1f} ({f['min']:.1f} to {f['max']:.1f})",
+                            "command": f"`{result['command'].removesuffix(' --json')}`",
+                        }
+                    )
+    if figures:
+        lines += ["Side by side in one run, median and range:", "", *table(figures), ""]
+    return "\n".join(lines)
+
+
+def readme() -> str:
+    """README.md with its generated parts as the results say."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    parts = {"results": results_section()}
+    quickstart = RESULTS / "quickstart.txt"
+    if quickstart.exists():
+        parts["quickstart"] = "```text\n" + quickstart.read_text(encoding="utf-8").rstrip() + "\n```\n"
+    for name, content in parts.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text = re.sub(pattern, lambda m, c=content: m[1] + c + m[2], text, flags=re.DOTALL)
+    return text
+
+
+def main() -> None:
+    """Write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if something would change")
+    check = parser.parse_args().check
+    pages = {RESULTS / f"{name}.md": bench_page(name) for name in BENCHES if (RESULTS / f"{name}.json").exists()}
+    pages[ROOT / "README.md"] = readme()
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if check and stale:
+        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+        sys.exit(f"{names}: not what the results say; run python -m benchmarks.pages.")
+    if not check:
+        for path in stale:
+            write_text(path, pages[path])
+
+
+if __name__ == "__main__":
+    main()

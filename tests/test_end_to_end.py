@@ -1,0 +1,32 @@
+"""The real thing, small: pretrained MiniLM, questions people ask, a teacher, a student, its report."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from dse import DSE
+from dse.offline import offline_backbone
+from dse.pipeline import Recipe, make_student
+from dse.quickstart import TASK, make_pairs, read_questions
+from dse.training import Training
+
+
+@pytest.mark.slow
+def test_minilm_learns_what_its_teacher_knows(tmp_path):
+    questions, near = read_questions()
+    train = make_pairs([q for q in questions if q.area in ("orders", "payment")], near, 6, 0, "train")  # 540 pairs
+    test = make_pairs([q for q in questions if q.area == "returns"], near, 6, 0, "test")
+    settings = Training(epochs=1, learning_rate=1e-4, head_learning_rate=1e-3)
+    recipe = Recipe(offline_backbone(), training=settings, teacher_training=settings)
+    report = make_student(TASK, train, test, recipe, tmp_path / "student")
+    share = float(np.mean(test.label))
+    assert report.metrics["student"]["average_precision"] > share + 0.1  # well above chance on unseen intents
+    assert report.fidelity["pearson"] > 0.3
+    student = DSE(str(tmp_path / "student"))
+    found = student.rank("where is my refund", ["my money has not come back", "do you sell tents"])
+    assert found[0]["corpus_id"] == 0
+    saved = json.loads((tmp_path / "student" / "report.json").read_text(encoding="utf-8"))
+    assert saved["metrics"]["student"] == report.metrics["student"]

@@ -1,0 +1,347 @@
+"""From pairs to a reported student: every step kept, a run that was stopped goes on, a folder has one purpose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import CrossEncoder
+
+from dse import DSE, distillation, labelling, pipeline
+from dse.data import Pairs
+from dse.distillation import Distillation
+from dse.errors import MismatchError
+from dse.evaluation import plots, speed
+from dse.labelling import ScoreFile, teacher_name
+from dse.pipeline import Recipe, hold_out, make_student
+from dse.runtime import fingerprint
+from dse.tasks import Task
+from dse.teacher import teacher_scores
+from dse.training import Training
+from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
+
+QUICK = Training(
+    epochs=1, batch_size=16, learning_rate=1e-3, head_learning_rate=1e-2, checkpoint_steps=2, dtype="float32", seed=3
+)
+SMALL = {"head_dimension": 16, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def short_report(monkeypatch):
+    monkeypatch.setattr(speed, "RUNS", 1)
+    monkeypatch.setattr(speed, "SAMPLE", 16)
+    monkeypatch.setattr(plots, "write_plots", lambda *args: [])
+
+
+def recipe_of(backbone: str, **changes) -> Recipe:
+    return replace(Recipe(backbone, student=SMALL, training=QUICK, teacher_training=QUICK), **changes)
+
+
+def make(task: Task, output: Path, recipe: Recipe, **kwargs):
+    return make_student(task, make_pairs(task, 80, 1), make_pairs(task, 24, 2), recipe, output, **kwargs)
+
+
+def fail(*args, **kwargs):
+    raise AssertionError("this was done already")
+
+
+def stop(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def save_teacher(folder: Path, backbone: str, names: tuple[str, ...], **kwargs) -> str:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        teacher = CrossEncoder(backbone, num_labels=len(names), device="cpu", **kwargs)
+    teacher.config.id2label = dict(enumerate(names))
+    teacher.save_pretrained(str(folder))
+    return str(folder)
+
+
+def check_folder(output: Path, task: Task, report) -> DSE:
+    """What every finished folder holds; its student."""
+    for name in ("README.md", "dse.json", "training.json", "run.json", "report/report.json", "report/report.md"):
+        assert (output / name).stat().st_size > 50, name
+    assert not (output / "checkpoints").exists()
+    assert not [path for path in output.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+    saved = json.loads((output / "report" / "report.json").read_text())
+    assert saved["metrics"] == report.metrics and saved["task"] == task.name
+    assert saved["rows"] == 24 and saved["split"] == report.split
+    student = DSE(str(output), device="cpu")
+    assert saved["fingerprints"]["student"] == student.fingerprint
+    assert student.info["task"] == task.to_dict()
+    assert student.num_labels == task.num_labels
+    return student
+
+
+# ------------------------------------------------------------------------------------------------- from end to end
+
+
+@pytest.fixture(scope="module")
+def binary(tmp_path_factory, backbone):
+    """A binary run that makes its own teacher: folder, recipe, report."""
+    output, recipe = tmp_path_factory.mktemp("pipeline") / "student", recipe_of(backbone)
+    return output, recipe, make(BINARY, output, recipe, split="test", command="dse distill ...")
+
+
+def test_binary_with_a_teacher_made_here(binary):
+    output, _, report = binary
+    student = check_folder(output, BINARY, report)
+    teacher = CrossEncoder(str(output / "teacher"), device="cpu")
+    assert report.metrics.keys() == {"student", "teacher"} and report.fidelity
+    assert report.command == "dse distill ..." and report.split == "test"
+    assert report.fingerprints["teacher"] == fingerprint(teacher)
+    assert student.info["teacher"] == teacher_name(teacher, BINARY)
+    assert report.threshold == student.threshold == student.info["threshold"]
+    # The scores are those of this teacher for the training rows without the held-out ones.
+    learned, held_out = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
+    assert (len(learned), len(held_out)) == (72, 8)
+    scores = ScoreFile(output / "teacher_scores.parquet")
+    assert len(scores.scores) == 72
+    kept = scores.lookup(learned.tuples(), teacher_name(teacher, BINARY))
+    assert np.abs(kept - teacher_scores(teacher, learned.tuples(), BINARY, dtype="float32")).max() < 1e-5
+    assert "same-subject" in (output / "README.md").read_text()
+
+
+def test_second_call_only_reports(binary, monkeypatch):
+    output, recipe, report = binary
+    before = tensors(DSE(str(output)))
+    for module, name in [
+        (pipeline, "distill"),
+        (pipeline, "fit_teacher"),
+        (pipeline, "label_pairs"),
+        (labelling, "teacher_scores"),
+    ]:
+        monkeypatch.setattr(module, name, fail)
+    again = make(BINARY, output, recipe, split="test")
+    assert again.metrics == report.metrics and again.fidelity == report.fidelity
+    assert again.fingerprints == report.fingerprints
+    assert difference(before, tensors(DSE(str(output)))) == 0.0
+    check_folder(output, BINARY, again)
+
+
+def test_same_settings_same_student(binary, tmp_path):
+    output, recipe, _ = binary
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002 - what other code leaves behind must not matter
+    make(BINARY, tmp_path / "again", recipe)
+    assert difference(tensors(DSE(str(output))), tensors(DSE(str(tmp_path / "again")))) == 0.0
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_regression_with_a_given_teacher(tmp_path, backbone, linear):
+    """The student speaks its teacher's scale: through a sigmoid or none."""
+    activation = {"activation_fn": torch.nn.Identity()} if linear else {}
+    given = save_teacher(tmp_path / "teacher", backbone, ("score",), **activation)
+    report = make(REGRESSION, tmp_path / "s", recipe_of(backbone, teacher=given))
+    student = check_folder(tmp_path / "s", REGRESSION, report)
+    assert isinstance(student.activation_fn, torch.nn.Identity if linear else torch.nn.Sigmoid)
+    assert not (tmp_path / "s" / "teacher").exists()
+    assert "threshold" not in student.info and report.threshold is None
+    assert report.metrics.keys() == {"student", "teacher"}
+
+
+def test_multiclass_with_a_teacher_in_another_order(tmp_path, backbone):
+    names = ("contradiction", "entailment", "neutral")
+    given = save_teacher(tmp_path / "teacher", backbone, names)
+    report = make(NLI, tmp_path / "s", recipe_of(backbone, teacher=given))
+    student = check_folder(tmp_path / "s", NLI, report)
+    assert student.label_names == list(NLI.labels)
+    teacher = CrossEncoder(given, device="cpu")
+    learned, _ = hold_out(make_pairs(NLI, 80, 1), QUICK.seed)
+    kept = ScoreFile(tmp_path / "s" / "teacher_scores.parquet").lookup(learned.tuples(), teacher_name(teacher, NLI))
+    z = teacher.predict(learned.tuples(), activation_fn=torch.nn.Identity())
+    assert np.abs(kept - z[:, [1, 2, 0]]).max() < 1e-5
+
+
+def test_names_of_a_teachers_outputs(tmp_path, backbone):
+    given = save_teacher(tmp_path / "teacher", backbone, ("LABEL_0", "LABEL_1", "LABEL_2"))
+    with pytest.raises(MismatchError, match=r"LABEL_0, LABEL_1, LABEL_2.*--teacher-labels"):
+        make(NLI, tmp_path / "s", recipe_of(backbone, teacher=given))
+    named = recipe_of(backbone, teacher=given, teacher_labels=("neutral", "entailment", "contradiction"))
+    report = make(NLI, tmp_path / "named", named)
+    check_folder(tmp_path / "named", NLI, report)
+    again = make(NLI, tmp_path / "named", named)  # the tuple is a list in run.json
+    assert again.metrics == report.metrics
+
+
+def test_alpha_0_needs_no_teacher(tmp_path, backbone, monkeypatch):
+    monkeypatch.setattr(pipeline, "fit_teacher", fail)
+    monkeypatch.setattr(pipeline, "load_teacher", fail)
+    report = make(BINARY, tmp_path / "s", recipe_of(backbone, distillation=Distillation(alpha=0.0)))
+    student = check_folder(tmp_path / "s", BINARY, report)
+    assert report.metrics.keys() == {"student"} and not report.has_teacher
+    assert student.info["alpha"] == 0 and "teacher" not in student.info
+    assert not (tmp_path / "s" / "teacher").exists() and not (tmp_path / "s" / "teacher_scores.parquet").exists()
+
+
+def test_start_from_the_teachers_layers(tmp_path, backbone, monkeypatch):
+    starts = []
+    monkeypatch.setattr(pipeline, "distill", lambda student, *args, **kwargs: starts.append(student) or stop())
+    for init in ("teacher", "backbone"):
+        with pytest.raises(KeyboardInterrupt):
+            make(BINARY, tmp_path / init, recipe_of(backbone, init=init))
+    fine_tuned = CrossEncoder(str(tmp_path / "teacher" / "teacher"), device="cpu").model.bert.encoder.state_dict()
+    first, second = (student.transformers_model.encoder.state_dict() for student in starts)
+    assert difference(first, fine_tuned) == 0.0
+    assert difference(second, fine_tuned) > 1e-4
+    assert difference(starts[0].head.state_dict(), starts[1].head.state_dict()) == 0.0
+
+
+def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pipeline, "distill", lambda student, train, scores, *a, **k: seen.append(scores) or stop())
+    with pytest.raises(KeyboardInterrupt):
+        make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2))
+    learned, _ = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
+    kept = ScoreFile(tmp_path / "s" / "teacher_scores.parquet")
+    assert np.array_equal(seen[0], kept.lookup(learned.tuples()))
+    assert len({kept.teachers[pair] for pair in learned.tuples()}) == 2
+
+
+def test_validation_given(tmp_path, backbone, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(pipeline, "distill", lambda student, train, *a, **k: seen.update(k, train=train) or stop())
+    validation = make_pairs(BINARY, 20, 9)
+    with pytest.raises(KeyboardInterrupt):
+        make(
+            BINARY,
+            tmp_path / "s",
+            recipe_of(backbone, distillation=Distillation(alpha=0.0)),
+            validation=validation,
+        )
+    assert seen["validation"] is validation
+    assert seen["train"].tuples() == make_pairs(BINARY, 80, 1).tuples()
+
+
+# ----------------------------------------------------------------------------------------- one folder, one purpose
+
+
+def other_label(pairs: Pairs) -> Pairs:
+    label = pairs.label.copy()
+    label[5] = 1 - label[5]
+    return replace(pairs, label=label)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"distillation": Distillation(alpha=0.7)}, r"recipe.distillation.alpha was 0.5, now 0.7"),
+        ({"training": replace(QUICK, seed=4)}, r"recipe.training.seed was 3, now 4"),
+        ({"teacher_training": replace(QUICK, epochs=9)}, r"recipe.teacher_training.epochs was 1, now 9"),
+        ({"student": SMALL | {"num_layers": 2}}, r"recipe.student.num_layers was None, now 2"),
+        ({"teacher": "elsewhere"}, r"recipe.teacher was None, now 'elsewhere'"),
+        ({"init": "teacher"}, r"recipe.init was 'backbone', now 'teacher'"),
+        ({"folds": 3}, r"recipe.folds was 0, now 3"),
+    ],
+)
+def test_other_settings_in_the_same_folder(binary, monkeypatch, changes, named):
+    output, recipe, _ = binary
+    for name in ("load_teacher", "fit_teacher", "distill", "DSE"):
+        monkeypatch.setattr(pipeline, name, fail)
+    with pytest.raises(MismatchError, match=rf"holds a run with other settings \(.*{named}"):
+        make(BINARY, output, replace(recipe, **changes))
+
+
+@pytest.mark.parametrize(
+    "change", [other_label, lambda pairs: pairs.select(range(70)), lambda pairs: pairs.select(range(80)[::-1])]
+)
+def test_other_data_in_the_same_folder(binary, monkeypatch, change):
+    output, recipe, _ = binary
+    monkeypatch.setattr(pipeline, "load_teacher", fail)
+    with pytest.raises(MismatchError, match=r"data\.(train|validation) was '\d+ rows \w+', now"):
+        make_student(BINARY, change(make_pairs(BINARY, 80, 1)), make_pairs(BINARY, 24, 2), recipe, output)
+
+
+def test_another_task_in_the_same_folder(binary, monkeypatch):
+    output, recipe, _ = binary
+    monkeypatch.setattr(pipeline, "load_teacher", fail)
+    with pytest.raises(MismatchError, match=r"task.name was 'same-subject', now 'other'"):
+        make(replace(BINARY, name="other"), output, recipe)
+
+
+def test_other_rows_to_report_on_are_no_other_run(binary):
+    output, recipe, report = binary
+    other = make_student(BINARY, make_pairs(BINARY, 80, 1), make_pairs(BINARY, 12, 8), recipe, output)
+    assert other.rows == 12 and other.fingerprints == report.fingerprints
+
+
+# --------------------------------------------------------------------------------------------------- interruptions
+
+
+def at_batch(number: int):
+    """A collator that stops everything at its n-th batch."""
+    collate, count = distillation.DistillationCollator.__call__, 0
+
+    def counting(self, rows):
+        nonlocal count
+        count += 1
+        return stop() if count == number else collate(self, rows)
+
+    return counting
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "made"),
+    [
+        (labelling, "teacher_scores", lambda: stop),  # the teacher is there, none of its scores
+        (pipeline, "distill", lambda: stop),  # its scores too
+        (distillation.DistillationCollator, "__call__", lambda: at_batch(4)),  # a checkpoint too
+        (distillation, "best_threshold", lambda: stop),  # trained to the end, not saved
+    ],
+    ids=["labelling", "distilling", "training", "saving"],
+)
+def test_stopped_and_run_again_gives_the_same_student(binary, tmp_path, monkeypatch, where, name, made):
+    output, recipe, report = binary
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, made())
+        with pytest.raises(KeyboardInterrupt):
+            make(BINARY, tmp_path / "s", recipe)
+    assert not (tmp_path / "s" / "training.json").exists()
+    assert (tmp_path / "s" / "checkpoints").exists() == (name in ("__call__", "best_threshold"))
+    monkeypatch.setattr(pipeline, "fit_teacher", fail)
+    again = make(BINARY, tmp_path / "s", recipe)
+    student = check_folder(tmp_path / "s", BINARY, again)
+    assert difference(tensors(DSE(str(output))), tensors(student)) == 0.0
+    assert student.info == DSE(str(output)).info
+    assert again.metrics == report.metrics
+
+
+def test_stopped_while_the_teacher_was_trained(binary, tmp_path, monkeypatch):
+    """Its checkpoint is used, and the folder of an unfinished teacher is not taken for a teacher."""
+    from sentence_transformers import CrossEncoderTrainer
+
+    output, recipe, _ = binary
+    step, steps = CrossEncoderTrainer.training_step, []
+
+    def counting(self, *args, **kwargs):
+        steps.append(self.state.global_step)
+        return stop() if len(steps) == 4 else step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CrossEncoderTrainer, "training_step", counting)
+    with pytest.raises(KeyboardInterrupt):
+        make(BINARY, tmp_path / "s", recipe)
+    make(BINARY, tmp_path / "s", recipe)
+    assert steps == [0, 1, 2, 3, 2, 3, 4]  # 72 pairs by 16: 5 steps, a checkpoint after 2
+    one, other = (CrossEncoder(str(folder / "teacher"), device="cpu") for folder in (output, tmp_path / "s"))
+    assert difference(tensors(one), tensors(other)) == 0.0
+    assert difference(tensors(DSE(str(output))), tensors(DSE(str(tmp_path / "s")))) == 0.0
+
+
+def test_stopped_while_reporting(binary, tmp_path, monkeypatch):
+    """Also where the checkpoints were not deleted any more."""
+    output, recipe, report = binary
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "shutil", SimpleNamespace(rmtree=stop))
+        with pytest.raises(KeyboardInterrupt):
+            make(BINARY, tmp_path / "s", replace(recipe, teacher=str(output / "teacher")))
+    assert (tmp_path / "s" / "training.json").exists() and (tmp_path / "s" / "checkpoints").exists()
+    monkeypatch.setattr(pipeline, "distill", fail)
+    again = make(BINARY, tmp_path / "s", replace(recipe, teacher=str(output / "teacher")))
+    assert again.metrics == report.metrics
+    check_folder(tmp_path / "s", BINARY, again)
