@@ -249,7 +249,14 @@ def test_head_and_backbone_have_rates_of_their_own(tmp_path, student, rate, head
 
 def test_rates_rise_and_fall_by_optimiser_steps(tmp_path, student):
     settings = Training(
-        epochs=5, batch_size=8, accumulation=2, checkpoint_steps=1, warmup=0.2, learning_rate=1e-3, dtype="float32"
+        epochs=5,
+        batch_size=8,
+        accumulation=2,
+        checkpoint_steps=1,
+        warmup=0.2,
+        learning_rate=1e-3,
+        dtype="float32",
+        head_learning_rate=None,
     )
     train(student, tmp_path / "s", settings=settings, n=32)  # 4 batches, 2 steps an epoch
     log = json.loads((tmp_path / "s" / "training.json").read_text())["log"]

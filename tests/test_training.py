@@ -99,7 +99,9 @@ def test_evaluations_share_an_epoch_evenly(tmp_path, rows, batch_size, accumulat
 
 
 def test_without_validation_nothing_is_evaluated(tmp_path):
-    args = Training().arguments(SentenceTransformerTrainingArguments, tmp_path, 640, torch.device("cpu"), None)
+    args = Training(batch_size=32).arguments(
+        SentenceTransformerTrainingArguments, tmp_path, 640, torch.device("cpu"), None
+    )
     assert str(args.eval_strategy.value) == "no" and not args.load_best_model_at_end
     assert args.save_steps == 20
 
@@ -108,6 +110,13 @@ def test_learning_rate_of_the_head(tmp_path):
     training = Training(learning_rate=1e-5, head_learning_rate=1e-3)
     args = training.arguments(SentenceTransformerTrainingArguments, tmp_path, 640, torch.device("cpu"), None)
     assert args.learning_rate == 1e-5 and args.learning_rate_mapping == {r"pair_head\.": 1e-3}
+
+
+@pytest.mark.parametrize(("width", "rate"), [(8, 1e-4), (384, 1e-4), (768, 5e-5), (1024, 3.75e-5)])
+def test_learning_rate_falls_with_width(tmp_path, width, rate):
+    common = (SentenceTransformerTrainingArguments, tmp_path, 64, torch.device("cpu"), None, width)
+    assert Training().arguments(*common).learning_rate == pytest.approx(rate)
+    assert Training(learning_rate=3e-5).arguments(*common).learning_rate == 3e-5
 
 
 @pytest.mark.parametrize("task", [BINARY, REGRESSION, NLI], ids=lambda task: task.kind)
@@ -187,7 +196,8 @@ def log_of(folder: Path, key: str) -> list[dict]:
 def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monkeypatch, batch):
     """Nothing is learned (rate 0), so the first evaluation stays the best and two more are one too many."""
     train, validation = make_pairs(BINARY, 64, 1), make_pairs(BINARY, 20, 2)
-    settings = Training(epochs=3, batch_size=8, checkpoint_steps=4, learning_rate=0.0, patience=2, dtype="float32")
+    nothing = {"learning_rate": 0.0, "head_learning_rate": 0.0}
+    settings = Training(epochs=3, batch_size=8, checkpoint_steps=4, patience=2, dtype="float32", **nothing)
 
     def train_in(name: str) -> None:
         distillation.distill(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,7 +29,8 @@ def teacher(
     learning_rate: o.RateOption = None,
     patience: o.PatienceOption = None,
     regression_loss: Annotated[
-        str, typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper).")
+        Literal["bce", "mse"],
+        typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper)."),
     ] = "bce",
     dtype: o.DtypeOption = "auto",
     seed: o.SeedOption = 42,
@@ -50,7 +51,7 @@ def teacher(
         accumulation=accumulation,
         learning_rate=learning_rate,
         patience=patience,
-        dtype=dtype,  # type: ignore[arg-type]  # checked when resolved
+        dtype=dtype,
         seed=seed,
     )
     fit_teacher(
@@ -60,7 +61,7 @@ def teacher(
         output,
         validation=validation,
         training=training,
-        regression_loss=regression_loss,  # type: ignore[arg-type]
+        regression_loss=regression_loss,
     )
     o.show({"teacher": str(output)}, f"The teacher is in {output}.", as_json)
 
@@ -109,7 +110,7 @@ def label(
             output,
             batch_size=batch_size,
             dtype=dtype,
-            show_progress_bar=bar,  # type: ignore[arg-type]
+            show_progress_bar=bar,
         )
     else:
         o.need_training()
@@ -153,21 +154,26 @@ def distill(
     alpha: Annotated[
         float, typer.Option("--alpha", min=0, max=1, help="Weight of the teacher; 1 needs no labels, 0 no teacher.")
     ] = 0.5,
-    divergence: Annotated[str, typer.Option("--divergence", help="mse between logits, or kl.")] = "mse",
+    divergence: Annotated[
+        Literal["mse", "kl"], typer.Option("--divergence", help="mse between logits, or kl.")
+    ] = "mse",
     temperature: Annotated[float, typer.Option("--temperature", help="Softens kl.")] = 1.0,
     folds: Annotated[int, typer.Option("--folds", help="Learn from out-of-fold scores of K teachers.")] = 0,
     init: Annotated[
-        str, typer.Option("--init", help="Start from the backbone or the teacher's layers.", rich_help_panel=o.MODEL)
+        Literal["backbone", "teacher"],
+        typer.Option("--init", help="Start from the backbone or the teacher's layers.", rich_help_panel=o.MODEL),
     ] = "backbone",
     head: Annotated[
-        str, typer.Option("--head", help="mlp, mlp-symmetric, bilinear, dot or cosine.", rich_help_panel=o.MODEL)
+        Literal["mlp", "mlp-symmetric", "bilinear", "dot", "cosine"],
+        typer.Option("--head", help="mlp, mlp-symmetric, bilinear, dot or cosine.", rich_help_panel=o.MODEL),
     ] = "mlp",
     layers: Annotated[int, typer.Option("--layers", help="K last layers.", rich_help_panel=o.MODEL)] = 4,
     average_layers: Annotated[
         bool, typer.Option("--average-layers", help="Average, not concatenate.", rich_help_panel=o.MODEL)
     ] = False,
     pooling: Annotated[
-        str, typer.Option("--pooling", help="mean, mean_sqrt_len_tokens, max or cls.", rich_help_panel=o.MODEL)
+        Literal["mean", "mean_sqrt_len_tokens", "max", "cls"],
+        typer.Option("--pooling", help="mean, mean_sqrt_len_tokens, max or cls.", rich_help_panel=o.MODEL),
     ] = "mean",
     skip_cls: Annotated[
         bool, typer.Option("--skip-cls", help="Pool without [CLS], as the paper's code.", rich_help_panel=o.MODEL)
@@ -203,7 +209,7 @@ def distill(
         backbone=o.the_backbone(backbone),
         teacher=teacher,
         teacher_labels=o.comma(teacher_labels) or None,
-        init=init,  # type: ignore[arg-type]
+        init=init,
         folds=folds,
         student={
             "head": head,
@@ -214,7 +220,7 @@ def distill(
             "projection": projection,
             "freeze_backbone": freeze_backbone,
         },
-        distillation=Distillation(alpha, divergence, temperature),  # type: ignore[arg-type]
+        distillation=Distillation(alpha, divergence, temperature),
         training=Training(
             epochs=epochs,
             accumulation=accumulation,

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,10 +36,8 @@ TaskOption = Annotated[
     str | None,
     typer.Option("--task", help="mrpc, qqp, qnli, stsb, mnli, snli, allnli, sick or sick-e.", rich_help_panel=TASK),
 ]
-KindOption = Annotated[
-    str | None,
-    typer.Option("--kind", help="Your own task: binary, multiclass or regression.", rich_help_panel=TASK),
-]
+Kind = Literal["binary", "multiclass", "regression"]
+KindOption = Annotated[Kind | None, typer.Option("--kind", help="Describe a task of your own.", rich_help_panel=TASK)]
 LabelsOption = Annotated[
     str | None,
     typer.Option("--labels", help="Its class names in the order of the ids: no,yes.", rich_help_panel=TASK),
@@ -80,7 +78,7 @@ PatienceOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", rich_help_panel=TRAIN)]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32 or bfloat16.", rich_help_panel=TRAIN)]
+DtypeOption = Annotated[Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", rich_help_panel=TRAIN)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -89,7 +87,7 @@ def comma(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
-def the_task(name: str | None, kind: str | None, labels: str | None, positive: str | None, span: str | None) -> Task:
+def the_task(name: str | None, kind: Kind | None, labels: str | None, positive: str | None, span: str | None) -> Task:
     """The registered task, or one described by --kind and its companions."""
     from dse.tasks import Task, get_task
 
@@ -105,7 +103,7 @@ def the_task(name: str | None, kind: str | None, labels: str | None, positive: s
             raise typer.BadParameter(f"--range is {span!r}; give lowest and highest label, as 0,5.") from error
         low_high = (low, high)
     fields: dict[str, Any] = {"labels": comma(labels), "positive": positive, "label_range": low_high}
-    return Task(name or "custom", kind, **fields)  # type: ignore[arg-type]  # Task refuses an unknown kind
+    return Task(name or "custom", kind, **fields)
 
 
 def column_names(text: str | None) -> dict[str, str] | None:
