@@ -221,9 +221,11 @@ def split_pairs(pairs: Pairs, fraction: float, seed: int) -> tuple[Pairs, Pairs]
     members = list(groups.values())
     wanted = round(fraction * len(pairs)) if 0 < fraction < 1 else 0
     held_out = np.zeros(len(pairs), dtype=bool)
+    room = wanted
     for group in np.random.default_rng(seed).permutation(len(members)):
-        if held_out.sum() + len(members[group]) <= wanted:
+        if len(members[group]) <= room:
             held_out[members[group]] = True
+            room -= len(members[group])
     if held_out.all() or not held_out.any():
         raise BadDataError(
             f"holding out {fraction:g} of {len(pairs)} pairs ({len(members)} distinct) from {pairs.source} "
