@@ -17,7 +17,7 @@ from dse import DSE, training
 from dse.data import Pairs
 from dse.distillation import Distillation, DistillationCollator, DistillationLoss, distill, raw_scores
 from dse.errors import BadDataError, MismatchError
-from dse.tasks import best_threshold
+from dse.metrics import best_threshold
 from dse.training import Training
 from tests.conftest import make_student
 from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors

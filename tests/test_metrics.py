@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import BadDataError, MismatchError
-from dse.tasks import Task, best_threshold, compute_metrics, get_task
+from dse.metrics import best_threshold, compute_metrics
+from dse.tasks import Task, get_task
 
 BINARY = Task("own", "binary", labels=("no", "yes"))
 NAN = float("nan")

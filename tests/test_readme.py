@@ -1,4 +1,4 @@
-"""Every code block of the README runs: Python and `dse` lines in a folder made here, `make` lines as far as make plans."""
+"""Every code block of the README runs: `python` and `dse` lines in a folder made here, `make` as far as make plans."""
 
 from __future__ import annotations
 

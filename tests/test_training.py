@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 
 from dse import DSE, distillation
 from dse.distillation import raw_scores
-from dse.tasks import compute_metrics
+from dse.metrics import compute_metrics
 from dse.training import LengthGroupedBatchSampler, PairEvaluator, Training, last_checkpoint
 from tests import processes
 from tests.conftest import make_student

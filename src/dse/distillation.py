@@ -24,8 +24,9 @@ from torch.nn import functional as F
 from dse.data import Pairs
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_json
+from dse.metrics import best_threshold
 from dse.model import DSE
-from dse.tasks import Task, best_threshold
+from dse.tasks import Task
 from dse.training import PairEvaluator, Training, run
 
 logger = logging.getLogger(__name__)

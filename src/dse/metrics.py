@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dse.errors import BadDataError, MismatchError
-
-if TYPE_CHECKING:
-    from dse.tasks import Task
+from dse.tasks import Task
 
 Floats = NDArray[np.float64]
 _Metric = Callable[[Floats, NDArray[Any], Floats], float]  # raw scores, predicted classes, labels

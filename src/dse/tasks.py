@@ -19,18 +19,6 @@ from functools import cached_property
 from typing import Any, Literal
 
 from dse.errors import DSEError, MismatchError
-from dse.metrics import best_threshold, compute_metrics
-
-__all__ = [
-    "TASKS",
-    "HubSplit",
-    "Task",
-    "align_labels",
-    "best_threshold",
-    "compute_metrics",
-    "get_task",
-    "is_missing",
-]
 
 # The metrics that fit a kind; also the default of a task that names none. The first is the main one.
 _METRICS_OF_KIND = {

@@ -18,8 +18,9 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from dse.metrics import compute_metrics
 from dse.runtime import Dtype, resolve_dtype
-from dse.tasks import Task, compute_metrics
+from dse.tasks import Task
 
 if TYPE_CHECKING:
     from sentence_transformers.base.trainer import BaseTrainer
