@@ -185,7 +185,8 @@ def distill(
         teacher_scores: Raw logits of those pairs, (n, C), from `label_pairs`; not needed when alpha is 0.
         task: What the labels mean.
         output: Folder of the student; checkpoints live in ``output/checkpoints`` until it is done.
-        validation: Labelled pairs that choose the best checkpoint and the threshold; never the ones reported.
+        validation: Labelled pairs that choose the best checkpoint and the threshold; never the ones reported. Without
+            labels they are not used.
         distillation: Loss settings.
         training: Optimiser settings.
 
@@ -209,6 +210,8 @@ def distill(
     pooler = getattr(student.transformers_model, "pooler", None)
     if pooler is not None:  # BERT's own pooler is not used; a parameter without gradient stops data-parallel training
         pooler.requires_grad_(False)
+    if validation is not None and validation.label is None:
+        validation = None  # nothing to choose by
     evaluator = PairEvaluator(validation, task, raw_scores) if validation is not None else None
     trainer = SentenceTransformerTrainer(
         model=student,

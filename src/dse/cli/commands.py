@@ -199,7 +199,7 @@ def distill(
     o.need_training()
     the_task = o.the_task(task, kind, labels, positive, span)
     train = o.read_pairs(data, the_task, "train", columns, skip_bad_rows, labelled=alpha < 1)
-    test = o.read_pairs(test_data or data, the_task, split, columns, skip_bad_rows)
+    test = o.read_pairs(test_data or data, the_task, split, columns, skip_bad_rows, labelled=alpha < 1)
     from dse.distillation import Distillation
     from dse.pipeline import Recipe, make_student
     from dse.training import Training
