@@ -89,3 +89,10 @@ def test_folder_without_card_gets_one(tmp_path, card):
         (tmp_path / "README.md").write_text(card, encoding="utf-8")
     text = write_card(tmp_path, make_report(REGRESSION, 20)).read_text(encoding="utf-8")
     assert text.startswith(START) and text.endswith(card)
+
+
+def test_a_saved_student_shows_how_to_use_it(student, tmp_path):
+    student.save_pretrained(str(tmp_path))
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "from dse import DSE" in card
+    assert "SentenceTransformer(" not in card

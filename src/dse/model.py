@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dse import scoring
 from dse.encoder import FastEncoder
 from dse.files import write_json
+from dse.model_card import DSEModelCardData
 from dse.modules import HeadKind, LayerConcat, PairHead
 from dse.runtime import Dtype, fingerprint
 
@@ -54,6 +55,8 @@ class DSE(FastEncoder):
         >>> scores.shape, bool((0 < scores).all() and (scores < 1).all())
         ((2,), True)
     """
+
+    model_card_data_class = DSEModelCardData
 
     def __init__(self, model_name_or_path: str | None = None, *, dtype: Dtype = "auto", **kwargs: Any) -> None:
         self.info: dict[str, Any] = {}
