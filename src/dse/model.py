@@ -56,7 +56,7 @@ class DSE(FastEncoder):
         ((2,), True)
     """
 
-    model_card_data_class = DSEModelCardData
+    model_card_data_class = DSEModelCardData  # type: ignore[assignment]  # a subclass, as sentence-transformers means it
 
     def __init__(self, model_name_or_path: str | None = None, *, dtype: Dtype = "auto", **kwargs: Any) -> None:
         self.info: dict[str, Any] = {}
