@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -136,7 +135,7 @@ def command_line() -> str:
     """The command as it was typed, for reports."""
     import shlex
 
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["dse", *sys.argv[1:]])
 
 
 def on_terminal() -> bool:
