@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,10 +124,28 @@ def test_learning_rate_falls_with_width(tmp_path, width, rate):
 def test_evaluator_gives_the_metrics_of_the_task(task):
     pairs = make_pairs(task, 30)
     perfect = np.eye(3)[pairs.label] if task.kind == "multiclass" else pairs.label[:, None] - 0.5
-    metrics = PairEvaluator(pairs, task, lambda model, rows: perfect)(None)
+    model = SimpleNamespace(activation_fn=torch.nn.Identity())
+    metrics = PairEvaluator(pairs, task, lambda model, rows: perfect)(model)
     assert tuple(metrics) == task.metrics
     assert all(value == pytest.approx(1) for value in metrics.values())
-    assert PairEvaluator(pairs, task, lambda model, rows: -perfect)(None)[task.main_metric] < 0.5
+    assert PairEvaluator(pairs, task, lambda model, rows: -perfect)(model)[task.main_metric] < 0.5
+
+
+def test_evaluator_of_a_student_uses_the_threshold_it_will_have():
+    pairs = make_pairs(BINARY, 30)
+    shifted = 10 * pairs.label[:, None] + 5  # the right order, every score above 0
+    plain = PairEvaluator(pairs, BINARY, lambda model, rows: shifted)(None)
+    tuned = PairEvaluator(pairs, BINARY, lambda model, rows: shifted, tuned=True)(None)
+    assert plain[BINARY.main_metric] < tuned[BINARY.main_metric] == 1
+
+
+def test_evaluator_compares_values_of_a_regression_as_predicted():
+    pairs = make_pairs(REGRESSION, 30)
+    low, high = REGRESSION.label_range
+    share = (pairs.label - low) / (high - low) * 0.98 + 0.01
+    logit = np.log(share / (1 - share))[:, None].astype(np.float32)
+    model = SimpleNamespace(activation_fn=torch.nn.Sigmoid())
+    assert PairEvaluator(pairs, REGRESSION, lambda model, rows: logit)(model)["pearson"] == pytest.approx(1, abs=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------- checkpoints

@@ -212,7 +212,7 @@ def distill(
         pooler.requires_grad_(False)
     if validation is not None and validation.label is None:
         validation = None  # nothing to choose by
-    evaluator = PairEvaluator(validation, task, raw_scores) if validation is not None else None
+    evaluator = PairEvaluator(validation, task, raw_scores, tuned=True) if validation is not None else None
     trainer = SentenceTransformerTrainer(
         model=student,
         args=training.arguments(

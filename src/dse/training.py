@@ -18,7 +18,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from dse.metrics import compute_metrics
+from dse.metrics import best_threshold, compute_metrics
 from dse.runtime import Dtype, resolve_dtype
 from dse.tasks import Task
 
@@ -150,20 +150,28 @@ class PairEvaluator(BaseEvaluator):
         pairs: Labelled pairs.
         task: Names the metrics; its first one chooses the checkpoint.
         score: From model and pairs to raw scores, (n, C).
+        tuned: Whether the model will be used at the threshold that is best on these pairs, as a student is. At 0 a
+            checkpoint that orders pairs better can look worse, because its scores have shifted.
     """
 
-    def __init__(self, pairs: Pairs, task: Task, score: Callable[[Any, Pairs], np.ndarray]) -> None:
+    def __init__(
+        self, pairs: Pairs, task: Task, score: Callable[[Any, Pairs], np.ndarray], tuned: bool = False
+    ) -> None:
         super().__init__()
         self.pairs, self.task, self.score = pairs, task, score
+        self.tuned = tuned and task.kind == "binary"
         self.primary_metric = task.main_metric
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Metrics of the model as it is now."""
-        scores = self.score(model, self.pairs)
-        assert self.pairs.label is not None
-        metrics = compute_metrics(self.task, scores.squeeze(-1) if scores.shape[1] == 1 else scores, self.pairs.label)
+        scores, label = self.score(model, self.pairs), self.pairs.label
+        assert label is not None
+        if self.task.kind == "regression":  # values are compared on the scale the model predicts
+            scores = model.activation_fn(torch.from_numpy(scores)).numpy()
+        threshold = best_threshold(self.task, scores, label) if self.tuned else 0.0
+        metrics = compute_metrics(self.task, scores, label, threshold)
         logger.info("step %s: %s", steps, " ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
         return metrics
 
