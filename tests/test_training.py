@@ -136,7 +136,7 @@ def test_evaluator_of_a_student_uses_the_threshold_it_will_have():
     shifted = 10 * pairs.label[:, None] + 5  # the right order, every score above 0
     plain = PairEvaluator(pairs, BINARY, lambda model, rows: shifted)(None)
     tuned = PairEvaluator(pairs, BINARY, lambda model, rows: shifted, tuned=True)(None)
-    assert plain[BINARY.main_metric] < tuned[BINARY.main_metric] == 1
+    assert plain["accuracy"] < tuned["accuracy"] == 1
 
 
 def test_evaluator_compares_values_of_a_regression_as_predicted():
