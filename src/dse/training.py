@@ -118,7 +118,7 @@ class Training:
 class LengthGroupedBatchSampler(DefaultBatchSampler):
     """Shuffles, then forms batches of pairs of like length: half the padding, still another order every epoch."""
 
-    POOL = 50  # batches whose rows are sorted together
+    POOL = 50  # batches whose rows are sorted together; fewer where the rows would fill no four such pools
 
     def __init__(self, dataset: Any, **kwargs: Any) -> None:
         super().__init__(dataset, **kwargs)
@@ -129,8 +129,9 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.lengths))
         batches: list[np.ndarray] = []
-        for start in range(0, len(order), self.POOL * self.batch_size):
-            pool = order[start : start + self.POOL * self.batch_size]
+        size = self.batch_size * max(1, min(self.POOL, len(self) // 4))
+        for start in range(0, len(order), size):
+            pool = order[start : start + size]
             pool = pool[np.argsort(-self.lengths[pool], kind="stable")]
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         if self.drop_last:
