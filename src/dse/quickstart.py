@@ -203,8 +203,7 @@ def run(output: Path, *, command: str | None = None, show_progress_bar: bool = F
 def recipe() -> Recipe:
     """Settings for a few minutes on two cores."""
     # A cross-encoder made from a sentence encoder needs some hundred steps before it begins to compare.
-    teacher = Training(epochs=3, learning_rate=2e-4)
-    return Recipe(offline_backbone(), training=Training(epochs=2), teacher_training=teacher)
+    return Recipe(offline_backbone(), training=Training(epochs=2), teacher_training=Training(epochs=3))
 
 
 def try_out(output: Path, questions: Sequence[Question]) -> Search:
