@@ -35,12 +35,12 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
     torch.manual_seed(0)
     student = DSE.from_backbone(name)
     reference, last_layer = as_sentence_transformer(student), SentenceTransformer(name)
-    runs = 3 if quick else 5
+    runs = 3
     rounds = alternate(*(_encode(model, sentences) for model in (reference, student, last_layer)), runs=runs)
     speedups = ratios(rounds)
     cosines = agreement(reference, student, sentences)
     repeated, pairs_origin = _with_repeats(data, 300 if quick else 5_000)
-    repeat_rounds = alternate(_encode(reference, repeated), _encode(student, repeated), runs=1 if quick else 3)
+    repeat_rounds = alternate(_encode(reference, repeated), _encode(student, repeated), runs=1)
 
     tokens = sum(len(ids) for ids in student.tokenizer(sentences, truncation=True)["input_ids"]) / len(sentences)
     same, twice = f"{len(sentences):,} distinct sentences", f"sentences of {len(repeated) // 2:,} pairs"

@@ -34,8 +34,8 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, t
         `labelling_speedup`, `labelling_max_error` and `labelling_max_error_float32`.
     """
     model, what = _teacher(data, backbone, quick, teacher)
-    pairs, origin = mixed_pairs(data, 240 if quick else 3_000)
-    rounds = alternate(lambda: predict(model, pairs), lambda: teacher_scores(model, pairs), runs=3 if quick else 5)
+    pairs, origin = mixed_pairs(data, 240 if quick else 1_500)
+    rounds = alternate(lambda: predict(model, pairs), lambda: teacher_scores(model, pairs), runs=3)
     speedups = ratios(rounds)
     reference = predict(model, pairs)
     error = max_error(reference, teacher_scores(model, pairs))

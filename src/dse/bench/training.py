@@ -49,7 +49,7 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
     pairs, task, origin = bench_pairs(data, "mrpc")
     torch.manual_seed(0)
     student = new_student(backbone or offline_backbone())
-    slow, fast, runs = (1, 8, 3) if quick else (6, 36, 6)  # batches of either way in a round, rounds
+    slow, fast, runs = (1, 8, 3) if quick else (3, 24, 4)  # batches of either way in a round, rounds
     rows = make_rows(pairs)
     theirs = original_way(student, task, rows, batches=slow * (runs + 1))
     ours = our_way(student, task, rows)
