@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine; each works a second time in seconds.
-#   make quickstart   teacher, student and report on bundled data, offline, a few minutes on two cores
+#   make quickstart   teacher, student and report on bundled data, offline, on a CPU
 #   make test         lint, types, tests
 
 PYTHON ?= python3
@@ -20,8 +20,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/dse quickstart
 
+# Two processes of one thread each: two threads in each of them would fight over the cores.
 test: lint types install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check src tests

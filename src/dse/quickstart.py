@@ -181,7 +181,7 @@ def run(output: Path, *, command: str | None = None, show_progress_bar: bool = F
         "test": [q for q in questions if q.area in TEST_AREAS],
     }
     sets = {
-        name: make_pairs(part, near, positives=12, seed=0, source=f"help-desk questions, {name} intents")
+        name: make_pairs(part, near, positives=16, seed=0, source=f"help-desk questions, {name} intents")
         for name, part in parts.items()
     }
     report = make_student(
