@@ -99,7 +99,7 @@ def results_section() -> str:
                         }
                     )
     if figures:
-        lines += ["Side by side in one run, median and range:", "", *table(figures), ""]
+        lines += ["Side by side in one run, median and range of three rounds:", "", *table(figures), ""]
     return "\n".join(lines)
 
 
