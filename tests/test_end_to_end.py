@@ -30,5 +30,5 @@ def test_minilm_learns_unseen_intents(tmp_path):
     left, right = (student.encode([pair[side] for pair in pairs]) for side in (0, 1))
     again = np.array([student.score_matrix(left[i : i + 1], right[i : i + 1])[0, 0] for i in range(len(pairs))])
     assert again == pytest.approx(student.predict(pairs), abs=0.05)  # embedded once or not: the same but for bfloat16
-    saved = json.loads((tmp_path / "student" / "report.json").read_text(encoding="utf-8"))
+    saved = json.loads((tmp_path / "student" / "report" / "report.json").read_text(encoding="utf-8"))
     assert saved["metrics"]["student"] == report.metrics["student"]
