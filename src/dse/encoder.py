@@ -1,4 +1,4 @@
-"""`encode`, several times faster: distinct sentences only, sorted by token count, in the fastest safe dtype."""
+"""`encode`, faster: distinct sentences only, sorted by token count, in the fastest safe dtype."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def run(output: Path, *, command: str | None = None, show_progress_bar: bool = F
 
 
 def recipe() -> Recipe:
-    """Settings for a few minutes on two cores."""
+    """Settings of teacher and student."""
     # A cross-encoder made from a sentence encoder needs some hundred steps before it begins to compare.
     return Recipe(offline_backbone(), training=Training(epochs=2), teacher_training=Training(epochs=3))
 

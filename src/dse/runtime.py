@@ -148,7 +148,7 @@ def length_batches(lengths: Sequence[int], batch_size: int, batch_tokens: int) -
         start += size
 
 
-# Tokens a "row" of batch_size stands for. A CPU is fastest while a batch of activations stays in its cache (of 256 to
+# Tokens a "row" of batch_size stands for. A CPU is fastest with small batches (of 256 to
 # 16,384 tokens a batch, 512 to 2,048 did best); a GPU wants more work at a time.
 TOKENS_PER_ROW = {"cpu": 32}
 TOKENS_PER_ROW_ELSEWHERE = 256

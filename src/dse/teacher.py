@@ -83,7 +83,7 @@ def teacher_scores(
     show_progress_bar: bool = False,
     fast: FastCopy | None = None,
 ) -> np.ndarray:
-    """The teacher's raw logits, several times faster than `CrossEncoder.predict`: see `label_pairs` to keep them.
+    """The teacher's raw logits, about twice as fast as `CrossEncoder.predict`: see `label_pairs` to keep them.
 
     Args:
         teacher: Any cross-encoder.

@@ -43,7 +43,7 @@ class Training:
         batch_size: Pairs a forward pass sees.
         accumulation: Batches per optimiser step; the learning-rate schedule counts steps, not batches.
         learning_rate: Peak of the linear schedule; None takes 1e-4 for a backbone 384 wide and less in proportion for
-            wider ones (5e-5 at 768): at half of that, a MiniLM teacher never left the majority class of MRPC.
+            wider ones (5e-5 at 768); see docs/decisions.md.
         head_learning_rate: Peak for the pair head, which starts from nothing; None takes ``learning_rate``.
         warmup: Share of the steps in which the rate rises.
         weight_decay: AdamW's.
