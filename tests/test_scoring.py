@@ -1,33 +1,27 @@
-"""Folded, blocked, streaming scores are the scores that `PairHead.score` gives."""
+"""The k best candidates are those of the plain formula: any head, precision, block size, source of candidates."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from dse import scoring
+from dse import exact, fastpass, scoring
 from dse.modules import HEAD_KINDS, PairHead
+from tests.test_exact import Largest, embeddings, every_pair, kind
 from tests.test_modules import D, random_head
 
-settings.register_profile("tiny", deadline=None, max_examples=25, derandomize=True)
-settings.load_profile("tiny")
+__all__ = ["kind"]  # the fixture
 
 kinds = st.sampled_from(HEAD_KINDS)
-blocks = st.sampled_from([1, 2, 3, 7, 64])
-sizes = st.integers(0, 9)
-
-
-@pytest.fixture(params=HEAD_KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-def embeddings(n: int, seed: int) -> torch.Tensor:
-    return torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
+blocks = st.sampled_from([1, 7, 64, 1000])
+dtypes = st.sampled_from([torch.float32, torch.bfloat16])
+sizes = st.sampled_from([0, 1, 3, 40, 150, 400])  # up to k + 96 all candidates are scored in float32
 
 
 def whole_numbers(head: PairHead, n: int, seed: int) -> torch.Tensor:
@@ -38,40 +32,18 @@ def whole_numbers(head: PairHead, n: int, seed: int) -> torch.Tensor:
     return torch.randint(-2, 3, (n, D), generator=torch.Generator().manual_seed(seed)).float()
 
 
-def every_pair(head: PairHead, queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-    """The scores to compare with, (q, n, C): the formula on all pairs at once."""
-    shape = (len(queries), len(candidates), D)
-    return head.score(queries[:, None].expand(shape), candidates[None].expand(shape)).detach()
-
-
-@given(kinds, st.integers(1, 3), blocks, st.integers(1, 6), st.integers(1, 6), st.integers(0, 15), st.integers(0, 99))
-def test_score_pairs(kind: str, labels: int, block: int, m: int, k: int, n: int, seed: int) -> None:
-    head, u, v = random_head(kind, labels, seed), embeddings(m, seed), embeddings(k, seed + 1)
-    generator = torch.Generator().manual_seed(seed)
-    left, right = (torch.randint(high, (n,), generator=generator) for high in (m, k))
+def topk_in_blocks(block: int, *args: object) -> tuple[torch.Tensor, torch.Tensor]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "BLOCK", block)
-        scores = scoring.score_pairs(head, u, v, left, right)
-    assert scores.shape == (n, labels) and scores.dtype == torch.float32
-    torch.testing.assert_close(scores, head.score(u[left], v[right]).detach(), atol=1e-4, rtol=1e-4)
+        patch.setattr(fastpass, "BLOCK", block)
+        for module in (exact, scoring):
+            patch.setattr(module, "EXACT_BLOCK", block)
+        return scoring.topk(*args)
 
 
-@given(kinds, st.integers(1, 3), blocks, sizes, sizes, st.integers(0, 99))
-def test_score_matrix(kind: str, labels: int, block: int, q: int, n: int, seed: int) -> None:
-    head, queries, candidates = random_head(kind, labels, seed), embeddings(q, seed), embeddings(n, seed + 1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "BLOCK", block)
-        scores = scoring.score_matrix(head, queries, candidates)
-    assert scores.shape == (q, n, labels) and scores.dtype == torch.float32
-    torch.testing.assert_close(scores, every_pair(head, queries, candidates), atol=1e-4, rtol=1e-4)
-
-
-@given(kinds, blocks, sizes, sizes, st.integers(1, 12), st.integers(0, 99))
-def test_topk(kind: str, block: int, q: int, n: int, k: int, seed: int) -> None:
+@given(kinds, dtypes, blocks, st.integers(0, 3), sizes, st.integers(1, 12), st.integers(0, 99))
+def test_topk(kind: str, dtype: torch.dtype, block: int, q: int, n: int, k: int, seed: int) -> None:
     head, queries, candidates = random_head(kind, 1, seed), embeddings(q, seed), embeddings(n, seed + 1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "BLOCK", block)
-        best, rows = scoring.topk(head, queries, candidates, k)
+    best, rows = topk_in_blocks(block, head, queries, candidates, k, dtype)
     expected = every_pair(head, queries, candidates).squeeze(-1)
     assert best.shape == rows.shape == (q, min(k, n)) and rows.dtype == torch.long
     torch.testing.assert_close(best, expected.topk(min(k, n), dim=1).values, atol=1e-4, rtol=1e-4)
@@ -79,121 +51,118 @@ def test_topk(kind: str, block: int, q: int, n: int, k: int, seed: int) -> None:
     assert all(len(set(row)) == len(row) for row in rows.tolist())
 
 
-@given(kinds.filter(lambda kind: kind != "cosine"), blocks, st.integers(1, 8), st.integers(1, 12), st.integers(0, 99))
-def test_topk_ties_come_in_the_candidates_order(kind: str, block: int, distinct: int, k: int, seed: int) -> None:
-    head = random_head(kind, 1, seed)
-    queries, few = whole_numbers(head, 3, seed), whole_numbers(head, distinct, seed + 1)
+@given(kinds, dtypes, st.integers(1, 400), st.integers(1, 12), st.integers(0, 99))
+def test_topk_is_the_same_bit_for_bit_however_it_is_computed(
+    kind: str, dtype: torch.dtype, n: int, k: int, seed: int
+) -> None:
+    head, queries, candidates = random_head(kind, 1, seed), embeddings(3, seed), embeddings(n, seed + 1)
+    best, rows = scoring.topk(head, queries, candidates, k)
+    for other in (
+        topk_in_blocks(7, head, queries, candidates, k, dtype),
+        scoring.topk(head, queries, iter(candidates.split(50)), k, dtype),
+        scoring.topk(head, queries, candidates.numpy(), k, dtype),
+    ):
+        assert torch.equal(rows, other[1])
+        assert torch.equal(best, other[0])
+    alone = scoring.topk(head, queries[1:2], candidates, k, dtype)
+    assert torch.equal(best[1:2], alone[0]) and torch.equal(rows[1:2], alone[1])
+
+
+@given(kinds.filter(lambda kind: kind != "cosine"), dtypes, blocks, st.sampled_from([1, 8, 90]), st.integers(1, 12))
+def test_topk_ties_come_in_the_candidates_order(
+    kind: str, dtype: torch.dtype, block: int, distinct: int, k: int
+) -> None:
+    head = random_head(kind, 1, distinct)
+    queries, few = whole_numbers(head, 3, k), whole_numbers(head, distinct, k + 1)
     candidates = torch.cat([few, few.flip(0), few])  # each three times
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "BLOCK", block)
-        best, rows = scoring.topk(head, queries, candidates, k)
+    best, rows = topk_in_blocks(block, head, queries, candidates, k, dtype)
     for query, scores in enumerate(every_pair(head, queries, candidates).squeeze(-1).tolist()):
         expected = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
         assert rows[query].tolist() == expected
         assert best[query].tolist() == [scores[i] for i in expected]
 
 
-@pytest.mark.parametrize("block", [1, 4, 5, 64])
-def test_all_candidates_tied(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "BLOCK", block)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n", [13, 1300])
+def test_all_candidates_tied(n: int, dtype: torch.dtype) -> None:
     head = random_head("mlp")
-    candidates = whole_numbers(head, 1, 0).expand(13, D).contiguous()
-    _, rows = scoring.topk(head, whole_numbers(head, 2, 1), candidates, 6)
+    candidates = whole_numbers(head, 1, 0).expand(n, D)
+    _, rows = topk_in_blocks(64, head, whole_numbers(head, 2, 1), candidates, 6, dtype)
     assert rows.tolist() == [[0, 1, 2, 3, 4, 5]] * 2
 
 
-class Largest(TorchDispatchMode):
-    """Remembers the most elements that any operation returned."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return result
+def test_a_shortlist_that_proves_too_short_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 candidates that bfloat16 cannot tell apart, the best ones last: only a longer shortlist finds them."""
+    head, query = random_head("dot"), embeddings(1, 0)
+    torch.nn.init.constant_(head.out.weight, 2.0)
+    noise = embeddings(300, 1) * 1e-4
+    candidates = torch.cat([embeddings(200, 2) * 0.1 - query, query + noise])
+    expected = every_pair(head, query, candidates).squeeze(-1).topk(5)
+    lengths: list[int] = []
+    shortlist: Callable[..., tuple[torch.Tensor, torch.Tensor]] = scoring.shortlist
+    monkeypatch.setattr(
+        scoring, "shortlist", lambda f, c, size, first: (lengths.append(size), shortlist(f, c, size))[1]
+    )
+    best, _ = scoring.topk(head, query, candidates, 5, torch.bfloat16)
+    torch.testing.assert_close(best, expected.values, atol=1e-5, rtol=1e-5)
+    assert lengths == [101, 404]
 
 
 def test_topk_never_holds_all_scores(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "BLOCK", 16)
-    seen = []
-    block = scoring.Scorer.block
-    monkeypatch.setattr(scoring.Scorer, "block", lambda self, c: (seen.append(len(c)), block(self, c))[1])
-    q, n, k, head = 20, 1000, 5, random_head(kind)
+    monkeypatch.setattr(fastpass, "BLOCK", 16)
+    monkeypatch.setattr(exact, "EXACT_BLOCK", 64)
+    seen: list[int] = []
+    call = fastpass.FastPass.__call__
+    monkeypatch.setattr(
+        fastpass.FastPass, "__call__", lambda self, c, b: (seen.append(b.stop - b.start), call(self, c, b))[1]
+    )
+    q, n, k, head = 20, 8000, 5, random_head(kind)
     queries, candidates = embeddings(q, 0), embeddings(n, 1)
     with Largest() as largest:
         best, _ = scoring.topk(head, queries, candidates, k)
     assert sum(seen) == n and max(seen) <= 16  # every candidate once, a block at a time
-    assert 0 < largest.elements <= q * (16 + k)
+    kept = k + scoring.MARGIN + scoring.SPARE
+    assert 0 < largest.elements <= max(q * (16 + kept), scoring.EXACT_BLOCK * 4 * D) < q * n
     torch.testing.assert_close(best, every_pair(head, queries, candidates).squeeze(-1).topk(k).values)
 
 
-def test_score_matrix_folds_the_queries_block_by_block(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "BLOCK", 16)
-    q, n = 3, 1000
-    head, queries, candidates = random_head(kind), embeddings(q, 0), embeddings(n, 1)
-    with Largest() as largest:
-        scoring.score_matrix(head, queries, candidates)
-    assert largest.elements <= q * n  # the answer itself, and no (n, hidden) beside it
-
-
-def test_symmetric_heads_give_symmetric_matrices(kind: str) -> None:
-    head, u = random_head(kind), embeddings(7, 0)
-    scores = scoring.score_matrix(head, u, u).squeeze(-1)
-    assert torch.allclose(scores, scores.T, atol=1e-5) == head.symmetric
-
-
-def test_nothing_to_score(kind: str) -> None:
-    head, some, none = random_head(kind, 2), embeddings(3, 0), embeddings(0, 0)
-    assert scoring.score_matrix(head, none, some).shape == (0, 3, 2)
-    assert scoring.score_matrix(head, some, none).shape == (3, 0, 2)
-    assert scoring.score_pairs(head, some, some, *torch.empty(2, 0, dtype=torch.long)).shape == (0, 2)
-    for queries, candidates in [(none, some), (some, none), (none, none)]:
+def test_nothing_to_rank(kind: str) -> None:
+    some, none = embeddings(3, 0), embeddings(0, 0)
+    for queries, candidates in [(none, some), (some, none), (none, none), (none, embeddings(200, 0))]:
         best, rows = scoring.topk(random_head(kind), queries, candidates, 2)
         assert best.shape == rows.shape == (len(queries), min(2, len(candidates)))
+    best, _ = scoring.topk(random_head(kind), some, iter(()), 2)
+    assert best.shape == (3, 0)
 
 
-def test_zero_vectors_have_a_score(kind: str) -> None:
-    head = random_head(kind)
-    u = torch.cat([torch.zeros(1, D), embeddings(2, 0)])
-    scores = scoring.score_matrix(head, u, u)
-    assert scores.isfinite().all()
-    torch.testing.assert_close(scores, every_pair(head, u, u), atol=1e-5, rtol=1e-5)
+def test_memory_maps_are_read_in_place(kind: str, tmp_path: Path) -> None:
+    head, queries, candidates = random_head(kind), embeddings(2, 0), embeddings(500, 1).half()
+    np.save(tmp_path / "candidates.npy", candidates.numpy())
+    mapped = np.load(tmp_path / "candidates.npy", mmap_mode="r")
+    best, rows = scoring.topk(head, queries, mapped, 4)
+    expected = scoring.topk(head, queries, candidates, 4)
+    assert torch.equal(best, expected[0]) and torch.equal(rows, expected[1])
 
 
-def test_scores_of_a_bfloat16_head_are_computed_in_float32(kind: str) -> None:
-    head = random_head(kind, 2).bfloat16()
-    exact = PairHead(**head.get_config_dict())
-    exact.load_state_dict({name: value.float() for name, value in head.state_dict().items()})
-    u, v = embeddings(4, 0), embeddings(5, 1)
-    torch.testing.assert_close(scoring.score_matrix(head, u, v), every_pair(exact, u, v), atol=1e-5, rtol=1e-5)
-    index = torch.arange(4)
-    pairs = scoring.score_pairs(head, u, v, index, index)
-    torch.testing.assert_close(pairs, exact.score(u, v[:4]).detach(), atol=1e-5, rtol=1e-5)
-    assert next(head.parameters()).dtype == torch.bfloat16
-
-
-# --------------------------------------------------------------------------------------------- checked input
-
-
+@pytest.mark.parametrize("n", [20, 500])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_unusable_embeddings_are_named(value: float) -> None:
-    bad = embeddings(6, 0)
-    bad[3, 2] = bad[5, 0] = value
-    with pytest.raises(ValueError, match="candidates: the embedding in row 3 "):
-        scoring.check_embeddings(bad, random_head("mlp"), "candidates")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_unusable_candidates_are_named(kind: str, value: float, n: int, dtype: torch.dtype) -> None:
+    bad = embeddings(n, 0)
+    bad[n - 3, 2] = value
+    with pytest.raises(ValueError, match=f"candidates: the embedding in row {n - 3} "):
+        scoring.topk(random_head(kind), embeddings(2, 1), bad, 4, dtype)
+    with pytest.raises(ValueError, match=f"candidates: the embedding in row {n - 3} "):
+        scoring.topk(random_head(kind), embeddings(2, 1), iter(bad.split(15)), 4, dtype)
 
 
-@pytest.mark.parametrize("shape", [(4, D + 1), (D,), (2, 3, D), (4, 1)])
-def test_embeddings_of_another_width_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"queries: expected embeddings of shape \(n, {D}\), got \({shape[0]}"):
-        scoring.check_embeddings(torch.zeros(shape), random_head("mlp"), "queries")
+def test_candidates_of_another_width_are_refused() -> None:
+    with pytest.raises(ValueError, match=rf"candidates: expected embeddings of shape \(n, {D}\)"):
+        scoring.topk(random_head("mlp"), embeddings(1, 0), torch.zeros(5, D + 1), 4)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_checked_embeddings_are_float32(dtype: torch.dtype) -> None:
-    given_ = embeddings(3, 0).to(dtype)
-    checked = scoring.check_embeddings(given_, random_head("mlp"), "queries")
-    assert checked.dtype == torch.float32
-    np.testing.assert_array_equal(checked, given_.float())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_block_size_is_measured_where_it_pays(dtype: torch.dtype) -> None:
+    fast_pass = fastpass.FastPass(random_head("mlp"), embeddings(1, 0), dtype)
+    assert fast_pass.block_size(1000) == fastpass.BLOCK
+    assert fast_pass.block_size(fastpass.MEASURE_FROM) in (512, 1024, 2048, 4096)

@@ -65,6 +65,14 @@ def _count_step(*_: Any) -> None:
 register_optimizer_step_post_hook(_count_step)  # fused optimisers write without raising a parameter's version
 
 
+def weights_key(module: nn.Module) -> tuple[Any, ...]:
+    """Changes whenever a weight of the module may have changed.
+
+    Writing in place raises the version, save in fused optimisers; `.to()` and loading may swap the memory.
+    """
+    return (_optimizer_steps, *((p.data_ptr(), p._version) for p in module.parameters()))
+
+
 class FastCopy:
     """A low-precision copy of a module for inference, made when first needed and again when the weights change.
 
@@ -80,8 +88,7 @@ class FastCopy:
         parameters = list(module.parameters())
         if all(p.dtype == dtype or not p.dtype.is_floating_point for p in parameters):
             return module
-        # Writing in place raises the version, save in fused optimisers; `.to()` and loading may swap the memory.
-        key = (dtype, _optimizer_steps, *((p.data_ptr(), p._version) for p in parameters))
+        key = (dtype, *weights_key(module))
         if self._copy is None or key != self._key:
             self._copy = None  # frees the old one before the new one is made
             self._copy, self._key = _cast_copy(module, dtype), key

@@ -1,187 +1,165 @@
-"""Exact scores of many pairs from embeddings.
+"""Exact scores of many pairs from embeddings: the k best candidates of each query.
 
-Written as in the paper, the head builds a row of 4d features for every pair. Here the first layer is *folded*:
-
-    W1 [u, v, u*v, |u-v|] + b1 = (Wu u + b1) + Wv v + Wp (u*v) + Wd |u-v|
-                               = c_u + (Wv + Wp diag(u)) v + Wd |u-v|
-
-c_u and Wv v depend on one sentence only and are computed once for it; for one query against many candidates the
-product term becomes a plain matrix product. Memory is bounded by the block size, never by the number of pairs.
+A *fast pass* goes over all candidates in the cheapest precision the hardware has (`dse.fastpass`) and keeps a
+shortlist, which is scored in float32 (`dse.exact`): the scores returned are the float32 ones and the order is theirs.
+bfloat16 rounds to 8 bits; how far the fast pass errs is seen on the shortlist, where both scores are known, and every
+candidate that could be among the true k within six standard deviations of that error is scored in float32 too. If
+the shortlist was too short for that, the pass is made again with a longer one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dse.exact import (
+    EXACT_BLOCK,
+    Embeddings,
+    blocks,
+    check_embeddings,
+    check_finite,
+    check_width,
+    rows_of,
+    score_matrix,
+    score_pairs,
+)
+from dse.fastpass import FastPass
 from dse.modules import PairHead
 
-BLOCK = 4096  # pairs held at a time: at d = 1536 two float32 temporaries of 24 MiB
+__all__ = ["Embeddings", "check_embeddings", "score_matrix", "score_pairs", "shortlist", "topk"]
 
+logger = logging.getLogger(__name__)
 
-def _blocks(n: int) -> Iterator[slice]:
-    for start in range(0, n, BLOCK):
-        yield slice(start, min(start + BLOCK, n))
-
-
-def check_embeddings(embeddings: Tensor, head: PairHead, what: str) -> Tensor:
-    """Return embeddings as float32 (n, d) on the head's device.
-
-    Raises:
-        ValueError: If the width is not the head's, or a value is NaN or infinite.
-    """
-    device = next(head.parameters()).device
-    if embeddings.ndim != 2 or embeddings.shape[1] != head.embedding_dimension:
-        raise ValueError(
-            f"{what}: expected embeddings of shape (n, {head.embedding_dimension}), got {tuple(embeddings.shape)}; "
-            "embed the sentences with this student."
-        )
-    embeddings = embeddings.to(device=device, dtype=torch.float32)
-    bad = ~torch.isfinite(embeddings).all(dim=1)
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        raise ValueError(f"{what}: the embedding in row {row} holds NaN or infinite values; embed it again.")
-    return embeddings
-
-
-def _split(head: PairHead) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Wu, Wv, Wp, Wd, each (h, d): the columns of W1 that meet u, v, u*v and |u-v|."""
-    blocks = head.dense.weight.float().chunk(4 if head.kind == "mlp" else 3, dim=1)
-    if head.kind == "mlp":
-        wu, wv, wp, wd = blocks
-    else:  # [u+v, u*v, |u-v|]: the same columns meet u and v
-        wu, wp, wd = blocks
-        wv = wu
-    return wu, wv, wp, wd
+MARGIN = 32  # candidates beyond k scored in float32 at once: enough to see the error of the fast pass
+SPARE = 64  # candidates beyond those that the shortlist holds in case the error reaches further
+SIGMAS = 6.0
+QUERIES = 32  # that share a pass: their folded weights are held at once, 1.5 MiB each at d = 1536 in bfloat16
 
 
 @torch.inference_mode()
-def score_pairs(head: PairHead, u: Tensor, v: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Raw scores of pairs, each given as a row of ``u`` and a row of ``v``.
-
-    Args:
-        head: The pair head.
-        u: Left embeddings, (m, d).
-        v: Right embeddings, (k, d); may be the same tensor.
-        left: Row of ``u`` of each pair, (n,).
-        right: Row of ``v`` of each pair, (n,).
-
-    Returns:
-        Scores without activation, (n, C).
-    """
-    scores = u.new_empty(len(left), head.num_labels)  # (n, C)
-    if head.kind not in ("mlp", "mlp-symmetric"):
-        head = _float_head(head)
-        for block in _blocks(len(left)):
-            scores[block] = head.score(u[left[block]], v[right[block]])
-        return scores
-    wu, wv, wp, wd = _split(head)
-    of_u = torch.addmm(head.dense.bias.float(), u, wu.T)  # (m, h)  once per sentence
-    of_v = v @ wv.T  # (k, h)
-    for block in _blocks(len(left)):
-        i, j = left[block], right[block]
-        a, b = u[i], v[j]  # (B, d)
-        hidden = of_u[i] + of_v[j]  # (B, h)
-        hidden.addmm_(a * b, wp.T).addmm_((a - b).abs_(), wd.T).relu_()
-        scores[block] = _output(head, hidden)
-    return scores
-
-
-def _output(head: PairHead, hidden: Tensor) -> Tensor:
-    return torch.addmm(head.out.bias.float(), hidden, head.out.weight.float().T)  # (B, C)
-
-
-def _float_head(head: PairHead) -> PairHead:
-    if next(head.parameters()).dtype == torch.float32:
-        return head
-    clone = PairHead(**head.get_config_dict())
-    clone.load_state_dict(head.state_dict())
-    return clone.to(next(head.parameters()).device)
-
-
-class Scorer:
-    """Scores queries against candidates block by block, with everything folded that can be.
-
-    Args:
-        head: The pair head.
-        queries: Embeddings, (q, d).
-    """
-
-    def __init__(self, head: PairHead, queries: Tensor) -> None:
-        self.head = _float_head(head)
-        self.queries = queries
-        if head.kind in ("mlp", "mlp-symmetric"):
-            wu, self.wv, self.wp, self.wd = _split(head)
-            self.c = torch.addmm(head.dense.bias.float(), queries, wu.T)  # (q, h)
-
-    @torch.inference_mode()
-    def block(self, candidates: Tensor) -> Tensor:
-        """Raw scores of all queries against a block of candidates (B, d): (q, B, C)."""
-        head, q = self.head, self.queries
-        scores: Tensor
-        if head.kind in ("mlp", "mlp-symmetric"):
-            scores = candidates.new_empty(len(q), len(candidates), head.num_labels)  # not stack: there may be no query
-            for i in range(len(q)):
-                scores[i] = self._mlp(i, candidates)
-        elif head.kind == "bilinear":  # u' M_c v
-            scores = torch.einsum("qi,cij,bj->qbc", q, head.weight, candidates) + head.bias
-        else:
-            if head.kind == "cosine":
-                normalize = torch.nn.functional.normalize
-                q, candidates = normalize(q, dim=1, eps=1e-8), normalize(candidates, dim=1, eps=1e-8)
-            scores = head.out((q @ candidates.T).unsqueeze(-1))
-        return scores
-
-    def _mlp(self, i: int, v: Tensor) -> Tensor:
-        u = self.queries[i]  # (d,)
-        folded = self.wv + self.wp * u  # (h, d)   Wv + Wp diag(u)
-        hidden = torch.addmm(self.c[i], v, folded.T)  # (B, h)
-        hidden.addmm_((v - u).abs_(), self.wd.T).relu_()
-        return _output(self.head, hidden)
-
-
-@torch.inference_mode()
-def score_matrix(head: PairHead, queries: Tensor, candidates: Tensor) -> Tensor:
-    """Raw scores of every query with every candidate.
-
-    Args:
-        head: The pair head.
-        queries: Embeddings, (q, d).
-        candidates: Embeddings, (n, d).
-
-    Returns:
-        Scores without activation, (q, n, C).
-    """
-    scorer = Scorer(head, queries)
-    scores = queries.new_empty(len(queries), len(candidates), head.num_labels)
-    for block in _blocks(len(candidates)):
-        scores[:, block] = scorer.block(candidates[block])
-    return scores
-
-
-@torch.inference_mode()
-def topk(head: PairHead, queries: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best candidates of each query; holds O(q k + q block) scores, never q x n.
+def topk(
+    head: PairHead,
+    queries: Tensor,
+    candidates: Embeddings | Iterable[Embeddings],
+    k: int,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """The k best candidates of each query; holds O(q k) scores, never q x n.
 
     Args:
         head: The pair head; one label.
-        queries: Embeddings, (q, d).
-        candidates: Embeddings, (n, d).
+        queries: Embeddings, (q, d) float32.
+        candidates: Embeddings, (n, d): a tensor, an array, a memory map, or an iterable of blocks of them, of any
+            precision.
         k: How many; at most n come back.
+        dtype: Precision of the fast pass. The scores are float32 ones whatever it is.
 
     Returns:
-        Raw scores (q, k), best first, and rows of ``candidates`` (q, k). Equal scores keep the candidates' order.
+        Raw scores (q, k), best first, and rows of the candidates (q, k). Equal scores keep the candidates' order.
+
+    Raises:
+        ValueError: If the width is not the head's, or an embedding holds NaN or infinite values.
     """
-    scorer = Scorer(head, queries)
-    best = queries.new_empty(len(queries), 0)  # (q, <=k)
-    rows = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
-    for block in _blocks(len(candidates)):
-        scores = torch.cat([best, scorer.block(candidates[block]).squeeze(-1)], dim=1)
-        here = torch.arange(block.start, block.stop, device=queries.device).expand(len(queries), -1)
-        rows = torch.cat([rows, here], dim=1)
-        # A stable sort: earlier candidates stand first, so ties come back in their order whatever the block size.
-        best, order = scores.sort(dim=1, descending=True, stable=True)
-        best, rows = best[:, :k], rows.gather(1, order[:, :k])
-    return best, rows
+    parts: Iterable[Embeddings] = [candidates] if isinstance(candidates, Tensor | np.ndarray) else candidates
+    best, best_rows, first = queries.new_empty(len(queries), 0), _no_rows(queries), 0
+    for part in parts:
+        check_width(part, head, "candidates")
+        some = list(blocks(len(queries), QUERIES)) or [slice(0, 0)]
+        found = [_topk(head, queries[few], part, k, dtype, first) for few in some]
+        scores, rows = (torch.cat(column) for column in zip(*found, strict=True))  # (q, <=k)
+        best, best_rows = _best(torch.cat([best, scores], dim=1), torch.cat([best_rows, rows + first], dim=1), k)
+        first += len(part)
+    return best, best_rows
+
+
+def _no_rows(queries: Tensor) -> Tensor:
+    return torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
+
+
+def _best(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of each query; equal scores in the order of the rows."""
+    rows, order = rows.sort(dim=1)
+    scores, by_score = scores.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return scores[:, :k], rows.gather(1, by_score)[:, :k]
+
+
+def _topk(
+    head: PairHead, queries: Tensor, candidates: Embeddings, k: int, dtype: torch.dtype, first: int
+) -> tuple[Tensor, Tensor]:
+    n = len(candidates)
+    size, fast_pass = min(n, k + MARGIN + SPARE), None
+    while True:
+        if size == n or not len(queries):  # few candidates, or so many alike that the fast pass cannot tell them apart
+            for block in blocks(n, EXACT_BLOCK):
+                check_finite(rows_of(candidates, block, queries.device), "candidates", first + block.start)
+            rows = torch.arange(n, device=queries.device).expand(len(queries), -1)
+            return _best(_rescore(head, queries, candidates, rows), rows, k)
+        fast_pass = fast_pass or FastPass(head, queries, dtype)
+        fast, rows = shortlist(fast_pass, candidates, size, first)  # (q, size)
+        sure = min(size, k + MARGIN)
+        exact = _rescore(head, queries, candidates, rows[:, :sure])  # (q, k + margin)
+        reach = _reach(exact, fast[:, :sure], k)  # (q, 1)
+        more = int((fast >= reach).sum(dim=1).max())
+        if more < size:
+            break
+        logger.debug("a shortlist of %d was too short for k = %d; the pass is made again", size, k)
+        size = min(n, 4 * size)
+    if more > sure:
+        exact = torch.cat([exact, _rescore(head, queries, candidates, rows[:, sure:more])], dim=1)
+    return _best(exact, rows[:, : exact.shape[1]], k)
+
+
+def _reach(exact: Tensor, fast: Tensor, k: int) -> Tensor:
+    """Fast score, per query, below which no candidate can be among the true k: (q, 1)."""
+    error = exact - fast  # (q, k + margin)
+    kth = exact.topk(k, dim=1).values[:, -1:]  # of those known: the true k-th is no lower
+    rounding = torch.finfo(torch.float32).eps * exact.abs().amax(dim=1, keepdim=True)
+    return kth - error.mean(dim=1, keepdim=True) - SIGMAS * (error.std(dim=1, keepdim=True) + rounding)
+
+
+def shortlist(fast_pass: FastPass, candidates: Embeddings, size: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    """The candidates with the best fast scores, as far as the fast pass can tell.
+
+    Args:
+        fast_pass: Of the queries.
+        candidates: Embeddings, (n, d).
+        size: How many to keep of each query.
+        first: Row number of the first candidate, for errors.
+
+    Returns:
+        Fast scores (q, size), best first, and their rows (q, size).
+
+    Raises:
+        ValueError: If an embedding holds NaN or infinite values: such a row makes such a score.
+    """
+    queries = fast_pass.queries
+    best, best_rows = queries.new_empty(len(queries), 0), _no_rows(queries)
+    for block in blocks(len(candidates), fast_pass.block_size(len(candidates))):
+        scores = fast_pass(candidates, block)  # (q, B)
+        if not torch.isfinite(scores.sum()):
+            check_finite(rows_of(candidates, block, queries.device), "candidates", first + block.start)
+        rows = torch.arange(block.start, block.stop, device=queries.device).expand(len(queries), -1)
+        scores, rows = torch.cat([best, scores], dim=1), torch.cat([best_rows, rows], dim=1)
+        best, kept = scores.topk(min(size, scores.shape[1]), dim=1)
+        best_rows = rows.gather(1, kept)
+    return best, best_rows
+
+
+def _rescore(head: PairHead, queries: Tensor, candidates: Embeddings, rows: Tensor) -> Tensor:
+    """Float32 scores of rows (q, m) of the candidates: (q, m)."""
+    q, m = rows.shape
+    scores = queries.new_empty(q, m)
+    if not m:
+        return scores
+    for some in blocks(q, max(1, EXACT_BLOCK // m)):
+        for part in blocks(m, EXACT_BLOCK):  # a query's rows may be more than a block
+            wanted = rows[some, part].reshape(-1)  # (Q m,)
+            v = rows_of(candidates, wanted, queries.device)
+            left = torch.arange(some.start, some.stop, device=queries.device).repeat_interleave(part.stop - part.start)
+            right = torch.arange(len(wanted), device=queries.device)
+            scores[some, part] = score_pairs(head, queries, v, left, right).reshape(some.stop - some.start, -1)
+    return scores

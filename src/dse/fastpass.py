@@ -1,0 +1,121 @@
+"""The fast pass: scores of all candidates for some queries, with everything folded that can be.
+
+For one query u against many candidates v the first layer of the head is
+
+    W1 [u, v, u*v, |u-v|] + b1 = (Wu u + b1) + (Wv + Wp diag(u)) v + Wd |u-v|
+                               =    c_u      +        F_u v        + Wd |u-v|
+
+c_u and F_u are made once per query; per pair two matrix products of d x h are left, where the head written plainly
+takes four and builds a row of 4d features. The symmetric head has Wu = Wv. Bilinear, dot and cosine are one product.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dse import kernels
+from dse.exact import MLP, Embeddings, affine, normalized, split_weights
+from dse.modules import PairHead
+
+logger = logging.getLogger(__name__)
+
+BLOCK = 1024  # candidates at a time where there are too few of them to measure what is best
+MEASURE_FROM = 100_000  # candidates from which it pays to measure: that takes about as long as scoring 20,000
+
+
+class FastPass:
+    """Scores of queries against blocks of candidates.
+
+    Args:
+        head: The pair head; one label.
+        queries: Embeddings, (q, d) float32.
+        dtype: Of the matrix products; they add up in float32.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, head: PairHead, queries: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.head, self.queries, self.dtype = head, queries, dtype
+        self.buffer = queries.new_empty(0, dtype=dtype)
+        if head.kind in MLP:
+            wu, wv, wp, wd = split_weights(head)  # (h, d) each
+            self.c = torch.addmm(head.dense.bias.float(), queries, wu.T).to(dtype)  # (q, h)   c_u
+            self.folded = torch.empty(len(queries), *wv.shape, dtype=dtype, device=queries.device)  # (q, h, d)
+            for i, u in enumerate(queries):
+                self.folded[i] = wv + wp * u  # F_u = Wv + Wp diag(u)
+            self.wd, self.w2 = wd.to(dtype), head.out.weight.float()[0]  # (h, d), (h,)
+            self.u = queries.to(dtype)
+        elif head.kind == "bilinear":
+            self.u = (queries @ head.weight.float()[0]).to(dtype)  # (q, d)   u' M
+        else:
+            self.u = (normalized(queries) if head.kind == "cosine" else queries).to(dtype)
+
+    @torch.inference_mode()
+    def __call__(self, candidates: Embeddings, block: slice) -> Tensor:
+        """Raw scores of the queries with one block of the candidates: (q, B) float32."""
+        v = self._read(candidates, block)  # (B, d)
+        if self.head.kind in MLP:
+            return self._mlp(v)
+        similarity = torch.mm(self.u, v.T).float()  # (q, B)
+        if self.head.kind == "bilinear":
+            return torch.add(similarity, self.head.bias.float())
+        if self.head.kind == "cosine":
+            similarity /= v.float().norm(dim=1).clamp_min(1e-8)
+        scores: Tensor = affine(self.head, similarity).squeeze(-1)
+        return scores
+
+    def _read(self, candidates: Embeddings, block: slice) -> Tensor:
+        part = candidates[block]
+        if isinstance(part, np.ndarray):
+            part = torch.from_numpy(part if part.flags.writeable else part.copy())  # torch warns of read-only memory
+        return part.to(self.queries.device, self.dtype)
+
+    def _mlp(self, v: Tensor) -> Tensor:
+        if v.is_cuda and kernels.available():
+            return kernels.fused_scores(v, self.u, self.folded, self.c, self.wd, self.head)
+        if self.buffer.shape != v.shape:
+            self.buffer = torch.empty_like(v)
+        scores = torch.empty(len(self.u), len(v), device=v.device)  # (q, B)
+        for i, (u, folded) in enumerate(zip(self.u, self.folded, strict=True)):
+            hidden = torch.addmm(self.c[i], v, folded.T)  # (B, h)   c_u + F_u v
+            difference = torch.sub(v, u, out=self.buffer).abs_()  # (B, d)   |u-v|
+            hidden = hidden.addmm_(difference, self.wd.T).relu_()
+            torch.mv(hidden.float(), self.w2, out=scores[i])
+        return scores.add_(self.head.out.bias.float())
+
+    def block_size(self, n: int) -> int:
+        """How many of n candidates to take at a time: what this machine does fastest, measured once per process."""
+        if n < MEASURE_FROM or self.head.kind not in MLP:
+            return BLOCK
+        d, h = self.head.embedding_dimension, self.head.hidden_dimension
+        return _measured_block(d, h, self.dtype, self.queries.device, torch.get_num_threads())
+
+
+@cache
+def _measured_block(d: int, h: int, dtype: torch.dtype, device: torch.device, threads: int) -> int:
+    """The block size with the most candidates a second: large products run best, but a block must stay in the cache."""
+    head = PairHead(d, hidden_dimension=h).to(device)
+    sizes = (512, 1024, 2048, 4096) if device.type == "cpu" else (8192, 16_384, 32_768, 65_536)
+    candidates = torch.randn(max(sizes), d, device=device).to(dtype)
+    fast_pass = FastPass(head, torch.randn(1, d, device=device), dtype)
+    rates = {}
+    for size in sizes:
+        fast_pass(candidates, slice(0, size))  # warms up
+        _wait(device)
+        start = time.perf_counter()
+        fast_pass(candidates, slice(0, size))
+        _wait(device)
+        rates[size] = size / (time.perf_counter() - start)
+    best = max(rates, key=lambda size: rates[size])
+    logger.debug("blocks of %d candidates are fastest here: %s a second", best, rates)
+    return best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
