@@ -13,7 +13,7 @@ from dse.data import Pairs
 from dse.errors import BadDataError, MismatchError
 from dse.runtime import FastCopy
 from dse.tasks import Task, get_task
-from dse.teacher import check_outputs, fit_teacher, load_teacher, teacher_scores
+from dse.teacher import check_outputs, fit_teacher, load_teacher, segment_teacher, teacher_scores
 from dse.training import Training
 from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
 
@@ -244,3 +244,41 @@ def test_settings_of_a_student_serve_a_teacher_too(tmp_path, backbone):
 def test_no_labels(tmp_path, backbone):
     with pytest.raises(BadDataError, match=r"x.csv has no labels; a teacher is fine-tuned on labelled pairs"):
         fit_teacher(backbone, Pairs(["a"], ["b"], None, "x.csv"), BINARY, tmp_path / "t")
+
+
+# ---------------------------------------------------------------------------------- judging by the two sentences
+
+
+def test_a_segment_teacher_learns_saves_and_loads(backbone, pairs, tmp_path):
+    settings = Training(epochs=2, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2)
+    train = make_pairs(NLI, 60)
+    teacher = fit_teacher(backbone, train, NLI, tmp_path / "t", training=settings, pooling="segments")
+    loaded = load_teacher(str(tmp_path / "t"), NLI)
+    assert loaded.num_labels == 3 and check_outputs(loaded, NLI) == [0, 1, 2]
+    assert difference(tensors(teacher), tensors(loaded)) == 0.0
+    scores = teacher_scores(loaded, pairs, NLI, dtype="float32")
+    assert np.abs(scores - teacher_scores(teacher, pairs, NLI, dtype="float32")).max() == 0.0
+    expected = loaded.predict(pairs, activation_fn=RAW)
+    assert np.abs(scores - expected).max() < 1e-5 and expected.std(axis=0).min() > 0
+    assert (teacher_scores(loaded, train.tuples(), NLI).argmax(axis=1) == train.label).mean() > 0.6
+
+
+@pytest.mark.parametrize("name", ["bert", "electra", "deberta", "xlnet"])
+def test_segments_are_pooled_apart_whatever_the_padding(models, name):
+    teacher = segment_teacher(models(name), 1).eval()
+    pair, longer = ("a red bicycle", "the tent"), ("a red bicycle", "the old woman reads a new book by the river")
+    alone = teacher.predict([pair], activation_fn=RAW)
+    padded = teacher.predict([pair, longer], activation_fn=RAW)[:1]
+    assert np.abs(alone - padded).max() < 1e-5
+    with torch.no_grad():
+        features = teacher.preprocess([pair])
+        tokens = teacher[0](features)
+        ids = features["token_type_ids"][0]
+        u = tokens["token_embeddings"][0][ids == 0].mean(dim=0)
+        expected = teacher[1](tokens)["sentence_embedding"][0, : len(u)]
+    assert torch.allclose(u, expected, atol=1e-5)
+
+
+def test_segments_need_a_tokenizer_that_marks_them(models):
+    with pytest.raises(MismatchError, match="does not mark the two sentences"):
+        segment_teacher(models("roberta"), 1)

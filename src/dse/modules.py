@@ -1,11 +1,11 @@
-"""What a saved student is made of: `LayerConcat` before the native pooling, `PairHead` after it.
+"""What saved models are made of: `LayerConcat` and `PairHead` of a student, `SegmentPooling` of a teacher.
 
     u = pool(last K layers of encoder(a))            # (d,)   d = K * hidden
     v = pool(last K layers of encoder(b))            # (d,)
     s = W2 relu(W1 [u, v, u*v, |u-v|] + b1) + b2     # (C,)
 
 Barkan et al., "Scalable Attentive Sentence-Pair Modeling via Distilled Sentence Embedding", AAAI 2020
-(arXiv:1908.05161). The import paths of the two classes are written into every saved model (`modules.json`): never
+(arXiv:1908.05161). The import paths of the classes are written into every saved model (`modules.json`): never
 move or rename them.
 """
 
@@ -202,3 +202,40 @@ class PairHead(Module):
             )
         load_model(head, weights)
         return head
+
+
+class SegmentPooling(Module):
+    """Pool each sentence of a pair that was read together by itself: [u, v, u*v, |u-v|].
+
+    A cross-encoder usually judges a pair by the vector of ``[CLS]``, which a sentence encoder never used: it must
+    learn to compare from nothing. The means of the two sentences, each read in sight of the other, are alike from the
+    first step on where the sentences are. Needs a tokenizer that marks the sentences (``token_type_ids``).
+
+    Example:
+        >>> features = {
+        ...     "token_embeddings": torch.tensor([[[1.0], [1.0], [3.0], [9.0]]]),
+        ...     "attention_mask": torch.tensor([[1, 1, 1, 0]]),
+        ...     "token_type_ids": torch.tensor([[0, 0, 1, 0]]),
+        ... }
+        >>> SegmentPooling()(features)["sentence_embedding"].tolist()
+        [[1.0, 3.0, 3.0, 2.0]]
+    """
+
+    config_keys: list[str] = []
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Add ``sentence_embedding``, (B, 4H)."""
+        tokens, mask = features["token_embeddings"], features["attention_mask"]  # (B, T, H), (B, T)
+        second = mask * features["token_type_ids"].clamp(max=1)  # XLNet calls its [CLS] segment 2
+        u, v = (self._mean(tokens, segment) for segment in (mask - second, second))  # (B, H) each
+        features["sentence_embedding"] = torch.cat([u, v, u * v, (u - v).abs()], dim=1)  # (B, 4H)
+        return features
+
+    @staticmethod
+    def _mean(tokens: Tensor, segment: Tensor) -> Tensor:
+        weight = segment.unsqueeze(-1).to(tokens.dtype)  # (B, T, 1)
+        return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)  # (B, H)
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the (empty) configuration; there are no weights."""
+        self.save_config(output_path)

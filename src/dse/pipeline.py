@@ -23,7 +23,7 @@ from dse.files import write_json
 from dse.labelling import cross_fit, label_pairs, teacher_name
 from dse.model import DSE
 from dse.tasks import Task
-from dse.teacher import fit_teacher, load_teacher
+from dse.teacher import TeacherPooling, fit_teacher, load_teacher
 from dse.training import Training
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Recipe:
         folds: Train on out-of-fold scores of so many teachers; 0 takes the teacher's own scores.
         student: Keywords of `DSE.from_backbone`.
         distillation: Loss.
+        teacher_pooling: What a teacher made here judges by, see `fit_teacher`.
         training: Optimiser settings of the student.
         teacher_training: Optimiser settings of the teacher.
     """
@@ -57,6 +58,7 @@ class Recipe:
     folds: int = 0
     student: Mapping[str, Any] = field(default_factory=dict)
     distillation: Distillation = field(default_factory=Distillation)
+    teacher_pooling: TeacherPooling = "cls"
     training: Training = field(default_factory=Training)
     teacher_training: Training = field(default_factory=Training)
 
@@ -191,7 +193,15 @@ def _teacher(task: Task, train: Pairs, validation: Pairs, recipe: Recipe, output
     folder = output / "teacher"
     if _finished(folder):
         return load_teacher(str(folder), task)
-    return fit_teacher(recipe.backbone, train, task, folder, validation=validation, training=recipe.teacher_training)
+    return fit_teacher(
+        recipe.backbone,
+        train,
+        task,
+        folder,
+        validation=validation,
+        training=recipe.teacher_training,
+        pooling=recipe.teacher_pooling,
+    )
 
 
 def _scores(
@@ -210,6 +220,7 @@ def _scores(
             training=recipe.teacher_training,
             dtype=dtype,
             show_progress_bar=bar,
+            pooling=recipe.teacher_pooling,
         )
     assert teacher is not None
     return label_pairs(teacher, train, task, file, dtype=dtype, show_progress_bar=bar)

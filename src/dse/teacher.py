@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,29 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Dense, Transformer
 from torch import Tensor, nn
 
 from dse.data import Pairs
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_json
+from dse.modules import SegmentPooling
 from dse.runtime import Dtype, FastCopy, resolve_dtype, run_sorted
 from dse.tasks import Task, align_labels
 from dse.training import PairEvaluator, Training, run
 
 logger = logging.getLogger(__name__)
+
+TeacherPooling = Literal["cls", "segments"]
+
+
+class Teacher(CrossEncoder):
+    """A `CrossEncoder` that also loads, without ``trust_remote_code``, teachers with `dse.modules.SegmentPooling`."""
+
+    def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
+        if class_ref == "dse.modules.SegmentPooling":
+            return SegmentPooling
+        return super()._load_module_class_from_ref(class_ref, *args, **kwargs)
 
 
 def load_teacher(
@@ -38,7 +52,7 @@ def load_teacher(
     Raises:
         MismatchError: If number or names of the outputs do not fit the task.
     """
-    teacher: CrossEncoder = CrossEncoder(path, **kwargs)
+    teacher: CrossEncoder = Teacher(path, **kwargs)
     if labels is not None:
         if len(labels) != teacher.num_labels:
             raise MismatchError(
@@ -141,6 +155,7 @@ def fit_teacher(
     training: Training | None = None,
     regression_loss: Literal["bce", "mse"] = "bce",
     max_seq_length: int | None = None,
+    pooling: TeacherPooling = "cls",
     **kwargs: Any,
 ) -> CrossEncoder:
     """Fine-tune a cross-encoder. Goes on from the last checkpoint of an interrupted run with the same output.
@@ -155,6 +170,8 @@ def fit_teacher(
         regression_loss: ``"bce"`` learns labels scaled to 0..1 through a sigmoid (as sentence-transformers' own
             similarity models), ``"mse"`` the raw labels (as the paper).
         max_seq_length: Tokens of a pair; the backbone's own limit by default.
+        pooling: ``"cls"``, the usual classification model, or ``"segments"``, which judges by the means of the two
+            sentences (`SegmentPooling`) and learns from far fewer pairs where the backbone is a sentence encoder.
         **kwargs: As `CrossEncoder` takes them.
 
     Returns:
@@ -165,13 +182,18 @@ def fit_teacher(
     """
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 
-    training, output = replace(training or Training(), head_learning_rate=None), Path(output)  # it has no pair head
+    training, output = training or Training(), Path(output)
+    if pooling == "cls":
+        training = replace(training, head_learning_rate=None)  # it has no pair head
     linear = task.kind == "regression" and regression_loss == "mse"
     torch.manual_seed(training.seed)  # the classifier starts at random
     names = list(task.labels) if task.kind == "multiclass" else [task.positive or "score"]
-    teacher: CrossEncoder = CrossEncoder(
-        backbone, num_labels=task.num_labels, max_length=max_seq_length, **_activation(linear), **kwargs
-    )
+    kwargs |= {"max_length": max_seq_length, **_activation(linear)}
+    teacher: CrossEncoder
+    if pooling == "segments":
+        teacher = segment_teacher(backbone, task.num_labels, **kwargs)
+    else:
+        teacher = Teacher(backbone, num_labels=task.num_labels, **kwargs)
     _config(teacher).id2label = dict(enumerate(names))
     _config(teacher).label2id = {name: i for i, name in enumerate(names)}
     fast = FastCopy()
@@ -199,6 +221,39 @@ def fit_teacher(
         teacher.save_pretrained(str(output))
         write_json(output / "training.json", {"training": training.to_dict(), "log": history})
         shutil.rmtree(output / "checkpoints")
+    return teacher
+
+
+def segment_teacher(backbone: str, num_labels: int, max_length: int | None = None, **kwargs: Any) -> Teacher:
+    """An untrained cross-encoder that judges by the means of the two sentences.
+
+    Args:
+        backbone: Folder or hub id of any encoder whose tokenizer marks the sentences of a pair.
+        num_labels: C, scores a pair gets.
+        max_length: Tokens of a pair; the backbone's own limit by default.
+        **kwargs: As `CrossEncoder` takes them.
+
+    Raises:
+        MismatchError: If the tokenizer gives no ``token_type_ids``.
+    """
+    transformer = Transformer(backbone, max_seq_length=max_length)
+    if "token_type_ids" not in transformer.tokenizer.model_input_names:
+        raise MismatchError(
+            f"The tokenizer of {backbone} does not mark the two sentences of a pair (it has no token_type_ids); "
+            "use pooling 'cls'."
+        )
+    width = 4 * transformer.get_embedding_dimension()
+    hidden = Dense(width, 512, activation_function=nn.ReLU(), module_output_name="pair_hidden")
+    scores = Dense(
+        512,
+        num_labels,
+        activation_function=nn.Identity(),
+        module_input_name="pair_hidden",
+        module_output_name="scores",
+    )
+    transformer.model.config.num_labels = num_labels
+    modules = OrderedDict(transformer=transformer, segments=SegmentPooling(), pair_head_1=hidden, pair_head_2=scores)
+    teacher: Teacher = Teacher(modules=modules, **kwargs)
     return teacher
 
 

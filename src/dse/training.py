@@ -78,7 +78,7 @@ class Training:
         rate = self.learning_rate
         if rate is None:
             rate = REFERENCE_RATE * REFERENCE_WIDTH / max(width, REFERENCE_WIDTH)
-        rates = {} if self.head_learning_rate is None else {r"pair_head\.": self.head_learning_rate}
+        rates = {} if self.head_learning_rate is None else {r"pair_head": self.head_learning_rate}
         args = cls(
             output_dir=str(output),
             num_train_epochs=self.epochs,

@@ -331,7 +331,7 @@ def rank(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="training, encoding or labelling.")],
+    name: Annotated[str, typer.Argument(help="training, encoding, labelling or scoring.")],
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of real data sets; default: the bundled questions.")
     ] = None,
@@ -340,7 +340,7 @@ def bench(
     as_json: o.JsonOption = False,
 ) -> None:
     """Measure this machine: our way and the usual way, side by side in one run."""
-    known = ("training", "encoding", "labelling")
+    known = ("training", "encoding", "labelling", "scoring")
     if name not in known:
         raise typer.BadParameter(f"there is no benchmark {name!r}; choose one of {', '.join(known)}.")
     from importlib import import_module

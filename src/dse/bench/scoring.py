@@ -1,0 +1,235 @@
+"""How fast prepared candidates are scored: against the matrix unit, the head written plainly, and the teacher."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from sentence_transformers import CrossEncoder
+from torch import Tensor
+
+from dse import scoring
+from dse.bench.harness import Figure, Result, alternate, ratios
+from dse.bench.memory import peak_mib
+from dse.bench.sentences import bench_pairs
+from dse.fastpass import FastPass
+from dse.model import DSE
+from dse.modules import PairHead
+from dse.offline import offline_backbone
+from dse.runtime import auto_dtype
+
+K = 10
+SIZES = {True: (10_000, 20_000), False: (10_000, 100_000, 1_000_000)}  # --quick or not
+NOISE = 0.1  # of each dimension's standard deviation: copies are told apart, and stay near their sentence
+
+
+def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -> Result:
+    """Measure scoring with a head fitted to real labels, on embeddings of real sentences repeated with noise.
+
+    Args:
+        data: Folder of data sets; None takes the help-desk questions.
+        backbone: Folder or hub id; None takes the offline one.
+        quick: Fewer candidates.
+        command: The command line, for the record.
+
+    Returns:
+        The figures of the page, see `docs/results/scoring.md`.
+    """
+    name = backbone or offline_backbone()
+    torch.manual_seed(0)
+    student = DSE.from_backbone(name)
+    pairs, _, origin = bench_pairs(data, "mrpc", 300 if quick else 3_000)
+    texts = list(dict.fromkeys(pairs.sentence1 + pairs.sentence2))
+    start = time.perf_counter()
+    embeddings = student.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    per_sentence = (time.perf_counter() - start) / len(texts)
+    fit_head(student, embeddings, texts, pairs.tuples(), pairs.label)
+    dtype = auto_dtype(student.device)
+    fast = "bf16" if dtype == torch.bfloat16 else "fp32"
+
+    sizes = SIZES[quick]
+    figures, table = _against_the_matrix_unit(student.head, embeddings, sizes, dtype)
+    wide = PairHead(4096)
+    tiled = embeddings.repeat(1, -(-4096 // embeddings.shape[1]))[:, :4096]
+    more, rows = _against_the_matrix_unit(wide, tiled, sizes[: 3 if fast == "bf16" else 2], dtype)
+    figures, table = figures + more[:1], table + rows
+    figures += _against_the_plain_head(student.head, embeddings, 4_000 if quick else 20_000, dtype, fast)
+    figures += _misses(student.head, embeddings, 20 if quick else 200, 5_000 if quick else 20_000, dtype)
+    more, rows, per_pair = _against_the_teacher(student, name, texts, quick)
+    figures, table = figures + more, table + rows
+    figures.append(Figure("break_even_pairs_per_sentence", per_sentence / per_pair, "pairs"))
+    return Result(
+        "scoring",
+        command,
+        figures,
+        table,
+        [
+            f"Embeddings: {len(texts):,} sentences of {origin}, d = {embeddings.shape[1]}, repeated with noise ({NOISE} of each "
+            "dimension's standard deviation) to reach N; d = 4096 puts them side by side and takes a head at random.",
+            "Head: fitted to the labels of those pairs, on frozen embeddings. Top 10, one query unless said otherwise; "
+            f"the fast pass computes in {'bfloat16' if fast == 'bf16' else 'float32'} here.",
+            "GEMM rate: the best of several large products in that precision, measured in the same rounds; after "
+            "folding a pair takes 2 x 2 x d x 512 operations. The figure is the worst of all N.",
+            "Teacher: the same backbone as a cross-encoder, CrossEncoder.predict with its defaults; its times are "
+            "extrapolated from a sample of pairs, the student's are measured.",
+            "break_even_pairs_per_sentence: a sentence compared less often than that is cheaper with the teacher.",
+        ],
+    )
+
+
+def fit_head(
+    student: DSE, embeddings: Tensor, texts: Sequence[str], pairs: Sequence[tuple[str, str]], label: Any
+) -> None:
+    """Fit the pair head to labels on frozen embeddings: 300 steps of Adam, some seconds."""
+    row = {text: i for i, text in enumerate(texts)}
+    index = torch.tensor([[row[a], row[b]] for a, b in pairs], device=embeddings.device)
+    target = torch.as_tensor(label, dtype=torch.float32, device=embeddings.device)[:, None]
+    optimizer = torch.optim.Adam(student.head.parameters(), lr=1e-3)
+    embeddings = embeddings.clone()  # out of inference mode
+    for _ in range(300):
+        some = torch.randint(len(index), (64,), device=embeddings.device)
+        left, right = embeddings[index[some]].unbind(dim=1)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(student.head.score(left, right), target[some])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def repeated(embeddings: Tensor, n: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
+    """n rows: the embeddings over and over, each time with other noise."""
+    generator = torch.Generator(device=embeddings.device).manual_seed(seed)
+    scale = NOISE * embeddings.std(dim=0)  # (d,)
+    rows = torch.empty(n, embeddings.shape[1], dtype=dtype, device=embeddings.device)
+    for start in range(0, n, 50_000):
+        part = rows[start : start + 50_000]
+        of = torch.arange(start, start + len(part), device=embeddings.device) % len(embeddings)
+        noise = torch.randn(part.shape, generator=generator, device=embeddings.device)
+        part.copy_(noise.mul_(scale).add_(embeddings[of]))
+    return rows
+
+
+def _against_the_matrix_unit(
+    head: PairHead, embeddings: Tensor, sizes: Sequence[int], dtype: torch.dtype
+) -> tuple[list[Figure], list[dict[str, Any]]]:
+    """Fractions of the GEMM rate at each N, linearity in N and Q, memory at the largest N."""
+    d, h = head.embedding_dimension, head.hidden_dimension
+    candidates, query = repeated(embeddings, max(sizes), dtype), embeddings[:1].float()
+    worst: list[float] = []
+    table, per_pair = [], []
+    for n in sizes:
+        part = candidates[:n]
+        runs = 3 if n <= 100_000 else 2
+        rounds = alternate(_products(d, h, dtype), _search(head, query, part, dtype), runs=runs)
+        gemm = [_FLOP / seconds[0] for seconds in rounds]
+        fractions = [4 * d * h * n / seconds[1] / rate for seconds, rate in zip(rounds, gemm, strict=True)]
+        worst = min(worst or fractions, fractions, key=median)
+        per_pair.append(median(seconds[1] for seconds in rounds) / n)
+        table.append(_row(f"top 10 of N, d = {d}", 1, n, per_pair[-1] * n, f"{median(fractions):.2f} of GEMM"))
+    q = 8
+    rounds = alternate(_search(head, embeddings[:q].float(), candidates[: sizes[0]], dtype), runs=3)
+    per_pair.append(median(seconds[0] for seconds in rounds) / sizes[0] / q)
+    table.append(_row(f"top 10 of N, d = {d}", q, sizes[0], per_pair[-1] * q * sizes[0], ""))
+    extra = peak_mib(_search(head, query, candidates, dtype))
+    name = f"n{max(sizes) // 1_000_000}m" if max(sizes) >= 1_000_000 else f"n{max(sizes) // 1000}k"
+    return [
+        Figure.of(worst, f"gemm_fraction_d{d}", "", target=0.85),
+        Figure("linearity_worst", max(per_pair) / min(per_pair) - 1, "", target=0.10),
+        Figure(f"extra_memory_mib_{name}", extra, "MiB", target=200),
+    ], table
+
+
+_FLOP = 2.0 * 2 * 4096 * 2048 * 2048
+
+
+def _products(d: int, h: int, dtype: torch.dtype) -> Callable[[], object]:
+    """Large square products of ``_FLOP`` operations: what the matrix unit gives at its best."""
+    a, b = torch.randn(4096, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    return lambda: (a @ b, a @ b)
+
+
+def _search(head: PairHead, queries: Tensor, candidates: Tensor, dtype: torch.dtype) -> Callable[[], object]:
+    return lambda: scoring.topk(head, queries, candidates, K, dtype)
+
+
+def _against_the_plain_head(head: PairHead, embeddings: Tensor, n: int, dtype: torch.dtype, fast: str) -> list[Figure]:
+    candidates, query = repeated(embeddings, n, torch.float32), embeddings[:1].float()
+    held = candidates.to(dtype)
+
+    @torch.inference_mode()
+    def plain() -> Tensor:
+        scores = [head.score(query.expand_as(v), v).squeeze(-1) for v in candidates.split(1024)]
+        return torch.cat(scores).topk(K).values
+
+    rounds = alternate(
+        plain, _search(head, query, held, dtype), _search(head, query, candidates, torch.float32), runs=3
+    )
+    figures = [Figure.of(ratios(rounds, 0, 2), "over_plain_fp32", "x", target=2.5)]
+    if fast == "bf16":
+        figures.append(Figure.of(ratios(rounds, 0, 1), "over_plain_bf16", "x", target=10))
+    return figures
+
+
+def _misses(head: PairHead, embeddings: Tensor, q: int, n: int, dtype: torch.dtype) -> list[Figure]:
+    """How many of the true top 10 are not on the shortlist of the fast pass, and not among its own first ten."""
+    queries, candidates = embeddings[:q].float(), repeated(embeddings, n, torch.float32)
+    _, true = scoring.topk(head, queries, candidates, K)
+    size = K + scoring.MARGIN + scoring.SPARE
+    missed = {}
+    for length in (size, K):
+        found = [
+            scoring.shortlist(FastPass(head, some, dtype), candidates, size)[1][:, :length]
+            for some in queries.split(scoring.QUERIES)
+        ]
+        hits = (torch.cat(found)[:, :, None] == true[:, None]).any(dim=1)  # (q, K)
+        missed[length] = float((~hits).float().mean())
+    return [
+        Figure("fast_pass_miss_rate", missed[size], "", target=1e-4, runs=q * K),
+        Figure("fast_pass_miss_rate_without_margin", missed[K], "", runs=q * K),
+    ]
+
+
+def _against_the_teacher(
+    student: DSE, backbone: str, texts: Sequence[str], quick: bool
+) -> tuple[list[Figure], list[dict[str, Any]], float]:
+    teacher = CrossEncoder(backbone, num_labels=1)
+    sample = [(texts[0], text) for text in texts[1 : 65 if quick else 257]]
+    held = auto_dtype(student.device)
+    n = 10_000
+    embeddings = student.encode(list(texts[:2_000]), convert_to_tensor=True, show_progress_bar=False)
+    candidates = student.prepare(repeated(embeddings, n, torch.float32), dtype="auto")
+    assert candidates.embeddings.dtype == held
+    rounds = alternate(
+        lambda: teacher.predict(sample, show_progress_bar=False),
+        lambda: student.rank(texts[0], candidates, top_k=K, show_progress_bar=False),
+        runs=3,
+    )
+    per_pair = median(seconds[0] for seconds in rounds) / len(sample)
+    table = []
+    for q in (1, 10, 100) if not quick else (1, 10):
+        queries = list(texts[:q])
+        start = time.perf_counter()
+        student.encode(list(texts[:500]), show_progress_bar=False)
+        embedding = (time.perf_counter() - start) / 500 * n
+        start = time.perf_counter()
+        student.topk(queries, candidates, k=K, show_progress_bar=False)
+        seconds = time.perf_counter() - start
+        note = f"teacher {per_pair * q * n / 3600:,.2f} h (extrapolated); candidates embedded once {embedding:,.0f} s"
+        table.append(_row("texts, candidates prepared", q, n, seconds, note))
+    speedups = [seconds[0] / len(sample) * n / seconds[1] for seconds in rounds]
+    return [Figure.of(speedups, "over_teacher_n10k", "x", target=1000)], table, per_pair
+
+
+def _row(what: str, queries: int, candidates: int, seconds: float, note: str) -> dict[str, Any]:
+    pairs = queries * candidates
+    return {
+        "what": what,
+        "Q": queries,
+        "N": f"{candidates:,}",
+        "seconds": seconds,
+        "pairs/s": pairs / seconds,
+        "": note,
+    }
