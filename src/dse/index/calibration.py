@@ -48,7 +48,7 @@ def queries_needed(target: float, confidence: float) -> int:
 
     Example:
         >>> queries_needed(0.99, 0.95)
-        365
+        344
     """
     if not (0 < target < 1 and 0 < confidence < 1):
         raise ValueError(f"recall {target} and confidence {confidence} must lie between 0 and 1.")

@@ -158,7 +158,7 @@ class CandidateIndex:
             MismatchError: If the index is another student's.
         """
         self._refresh()
-        return Writer(self._store, self._student, False).write(
+        return Writer(self._store, self._encode, False).write(
             rows, id_column, text_column, batch_size, show_progress_bar
         )
 
@@ -180,9 +180,12 @@ class CandidateIndex:
             How many rows were ``added``, ``updated``, or there ``unchanged``.
         """
         self._refresh()
-        return Writer(self._store, self._student, True).write(
+        return Writer(self._store, self._encode, True).write(
             rows, id_column, text_column, batch_size, show_progress_bar
         )
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        return students.encode(self._student, texts)
 
     def delete(self, ids: Iterable[str] | None = None, *, where: str | None = None) -> int:
         """Remove rows by their ids, or those that meet a condition.

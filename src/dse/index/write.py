@@ -1,7 +1,8 @@
-"""Adding and replacing rows: compare with what is stored, encode what is new, commit batch by batch."""
+"""Adding and replacing rows: compare with what is stored, encode what is new, commit batch by batch. Without torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,10 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from dse.errors import BadDataError
-from dse.index import students
 from dse.index.layout import EMBEDDING, ID, SCOUT, TEXT, matrix, vectors
 from dse.index.rows import Rows, read_rows, same_rows, select_ids, without_repeats
 from dse.index.scout import Scout
 from dse.index.store import Store
-from dse.model import DSE
 
 
 @dataclass
@@ -23,12 +22,12 @@ class Writer:
 
     Attributes:
         store: Where to.
-        student: Embeds the texts.
+        encode: Embeds texts: (n, d) fp16.
         replace: What happens to rows whose ids are stored with other content: replaced, or refused.
     """
 
     store: Store
-    student: DSE
+    encode: Callable[[Sequence[str]], np.ndarray]
     replace: bool
 
     def write(
@@ -99,7 +98,7 @@ class Writer:
         made.update((name, row) for name, text, row in rows if text_of[name] == text)
         missing = [name for name in missing if name not in made]
         if missing:
-            encoded = students.encode(self.student, [text_of[name] for name in missing])
+            encoded = self.encode([text_of[name] for name in missing])
             made.update(zip(missing, encoded, strict=True))
         return table.append_column(EMBEDDING, vectors(np.stack([made[name] for name in text_of])))
 
