@@ -133,7 +133,7 @@ def test_new_columns_are_added_and_types_are_kept(index):
 def test_another_student_is_refused(index, student, backbone, tmp_path):
     index.add(ROWS)
     other = make_student(backbone, seed=5)
-    with pytest.raises(MismatchError, match="another student.*rebuild"):
+    with pytest.raises(MismatchError, match=r"another student.*rebuild"):
         CandidateIndex(tmp_path / "index", other)
     with torch.no_grad():
         student.head.out.bias += 1  # its weights change while the index is open

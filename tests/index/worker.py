@@ -1,4 +1,4 @@
-"""What the tests of dying and of concurrent processes run: `python -m tests.index.worker COMMAND ...`, without torch."""
+"""What the tests with real processes run: `python -m tests.index.worker COMMAND ...`, without torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def kills(folder: str, times: int, seed: int) -> None:
     for round_ in range(times):
         lines = Path(journal).read_text().splitlines()
         first = max((int(line.split()[2]) + BATCH for line in lines if " add " in line), default=0)
-        code = in_child(lambda: busy(path, journal, first, seed + round_), generator.uniform(0.02, 0.5))
+        code = in_child(partial(busy, path, journal, first, seed + round_), generator.uniform(0.02, 0.5))
         killed += code == -signal.SIGKILL
         last = (Path(journal).read_text().splitlines() or ["end none 0"])[-1].split()
         in_action[last[1] if last[0] == "start" else "none"] += 1

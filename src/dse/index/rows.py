@@ -200,18 +200,21 @@ def _embeddings(column: pa.ChunkedArray, source: str, start: int, kind: pa.DataT
 
 
 def _typed(table: pa.Table, source: str, start: int, types: Mapping[str, pa.DataType]) -> pa.Table:
-    """The user's columns in the types the index has; what it has not yet keeps its own."""
-    for at, name in enumerate(table.column_names):
+    """The user's columns in the types the index has.
+
+    What it has not yet keeps its own type; a column without any value has none, and is left out until one comes.
+    """
+    for name in table.column_names:
         if name in (ID, TEXT, EMBEDDING):
             continue
         if name in (SCOUT, "score") or name.startswith("_"):
             raise BadDataError(f"{source}: the name {name!r} is taken; call that column something else.")
         column, kind = table[name], types.get(name)
-        if kind is None:
-            kind = pa.string() if pa.types.is_null(column.type) else column.type
-        if column.type != kind:
+        if kind is None and pa.types.is_null(column.type):
+            table = table.drop_columns([name])
+        elif kind is not None and column.type != kind:
             try:
-                table = table.set_column(at, name, column.cast(kind))
+                table = table.set_column(table.column_names.index(name), name, column.cast(kind))
             except pa.ArrowException as error:
                 raise BadDataError(
                     f"{source}, from row {start}: column {name!r} holds {column.type} ({str(error).splitlines()[0]}), "
