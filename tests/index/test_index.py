@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dse.errors import BadDataError, DSEError, MismatchError
-from dse.index import CandidateIndex
+from dse.index import CandidateIndex, scout
 from tests.conftest import make_student
 from tests.index.tables import make_embeddings, prepared
 
@@ -204,9 +204,9 @@ class TestTwoPasses:
     def test_calibrated_recall_is_kept_on_other_queries(self, index):
         index.add(prepared(2000))
         index.optimize()
-        found = index.calibrate(make_embeddings(150, seed=2).astype(np.float32), k=5, recall=0.9, confidence=0.9)
+        found = index.calibrate(make_embeddings(80, seed=2).astype(np.float32), k=5, recall=0.9, confidence=0.9)
         assert found["shortlist"] is not None and found["rows"] == 2000 and found["measured"] > 0.9
-        others = make_embeddings(100, seed=3).astype(np.float32)
+        others = make_embeddings(60, seed=3).astype(np.float32)
         pairs = zip(index.search(others, 5), index.search(others, 5, exact=True), strict=True)
         recall = np.mean([len({h["id"] for h in a} & {h["id"] for h in b}) / 5 for a, b in pairs])
         assert recall > 0.87
@@ -231,11 +231,12 @@ class TestTwoPasses:
         assert "grown from 1,000 to 1,200" in index.info()["warning"]
         assert caplog.records[-1].levelno == logging.WARNING
 
-    def test_where_no_shortlist_will_do_every_row_is_scored(self, student, tmp_path):
+    def test_where_no_shortlist_will_do_every_row_is_scored(self, student, tmp_path, monkeypatch):
+        monkeypatch.setattr(scout, "LADDER", (40,))
         index = CandidateIndex.create(tmp_path / "random head", student)
         index.add(prepared(1000))
         index.optimize()
-        queries = make_embeddings(100, seed=2).astype(np.float32)
+        queries = make_embeddings(40, seed=2).astype(np.float32)
         assert index.calibrate(queries, k=5, recall=0.9, confidence=0.9)["shortlist"] is None
         assert index.info()["mode"] == "exact" and index.explain("a dog")["scored"] == 1000
 

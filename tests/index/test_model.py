@@ -132,7 +132,10 @@ def test_an_index_behaves_as_a_dict(backbone, monkeypatch):
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck),
+            max_examples=12,
+            stateful_step_count=15,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],
         ),
     )

@@ -40,7 +40,7 @@ def test_every_format_gives_the_same_rows(tmp_path, suffix):
     else:
         pq.write_table(pa.Table.from_pylist(RECORDS), file)
     assert rows_of(file) == RECORDS
-    assert rows_of(RECORDS) == RECORDS
+    assert rows_of(RECORDS, batch_size=3) == RECORDS
     assert rows_of(pa.Table.from_pylist(RECORDS)) == RECORDS
 
 
@@ -67,7 +67,7 @@ BAD = [
     ([{"id": "a", "text": "x"}, {"id": None, "text": "x"}], "row 2: id is missing"),
     ([{"id": "a", "text": "x"}, {"id": "b"}], "row 2: text is missing"),
     ([{"id": "", "text": "x"}], "row 1: the id is empty"),
-    ([{"id": "a", "text": 3}], "not text"),
+    ([{"id": "a", "text": 3}], "'text' cannot be read as string"),
     ([{"text": "x"}], "no column 'id'"),
     (
         [{"id": "a", "text": "x", "embedding": [1, 2, 3, 4]}, {"id": "b", "text": "x", "embedding": [1, 2]}],

@@ -376,7 +376,7 @@ class CandidateIndex:
         if scout is not None and store.count() > scouting.EXACT_ROWS:
             truth = self._exact_rows(store, embeddings, k, show_progress_bar)
             lengths = [length for length in reversed(scouting.LADDER) if length >= 4 * k and length < store.count()]
-            found = shortest(lengths, lambda n: _recalls(store, scout, embeddings, truth, n), recall, confidence)
+            found = shortest(lengths, lambda n: self._recalls(store, scout, embeddings, truth, n), recall, confidence)
             if found is not None:
                 result = {"shortlist": found[0], "measured": float(found[1].mean())}
         result |= {"k": k, "recall": recall, "confidence": confidence, "queries": len(queries)}
@@ -393,6 +393,18 @@ class CandidateIndex:
         for queries in tqdm(embeddings.split(64), desc="Exact search", unit="64 queries", disable=not bar):
             found += [result.rows for result in searching.exact(store, head, label, queries, k)]
         return found
+
+    @torch.inference_mode()
+    def _recalls(
+        self, store: Store, scout: Scout, embeddings: Tensor, truth: list[np.ndarray], length: int
+    ) -> np.ndarray:
+        """Share of each query's exact best that its shortlist holds, (q,)."""
+        head, label = self._student.head, students.label_row(self._student, store.card.label)
+        recalls = []
+        for query, best in zip(embeddings, truth, strict=True):
+            listed = searching.Shortlist(store, scout, head, label, query, length)
+            recalls.append(np.isin(best, np.append(listed.rows, listed.second)).mean())
+        return np.array(recalls)
 
     def optimize(self, *, keep: timedelta = HOUR) -> dict[str, Any]:
         """Make searches fast again after many changes: join small files, index new rows, drop what nobody needs.
@@ -430,11 +442,3 @@ class CandidateIndex:
         """
         new = rebuilding.rebuild(self._store, student, label, show_progress_bar=show_progress_bar)
         self._open(self._store, new)
-
-
-def _recalls(store: Store, scout: Scout, embeddings: Tensor, truth: list[np.ndarray], length: int) -> np.ndarray:
-    """Share of each query's exact best that the shortlist holds, (q,)."""
-    vectors_ = scout(embeddings.cpu().numpy())
-    nprobes = scouting.probes(length, store.card.indexed_rows)
-    listed = (store.nearest(vector, length, nprobes) for vector in vectors_)
-    return np.array([np.isin(best, rows).mean() for best, rows in zip(truth, listed, strict=True)])

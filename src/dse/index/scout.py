@@ -1,7 +1,13 @@
 """The first pass: short vectors whose dot product follows the cosine of the student's own embeddings.
 
-    z(v) = P' (v / |v| - mean)         # (p,)   P: the p leading principal components of the corpus, (d, p)
-    z(q) . z(v)  ~  cos(q, v) + terms of q alone + terms that are small next to it
+    z(v) = P' v / |P' v|        # (p,)   P: p leading eigenvectors of sum x x', x = v / |v| of the corpus; (d, p)
+
+A first half of the shortlist has the largest z(q) . z(v). The pair head scores it, and a ridge regression of these
+scores s on z, around the cosine, gives the direction in which scores really grow near this query; the second half has
+the largest w . z(v):
+
+    w = a z(q) + (A'A + r I)^-1 A' (s - a A z(q))       # (p,)   A: centred z of the first half, (n, p);
+                                                        #        a: slope of s on A z(q)
 
 The vectors are quantised to 8 bits and searched by Lance's own vector index (IVF_SQ), which knows deletions and filters
 and looks at rows it has not indexed yet one by one. docs/decisions.md says what it was compared with.
@@ -27,18 +33,19 @@ logger = logging.getLogger(__name__)
 EXACT_ROWS = 10_000  # up to so many rows every one is scored: that takes no longer than being clever
 SAMPLE_ROWS = 65_536  # rows the map is computed from
 RETRAIN_GROWTH = 4.0  # partitions are computed anew when the rows have become so many times more
-LADDER = tuple(round(32 * 2 ** (step / 2)) for step in range(19))  # lengths of shortlists: 32, 45, 64, ... 16,384
+LADDER = tuple(round(32 * 2 ** (step / 2)) for step in range(17))  # lengths of shortlists: 32, 45, 64, ... 8,192
+RIDGE = 3.0  # r in units of the variance of the scored rows; 1 to 10 did as well
 DEFAULT_SHORTLIST = 1024  # until `calibrate` has found out
 
 
 def width(dimension: int) -> int:
-    """p: a twelfth of the embedding's width, between 32 and 128, in steps of 8 as the quantiser wants it.
+    """p: a sixth of the embedding's width, between 64 and 128.
 
     Example:
         >>> width(1536), width(384), width(32)
-        (128, 32, 32)
+        (128, 64, 32)
     """
-    return min(dimension, max(32, min(128, dimension // 12 // 8 * 8)))
+    return min(dimension, max(64, min(128, dimension // 6 // 8 * 8)))
 
 
 def partitions(rows: int) -> int:
@@ -67,46 +74,57 @@ class Scout:
 
     Attributes:
         name: Under which it is stored.
-        mean: Of the normalised embeddings, (d,).
         components: P, (d, p).
     """
 
     name: str
-    mean: np.ndarray
     components: np.ndarray
 
     @classmethod
     def fit(cls, embeddings: np.ndarray, p: int | None = None) -> Scout:
-        """Principal components of normalised embeddings (n, d).
+        """Leading directions of embeddings (n, d).
+
+        They are not centred: plain cosine follows the scores of trained students better than that of centred vectors.
 
         Example:
             >>> scout = Scout.fit(np.random.default_rng(0).standard_normal((100, 64)))
-            >>> scout.components.shape
-            (64, 32)
+            >>> scout.components.shape, scout(np.ones((2, 64))).shape
+            ((64, 64), (2, 64))
         """
-        x = _normalised(embeddings)
-        mean = x.mean(axis=0)
-        covariance = np.cov(x, rowvar=False)  # (d, d)
-        _, directions = np.linalg.eigh(covariance)  # smallest first
+        x = _normalised(np.asarray(embeddings, dtype=np.float32))
+        _, directions = np.linalg.eigh(x.T @ x)  # smallest first
         p = p or width(x.shape[1])
-        return cls(f"pca{p} {now()}", mean, np.ascontiguousarray(directions[:, ::-1][:, :p], dtype=np.float32))
+        return cls(f"pca{p} {now()}", np.ascontiguousarray(directions[:, ::-1][:, :p], dtype=np.float32))
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
-        """Scout vectors of embeddings: (n, d) -> (n, p) float32."""
-        result: np.ndarray = (_normalised(embeddings) - self.mean) @ self.components
-        return result
+        """Scout vectors of embeddings: (n, d) -> (n, p) float32, of length 1."""
+        return _normalised(np.asarray(embeddings, dtype=np.float32) @ self.components)
+
+    def corrected(self, vector: np.ndarray, seen: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """w: the query's vector turned to where scores grow.
+
+        Args:
+            vector: z(q), (p,).
+            seen: z of rows that were scored, (n, p).
+            scores: Their raw scores, (n,).
+
+        Returns:
+            A vector (p,) to search with; its length means nothing.
+        """
+        a_ = seen - seen.mean(axis=0)  # A
+        s = scores - scores.mean()
+        along = a_ @ vector  # (n,)
+        slope = (along @ s) / max(along @ along, 1e-12)
+        ridge = RIDGE * np.square(a_).sum() / len(a_)
+        gram = a_.T @ a_ + (ridge + 1e-6) * np.eye(len(vector), dtype=np.float32)
+        result: np.ndarray = slope * vector + np.linalg.solve(gram, a_.T @ (s - slope * along))
+        return result.astype(np.float32)
 
     # ------------------------------------------------------------------------------------------------ on disk
 
     def save(self, store: Store) -> None:
         """Write it beside the rows; the card names it once the rows have its vectors."""
-        table = pa.table(
-            {
-                "name": [self.name],
-                "mean": vectors(self.mean[None]),
-                "components": vectors(self.components.reshape(1, -1)),
-            }
-        )
+        table = pa.table({"name": [self.name], "components": vectors(self.components.reshape(1, -1))})
         lance.write_dataset(
             table, store._uri("scout"), mode="overwrite", data_storage_version="2.1", storage_options=store.options
         )
@@ -121,15 +139,12 @@ class Scout:
             for version in reversed(data.versions()):  # the one in use may not be the last, if a process died between
                 table = data.checkout_version(version["version"]).to_table()
                 if table["name"][0].as_py() == store.card.scout:
-                    mean = matrix(table["mean"])[0]
-                    return cls(store.card.scout, mean, matrix(table["components"]).reshape(len(mean), -1))
+                    return cls(store.card.scout, matrix(table["components"]).reshape(store.card.dimension, -1))
         raise BadDataError(f"{store._uri('scout')} lacks {store.card.scout!r}; run `dse index rebuild`.")
 
 
-def _normalised(embeddings: np.ndarray) -> np.ndarray:
-    x = np.asarray(embeddings, dtype=np.float32)
-    norms = np.linalg.norm(x, axis=1, keepdims=True)
-    result: np.ndarray = x / np.maximum(norms, 1e-12)
+def _normalised(x: np.ndarray) -> np.ndarray:
+    result: np.ndarray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return result
 
 

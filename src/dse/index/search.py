@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,16 +40,10 @@ class Found:
 
 
 def best(head: PairHead, label: int | None, queries: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best candidates of each query: raw scores (q, k) and rows of ``candidates`` (q, k).
-
-    Of a student with several scores per pair it takes the log-odds of one class against the others,
-    s = z_l - log sum_(c != l) exp(z_c): they order pairs as the probability of that class does.
-    """
+    """The k best candidates of each query: raw scores (q, k) and rows of ``candidates`` (q, k)."""
     if label is None:
         return scoring.topk(head, queries, candidates, k)
-    logits = scoring.score_matrix(head, queries, candidates)  # (q, n, C)
-    others = [c for c in range(logits.shape[-1]) if c != label]
-    odds = logits[..., label] - logits[..., others].logsumexp(dim=-1)  # (q, n)
+    odds = log_odds(scoring.score_matrix(head, queries, candidates), label)  # (q, n)
     scores, rows = odds.sort(dim=1, descending=True, stable=True)
     return scores[:, :k], rows[:, :k]
 
@@ -73,6 +69,83 @@ def exact(
     return [Found(r, s, None, scored, dict(seconds)) for r, s in zip(rows.numpy(), scores, strict=True)]
 
 
+def raw_scores(head: PairHead, label: int | None, query: Tensor, candidates: Tensor) -> Tensor:
+    """Raw scores of one query (d,) with candidates (n, d), one a pair, (n,)."""
+    logits = scoring.score_matrix(head, query[None], candidates)[0]  # (n, C)
+    return logits[:, 0] if label is None else log_odds(logits, label)
+
+
+def log_odds(logits: Tensor, label: int) -> Tensor:
+    """Of one class against the others, s = z_l - log sum_(c != l) exp(z_c): orders pairs as its probability does."""
+    others = [c for c in range(logits.shape[-1]) if c != label]
+    return logits[..., label] - logits[..., others].logsumexp(dim=-1)
+
+
+class Shortlist:
+    """The shortlist of one query, in two halves: the scout's own, and what the scores of that half point to.
+
+    Args:
+        store: The index, at one commit.
+        scout: Its map.
+        head: The pair head.
+        label: Class searched for.
+        query: Embedding, (d,).
+        length: Rows of both halves together.
+        where: A condition.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        scout: Scout,
+        head: PairHead,
+        label: int | None,
+        query: Tensor,
+        length: int,
+        where: str | None = None,
+    ) -> None:
+        self.seconds = dict.fromkeys(("scout", "fetch", "score"), 0.0)
+        self._score = (store, head, label, query)
+        nprobes = probes(length, store.card.indexed_rows)
+        vector = scout(query.cpu().numpy()[None])[0]  # (p,)
+        first = self._timed("scout", lambda: store.nearest(vector, length // 2, nprobes, where))
+        self.rows, self.scores, embeddings = self._scored(first)
+        if len(first) < length // 2:  # there are no more
+            return
+        corrected = scout.corrected(vector, scout(embeddings), self.scores)
+        more = self._timed("scout", lambda: store.nearest(corrected, length, nprobes, where))
+        self._second = more[~np.isin(more, first)][: length - len(first)]
+
+    def add_second(self) -> None:
+        """Score the second half too."""
+        rows, scores, _ = self._scored(self.second)
+        self.rows, self.scores = np.append(self.rows, rows), np.append(self.scores, scores)
+
+    @property
+    def second(self) -> np.ndarray:
+        """Rows of the second half, not scored yet."""
+        return getattr(self, "_second", np.empty(0, np.uint64))
+
+    def _scored(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows in the order given, their raw scores (n,) and embeddings (n, d)."""
+        store, head, label, query = self._score
+        if len(rows) == 0:
+            return rows, np.empty(0, np.float32), np.empty((0, len(query)), np.float32)
+        order = np.argsort(rows)  # reads go forward
+        table = self._timed("fetch", lambda: store.take(rows[order], [EMBEDDING]))
+        embeddings = np.empty((len(rows), len(query)), np.float32)
+        embeddings[order] = matrix(table[EMBEDDING])
+        candidates = torch.from_numpy(embeddings).to(query.device)
+        scores = self._timed("score", lambda: raw_scores(head, label, query, candidates).cpu().numpy())
+        return rows, scores, embeddings
+
+    def _timed(self, step: str, work: Callable[[], Any]) -> Any:
+        start = perf_counter()
+        result = work()
+        self.seconds[step] += perf_counter() - start
+        return result
+
+
 @torch.inference_mode()
 def two_passes(
     store: Store,
@@ -81,19 +154,12 @@ def two_passes(
     label: int | None,
     query: Tensor,
     k: int,
-    shortlist: int,
+    length: int,
     where: str | None = None,
 ) -> Found:
-    """Score the shortlist of one query (d,)."""
-    start = perf_counter()
-    vector = scout(query.cpu().numpy()[None])[0]
-    listed = store.nearest(vector, shortlist, probes(shortlist, store.card.indexed_rows), where)
-    scouted = perf_counter()
-    order = np.argsort(listed, kind="stable")  # in the order of the rows: reads go forward, ties stay in it
-    table = store.take(listed[order], [EMBEDDING])
-    candidates = torch.from_numpy(matrix(table[EMBEDDING]).astype(np.float32)).to(query.device)  # (n, d)
-    fetched = perf_counter()
-    scores, at = best(head, label, query[None], candidates, k)
-    chosen = order[at[0].cpu().numpy()]
-    seconds = {"scout": scouted - start, "fetch": fetched - scouted, "score": perf_counter() - fetched}
-    return Found(listed[chosen], scores[0], chosen + 1, len(listed), seconds)
+    """The best rows of the shortlist of one query (d,); equal scores keep the order of the rows."""
+    listed = Shortlist(store, scout, head, label, query, length, where)
+    listed.add_second()
+    order = np.lexsort((listed.rows, -listed.scores))[:k]
+    scores = torch.from_numpy(listed.scores[order])
+    return Found(listed.rows[order], scores, order + 1, len(listed.rows), listed.seconds)

@@ -227,7 +227,7 @@ class Store:
             self.data = lance.write_dataset(
                 table, self.data, mode="append", max_rows_per_file=FRAGMENT_ROWS, storage_options=self.options
             )
-            return table.num_rows
+            return len(table)
         merge = self.data.merge_insert(ID).when_not_matched_insert_all().use_index(False)
         return int(merge.execute(table)["num_inserted_rows"])
 
