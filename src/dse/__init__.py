@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dse.distillation import distill
+    from dse.index.index import CandidateIndex
     from dse.labelling import label_pairs
     from dse.model import DSE
     from dse.modules import LayerConcat, PairHead
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives; imported when first used, so that `dse --help` need not load torch.
 _HOME = {
+    "CandidateIndex": "dse.index.index",
     "DSE": "dse.model",
     "LayerConcat": "dse.modules",
     "PairHead": "dse.modules",
@@ -28,6 +30,7 @@ _HOME = {
 }
 __all__ = [
     "DSE",
+    "CandidateIndex",
     "LayerConcat",
     "PairHead",
     "Task",

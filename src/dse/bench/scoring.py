@@ -68,8 +68,8 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
         figures,
         table,
         [
-            f"Embeddings: {len(texts):,} sentences of {origin}, d = {embeddings.shape[1]}, repeated with noise ({NOISE} of each "
-            "dimension's standard deviation) to reach N; d = 4096 puts them side by side and takes a head at random.",
+            f"Embeddings: {len(texts):,} sentences of {origin}, d = {embeddings.shape[1]}, repeated with noise "
+            f"({NOISE} of each dimension's standard deviation) to reach N; d = 4096 puts them side by side and takes a head at random.",
             "Head: fitted to the labels of those pairs, on frozen embeddings. Top 10, one query unless said otherwise; "
             f"the fast pass computes in {'bfloat16' if fast == 'bf16' else 'float32'} here.",
             "GEMM rate: the best of several large products in that precision, measured in the same rounds; after "
@@ -100,7 +100,7 @@ def fit_head(
 
 
 def repeated(embeddings: Tensor, n: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
-    """n rows: the embeddings over and over, each time with other noise."""
+    """Rows to the number of n: the embeddings over and over, each time with other noise."""
     generator = torch.Generator(device=embeddings.device).manual_seed(seed)
     scale = NOISE * embeddings.std(dim=0)  # (d,)
     rows = torch.empty(n, embeddings.shape[1], dtype=dtype, device=embeddings.device)

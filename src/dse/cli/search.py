@@ -1,0 +1,68 @@
+"""`dse search`: the best rows of an index for a query."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dse.cli import options as o
+from dse.cli.index import IndexArgument, StudentOption, WhereOption, open_index
+from dse.cli.main import app
+
+
+@app.command()
+def search(
+    path: IndexArgument,
+    query: Annotated[
+        list[str] | None, typer.Option("--query", "-q", help="What to look for; default: one query a line on stdin.")
+    ] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1)] = 10,
+    where: WhereOption = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Score every row.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show scout ranks, raw counts and times.")] = False,
+    student: StudentOption = None,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Find the best rows of an index for a query; with --json an object a query, one a line."""
+    import json
+
+    queries = query
+    if not queries:
+        from dse.data import read_sentences
+
+        queries = read_sentences("-")
+    index = open_index(path, student)
+    for number, text in enumerate(queries):
+        answer = index.explain(text, top_k, where=where, exact=exact)
+        if as_json:
+            shown = {"query": text, **(answer if explain else {"hits": answer["hits"]})}
+            print(json.dumps(shown, ensure_ascii=False, default=str))
+            continue
+        if len(queries) > 1:
+            print(f"{'' if number == 0 else chr(10)}{text}")
+        print(_hits(answer["hits"], explain))
+        if explain:
+            print(_explained(answer))
+
+
+def _hits(hits: list[dict[str, Any]], explain: bool) -> str:
+    if not hits:
+        return "No row meets this."
+    width = max(len(hit["id"]) for hit in hits)
+    lines = []
+    for place, hit in enumerate(hits, start=1):
+        known = {name: value for name, value in hit["metadata"].items() if value is not None}
+        more = f"  {', '.join(f'{name}={value}' for name, value in known.items())}" if known else ""
+        rank = f"  scout {hit['scout_rank']:>5}" if explain and "scout_rank" in hit else ""
+        lines.append(f"{place:>3}  {hit['score']:.4f}{rank}  {hit['id']:<{width}}  {hit['text']}{more}")
+    return "\n".join(lines)
+
+
+def _explained(answer: dict[str, Any]) -> str:
+    times = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in answer["seconds"].items())
+    total = sum(answer["seconds"].values()) * 1000
+    return (
+        f"     {answer['mode']}, {answer['scored']:,} rows scored; {answer['promise']['text']}\n"
+        f"     milliseconds: {times}; {total:.1f} in all"
+    )

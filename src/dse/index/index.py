@@ -1,0 +1,444 @@
+"""`CandidateIndex`: sentences that last, found by the student's own pair function."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dse import scoring
+from dse.errors import MismatchError
+from dse.index import rebuild as rebuilding
+from dse.index import scout as scouting
+from dse.index import search as searching
+from dse.index import students, upkeep
+from dse.index.calibration import queries_needed, shortest
+from dse.index.layout import ID, TEXT, now
+from dse.index.rebuild import BATCH_ROWS, HOUR
+from dse.index.report import describe, promise
+from dse.index.rows import Rows
+from dse.index.scout import Scout
+from dse.index.store import Store
+from dse.index.write import Writer
+from dse.model import DSE
+
+logger = logging.getLogger(__name__)
+
+
+class CandidateIndex:
+    """A catalogue on disk that is searched by a student's pair function.
+
+    A small one is scored whole. In a large one a scout, an approximate search of short vectors, keeps a shortlist, and
+    the pair head scores that; `calibrate` finds how long it must be.
+
+    Args:
+        path: Folder of the index, or an object-store URI that Lance reads.
+        student: The student that made it, or where it is; by default where it was when the index was made.
+        storage_options: Credentials and the like, as Lance takes them.
+
+    Raises:
+        BadDataError: If there is no index, or a file of it is damaged.
+        MismatchError: If the index was made with another student.
+
+    Example:
+        >>> student, folder = getfixture("student"), getfixture("tmp_path")
+        >>> index = CandidateIndex.create(folder / "bikes", student)
+        >>> index.add([{"id": "1", "text": "a red bicycle", "price": 90}, {"id": "2", "text": "a tent", "price": 40}])
+        {'added': 2, 'unchanged': 0}
+        >>> [hit] = index.search("a bike", k=5, where="price < 50")
+        >>> hit["id"], hit["text"], hit["metadata"], 0 < hit["score"] < 1
+        ('2', 'a tent', {'price': 40}, True)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        student: DSE | str | None = None,
+        *,
+        storage_options: dict[str, str] | None = None,
+    ) -> None:
+        self._open(Store(path, storage_options), student)
+
+    def _open(self, store: Store, student: DSE | str | None) -> None:
+        self._store = store
+        self._student = students.load(student, store)
+        self._fingerprint = self._student.fingerprint
+        self._scout: Scout | None = None
+        self._warned: set[str] = set()
+        self._check()
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        student: DSE | str,
+        *,
+        label: str | None = None,
+        columns: Mapping[str, pa.DataType] | None = None,
+        storage_options: dict[str, str] | None = None,
+    ) -> Self:
+        """Make an empty index.
+
+        Args:
+            path: A folder that does not exist or is empty, or an object-store URI.
+            student: A student, or its folder or hub id.
+            label: Of a student with several scores per pair: the class to search for, as ``"entailment"``. Hits are
+                ordered by its probability.
+            columns: Types of columns of your own, where the first rows added would not tell.
+            storage_options: As in the constructor.
+
+        Returns:
+            The index.
+
+        Raises:
+            DSEError: If something is there already.
+            ValueError: If the student needs a label, or has no such one.
+        """
+        student, card = students.new_card(student, label)
+        fields = pa.schema(list((columns or {}).items()))
+        index = cls.__new__(cls)
+        index._open(Store.create(path, card, fields, storage_options), student)
+        return index
+
+    def _check(self) -> None:
+        """Refuse another student, and follow what other processes changed."""
+        card = self._store.card
+        if card.student != self._fingerprint:
+            raise MismatchError(
+                f"{self._store.path} was made with another student (fingerprint {card.student[:12]}, this one has "
+                f"{self._fingerprint[:12]}); use that one, or `dse index rebuild` with this one."
+            )
+        if (self._scout.name if self._scout else None) != card.scout:
+            self._scout = Scout.load(self._store)
+
+    def _refresh(self) -> None:
+        self._store.refresh()
+        self._check()
+
+    def __len__(self) -> int:
+        """Rows stored now."""
+        self._store.refresh()
+        return self._store.count()
+
+    # ------------------------------------------------------------------------------------------------ rows
+
+    def add(
+        self,
+        rows: Rows,
+        *,
+        id_column: str = ID,
+        text_column: str = TEXT,
+        batch_size: int = BATCH_ROWS,
+        show_progress_bar: bool = False,
+    ) -> dict[str, int]:
+        """Add rows. Those stored already are left out, so a killed call is simply made again.
+
+        Args:
+            rows: A file (.parquet .csv .tsv .jsonl .ndjson), an Arrow table, mappings with ``id``, ``text`` and columns
+                of your own, or texts alone, whose hash becomes their id. A column ``embedding`` saves encoding.
+            id_column: What the source calls the ids.
+            text_column: What it calls the texts.
+            batch_size: Rows encoded, and committed, at a time.
+            show_progress_bar: Whether to show one.
+
+        Returns:
+            How many rows were ``added`` and how many were there ``unchanged``.
+
+        Raises:
+            BadDataError: If a row cannot be used, or its id is stored with other content. Batches before it are kept.
+            MismatchError: If the index is another student's.
+        """
+        self._refresh()
+        return Writer(self._store, self._encode, False).write(
+            rows, id_column, text_column, batch_size, show_progress_bar
+        )
+
+    def upsert(
+        self,
+        rows: Rows,
+        *,
+        id_column: str = ID,
+        text_column: str = TEXT,
+        batch_size: int = BATCH_ROWS,
+        show_progress_bar: bool = False,
+    ) -> dict[str, int]:
+        """Add rows, and replace those whose ids are stored; texts that stay the same are not encoded again.
+
+        Arguments and errors are those of `add`. A row is replaced whole: columns it lacks become empty. Of several rows
+        with one id the last counts.
+
+        Returns:
+            How many rows were ``added``, ``updated``, or there ``unchanged``.
+        """
+        self._refresh()
+        return Writer(self._store, self._encode, True).write(
+            rows, id_column, text_column, batch_size, show_progress_bar
+        )
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        return students.encode(self._student, texts)
+
+    def delete(self, ids: Iterable[str] | None = None, *, where: str | None = None) -> int:
+        """Remove rows by their ids, or those that meet a condition.
+
+        Args:
+            ids: Ids; unknown ones are passed over.
+            where: A condition on the columns, in SQL as Lance reads it: ``"price > 100 or lang = 'en'"``.
+
+        Returns:
+            How many rows were removed.
+
+        Raises:
+            ValueError: If neither or both are given.
+            BadDataError: If the condition cannot be read.
+        """
+        if (ids is None) == (where is None):
+            raise ValueError("Give ids, or a condition (where=...).")
+        with self._store.writing():
+            self._check()
+            if where is not None:
+                return self._store.delete_where(where)
+            return self._store.delete([ids] if isinstance(ids, str) else list(ids or []))
+
+    def get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Rows by their ids, as ``{id: {"text": ..., "metadata": {...}}}``; unknown ids are absent."""
+        self._refresh()
+        wanted = [ids] if isinstance(ids, str) else list(ids)
+        found = self._store.find(pa.array(wanted, pa.string()), [ID, TEXT, *self._store.columns]).to_pylist()
+        return {row.pop(ID): {"text": row.pop(TEXT), "metadata": row} for row in found}
+
+    # ------------------------------------------------------------------------------------------------ search
+
+    def search(
+        self,
+        queries: str | Sequence[str] | np.ndarray | Tensor,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        exact: bool = False,
+        activation_fn: Callable[[Tensor], Tensor] | None = None,
+    ) -> Any:
+        """The k best rows of each query; the query is the left sentence of every pair.
+
+        Args:
+            queries: A text, several, or embeddings (q, d).
+            k: How many; fewer come back where there are fewer rows.
+            where: Search only rows that meet this condition, in SQL as Lance reads it. Without calibrated promise.
+            exact: Score every row, however many there are.
+            activation_fn: As in `DSE.predict`.
+
+        Returns:
+            For one text a list of ``{"id", "score", "text", "metadata"}``, best first; else a list of such lists.
+
+        Raises:
+            ValueError: If k is not positive.
+            BadDataError: If the condition cannot be read.
+        """
+        answers = self._answer(queries, k, where, exact, activation_fn)
+        hits = [answer["hits"] for answer in answers]
+        return hits[0] if isinstance(queries, str) else hits
+
+    def explain(self, query: str, k: int = 10, *, where: str | None = None, exact: bool = False) -> dict[str, Any]:
+        """As `search` for one text, with how it was answered.
+
+        Returns:
+            ``hits`` (with ``scout_rank``, the place in the shortlist), ``mode`` (``exact`` or ``two passes``),
+            ``scored`` rows, ``seconds`` of each step, and ``promise``, which says what is known of the recall.
+        """
+        return self._answer(query, k, where, exact, None)[0]
+
+    def _answer(self, queries: Any, k: int, where: str | None, exact: bool, activation_fn: Any) -> list[dict[str, Any]]:
+        if k < 1:
+            raise ValueError(f"k is {k}; ask for at least one row.")
+        start = perf_counter()
+        self._refresh()
+        store, scout = self._store.view(), self._scout
+        opened = perf_counter()
+        embeddings = self._embed(queries)
+        encoded = perf_counter()
+        listed = None if exact or scout is None else self._shortlist(store, k, where)
+        head, label = self._student.head, students.label_row(self._student, store.card.label)
+        if listed is None or scout is None:
+            found = searching.exact(store, head, label, embeddings, k, where)
+        else:
+            found = [searching.two_passes(store, scout, head, label, q, k, listed, where) for q in embeddings]
+        said = promise(store.card, store.count(), exact=listed is None, k=k, where=where)
+        if said["warning"] and said["warning"] not in self._warned:
+            self._warned.add(said["warning"])
+            logger.warning("%s: %s", store.path, said["warning"])
+        answers = []
+        for result in found:
+            before = perf_counter()
+            hits = self._hits(store, result, activation_fn)
+            seconds = {"open": opened - start, "encode": (encoded - opened) / len(found), **result.seconds}
+            answers.append(
+                {
+                    "hits": hits,
+                    "mode": "exact" if listed is None else "two passes",
+                    "scored": result.scored,
+                    "seconds": seconds | {"read": perf_counter() - before},
+                    "promise": said,
+                }
+            )
+        return answers
+
+    def _embed(self, queries: Any) -> Tensor:
+        if isinstance(queries, str):
+            queries = [queries]
+        if len(queries) == 0:
+            return torch.empty(0, self._student.head.embedding_dimension, device=self._student.device)
+        if not isinstance(queries, np.ndarray | Tensor):
+            queries = self._student.encode(list(queries), convert_to_tensor=True, show_progress_bar=False)
+        return scoring.check_embeddings(torch.as_tensor(queries), self._student.head, "queries")
+
+    def _shortlist(self, store: Store, k: int, where: str | None) -> int | None:
+        """How many rows the scout is to keep; None if scoring all is as good."""
+        length = scouting.DEFAULT_SHORTLIST
+        if store.card.calibration is not None:
+            calibrated = store.card.calibration["shortlist"]
+            if calibrated is None:
+                return None
+            length = calibrated
+        length = max(length, 4 * k)
+        # Few rows meet a narrow condition, and the scout's partitions may hold none of them: score all that do.
+        rows = store.count(where)
+        return None if rows <= max(length, scouting.EXACT_ROWS) else length
+
+    def _hits(self, store: Store, found: searching.Found, activation_fn: Any) -> list[dict[str, Any]]:
+        if len(found.rows) == 0:
+            return []
+        scores = self._activated(found.scores, activation_fn).tolist()
+        rows = store.take(found.rows, [ID, TEXT, *store.columns]).to_pylist()
+        hits = [
+            {"id": row.pop(ID), "score": score, "text": row.pop(TEXT), "metadata": row}
+            for row, score in zip(rows, scores, strict=True)
+        ]
+        if found.scout_ranks is not None:
+            for hit, rank in zip(hits, found.scout_ranks.tolist(), strict=True):
+                hit["scout_rank"] = rank
+        return hits
+
+    def _activated(self, scores: Tensor, activation_fn: Any) -> Tensor:
+        if activation_fn is None:  # of several classes the score is a log-odds: sigmoid makes it the probability
+            activation_fn = torch.sigmoid if self._store.card.label is not None else self._student.activation_fn
+        result: Tensor = activation_fn(scores.unsqueeze(-1)).squeeze(-1)
+        return result
+
+    # ------------------------------------------------------------------------------------------------ upkeep
+
+    def calibrate(
+        self,
+        sample_queries: Sequence[str] | np.ndarray | Tensor,
+        k: int = 10,
+        *,
+        recall: float = 0.99,
+        confidence: float = 0.95,
+        show_progress_bar: bool = False,
+    ) -> dict[str, Any]:
+        """Find the shortest shortlist that keeps a promised recall, and use it from now on.
+
+        Every row is scored for every query, once: for many rows this takes a while.
+
+        Args:
+            sample_queries: Queries like those to come: at least 344 for 0.99 with confidence 0.95.
+            k: The recall is that of the k best.
+            recall: Share of the exact k best that must be found, on average over queries like these.
+            confidence: How sure that must be.
+            show_progress_bar: Whether to show one.
+
+        Returns:
+            What is stored: ``shortlist`` (None where only scoring every row keeps the promise), ``measured`` recall,
+            ``k``, ``recall``, ``confidence``, ``queries``, ``rows``, ``date``.
+
+        Raises:
+            ValueError: If the queries are too few for such a promise.
+        """
+        queries = list(dict.fromkeys(sample_queries)) if isinstance(sample_queries[0], str) else sample_queries
+        needed = queries_needed(recall, confidence)
+        if len(queries) < needed:
+            raise ValueError(
+                f"{len(queries)} distinct queries cannot show a recall of {recall} with confidence {confidence}; "
+                f"give at least {needed}, better twice as many."
+            )
+        self._refresh()
+        store, scout = self._store.view(), self._scout
+        embeddings = self._embed(queries)
+        result: dict[str, Any] = {"shortlist": None, "measured": 1.0}
+        if scout is not None and store.count() > scouting.EXACT_ROWS:
+            truth = self._exact_rows(store, embeddings, k, show_progress_bar)
+            lengths = [length for length in reversed(scouting.LADDER) if length >= 4 * k and length < store.count()]
+            found = shortest(lengths, lambda n: self._recalls(store, scout, embeddings, truth, n), recall, confidence)
+            if found is not None:
+                result = {"shortlist": found[0], "measured": float(found[1].mean())}
+        result |= {"k": k, "recall": recall, "confidence": confidence, "queries": len(queries)}
+        result |= {"rows": store.count(), "date": now()}
+        with self._store.writing():
+            self._check()
+            self._store.update_card(calibration=result)
+        self._warned.clear()
+        return result
+
+    def _exact_rows(self, store: Store, embeddings: Tensor, k: int, bar: bool) -> list[np.ndarray]:
+        head, label = self._student.head, students.label_row(self._student, store.card.label)
+        found: list[np.ndarray] = []
+        for queries in tqdm(embeddings.split(64), desc="Exact search", unit="64 queries", disable=not bar):
+            found += [result.rows for result in searching.exact(store, head, label, queries, k)]
+        return found
+
+    @torch.inference_mode()
+    def _recalls(
+        self, store: Store, scout: Scout, embeddings: Tensor, truth: list[np.ndarray], length: int
+    ) -> np.ndarray:
+        """Share of each query's exact best that its shortlist holds, (q,)."""
+        head, label = self._student.head, students.label_row(self._student, store.card.label)
+        recalls = []
+        for query, best in zip(embeddings, truth, strict=True):
+            listed = searching.Shortlist(store, scout, head, label, query, length)
+            recalls.append(np.isin(best, np.append(listed.rows, listed.second)).mean())
+        return np.array(recalls)
+
+    def optimize(self, *, keep: timedelta = HOUR) -> dict[str, Any]:
+        """Make searches fast again after many changes: join small files, index new rows, drop what nobody needs.
+
+        Each of the steps is a commit of its own; a killed call leaves a good index.
+
+        Args:
+            keep: Files of older commits stay this long, for searches that still read them.
+
+        Returns:
+            As `info`.
+        """
+        upkeep.optimize(self._store, keep)
+        self._refresh()
+        return self.info()
+
+    def info(self) -> dict[str, Any]:
+        """What the index is: rows, columns, student, scout, calibration and what it still promises, size on disk."""
+        self._store.refresh()
+        return describe(self._store)
+
+    def rebuild(self, student: DSE | str, *, label: str | None = None, show_progress_bar: bool = False) -> None:
+        """Change to another student: embed the stored texts again, in one commit at the end.
+
+        Until then the old one is in use. A killed call goes on where it stopped, if nothing was written meanwhile.
+
+        Args:
+            student: The new student, or its folder or hub id.
+            label: As in `create`.
+            show_progress_bar: Whether to show one.
+
+        Raises:
+            DSEError: If another process is writing.
+            ValueError: If the student needs a label, or has no such one.
+        """
+        new = rebuilding.rebuild(self._store, student, label, show_progress_bar=show_progress_bar)
+        self._open(self._store, new)

@@ -1,0 +1,76 @@
+"""What an index needs of a student: to find it, to know which of its scores counts, to embed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from dse.errors import BadDataError, MismatchError
+from dse.index.layout import Card, now
+from dse.index.store import Store
+from dse.model import DSE
+
+
+def load(student: DSE | str | None, store: Store) -> DSE:
+    """The student given, or the one an index was made with.
+
+    Raises:
+        MismatchError: If neither says where it is.
+    """
+    if isinstance(student, DSE):
+        return student
+    source = student or store.card.source
+    if source is None:
+        raise MismatchError(f"{store.path} does not know where its student is; name it (student=, --student).")
+    return DSE(source)
+
+
+def new_card(student: DSE | str, label: str | None) -> tuple[DSE, Card]:
+    """The student, and the card of an index made with it.
+
+    Raises:
+        ValueError: If the student needs a label, or has no such one.
+    """
+    source = None
+    if isinstance(student, str):
+        source = os.path.abspath(student) if os.path.isdir(student) else student
+        student = DSE(student)
+    label_row(student, label)
+    return student, Card(student.fingerprint, student.head.embedding_dimension, source, label, now())
+
+
+def label_row(student: DSE, label: str | None) -> int | None:
+    """Which of the student's scores a label is; None for a student with one.
+
+    Raises:
+        ValueError: If the student needs a label, or has no such one.
+    """
+    if student.num_labels == 1:
+        if label is not None:
+            raise ValueError(f"This student gives one score per pair; leave the label {label!r} out.")
+        return None
+    names = student.label_names or [str(c) for c in range(student.num_labels)]
+    if label not in names:
+        raise ValueError(
+            f"This student gives {student.num_labels} scores per pair; say which class to search for: label (--label) "
+            f"{', '.join(names)}."
+        )
+    return names.index(label)
+
+
+def encode(student: DSE, texts: Sequence[str]) -> np.ndarray:
+    """Embeddings as they are stored, (n, d) fp16.
+
+    Raises:
+        BadDataError: If a value does not fit.
+    """
+    embeddings = student.encode(list(texts), show_progress_bar=False)
+    with np.errstate(over="ignore"):
+        halves: np.ndarray = embeddings.astype(np.float16)
+    if len(bad := np.flatnonzero(~np.isfinite(halves).all(axis=1))):
+        raise BadDataError(
+            f"The embedding of {texts[bad[0]]!r} holds NaN or values beyond 65,504; train the student again."
+        )
+    return halves

@@ -1,0 +1,63 @@
+"""`dse index` and `dse search` through real processes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dse import DSE
+from tests.conftest import make_student
+from tests.test_cli import dse
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, backbone):
+    folder = tmp_path_factory.mktemp("cli index") / "student"
+    make_student(str(backbone)).save_pretrained(str(folder))
+    return folder
+
+
+def ok(*args, **kwargs):
+    done = dse(*args, **kwargs)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_whole_story(saved, tmp_path, backbone):
+    index = tmp_path / "bikes"
+    ok("index", "create", index, "--student", saved)
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,text,price,lang\n1,a red bicycle,90,en\n2,the blue tent,40,en\n3,köln 東京 'x',5,de\n", "utf-8")
+    assert "3 added, 0 unchanged; the index has 3 rows" in ok("index", "add", index, rows)
+    hits = json.loads(ok("search", index, "-q", "a bike", "--where", "price < 50 and lang = 'en'", "--json"))["hits"]
+    expected = float(DSE(str(saved)).predict(("a bike", "the blue tent")))
+    assert [hit["id"] for hit in hits] == ["2"] and hits[0]["score"] == pytest.approx(expected, abs=1e-3)
+    lines = ok("search", index, "--json", "--explain", stdin="a bike\na tent\n").splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["query"] for answer in answers] == ["a bike", "a tent"]
+    assert answers[0]["mode"] == "exact" and answers[0]["seconds"]["encode"] > 0
+    shown = ok("search", index, "-q", "a bike", "--explain")
+    assert "price=90" in shown and "exact, 3 rows scored" in shown
+    removed = ok("index", "delete", index, "1", "no such id")
+    assert removed == "1 rows removed.\n"
+    info = json.loads(ok("index", "info", index, "--json"))
+    assert info["rows"] == 2 and info["columns"] == {"price": "int64", "lang": "string"}
+    assert "2 rows" not in ok("index", "optimize", index) and "every row is scored" in ok("index", "info", index)
+    other = tmp_path / "other"
+    make_student(str(backbone), seed=9).save_pretrained(str(other))
+    refused = dse("search", index, "-q", "x", "--student", other, "--json")
+    assert refused.returncode == 6 and json.loads(refused.stderr)["error"]["code"] == 6
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["index", "info", "nowhere"], 4, "nowhere is no index"),
+        (["search", "nowhere", "-q", "x"], 4, "nowhere is no index"),
+        (["index", "delete", "nowhere"], 2, "--where"),
+    ],
+)
+def test_wrong_use(args, code, said):
+    done = dse(*args)
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
