@@ -1,6 +1,6 @@
 """Train and measure every row of the tables, go on where it stopped, and write the pages of `docs/results`.
 
-    python -m benchmarks.evidence --data ../shared/data                   # small: at most 1,000 training rows a task
+    python -m benchmarks.evidence --data ../shared/data                   # small: at most 500 training rows a task
     python -m benchmarks.evidence --data ../shared/data --size full       # all rows
     python -m benchmarks.evidence --configs configs/paper --size full     # the paper's setting, from the hub, on a GPU
     python -m benchmarks.evidence --pages                                 # only write the pages from what is there
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.evidence.plan import rows
+from benchmarks.evidence.results import Table, gather
 from benchmarks.evidence.subsets import SIZES
 
 
@@ -44,6 +45,13 @@ def main() -> None:
         late = options.minutes is not None and time.monotonic() - start > 60 * options.minutes
         if not (options.pages or late) and (options.only is None or row.key in options.only):
             make(row, place)
+    if options.only is None:
+        from benchmarks import pages
+        from benchmarks.evidence.plots import draw
+
+        gather(options.runs)
+        draw(Table.read("glue"))
+        pages.write()
 
 
 if __name__ == "__main__":

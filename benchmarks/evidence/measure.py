@@ -17,6 +17,7 @@ import torch
 from benchmarks.evidence import embeddings, shallow
 from benchmarks.evidence.plan import SHALLOW, SPLITS, Row, command, scores_file
 from benchmarks.evidence.subsets import Size, prepare
+from dse.cli.config import read_config
 from dse.data import Pairs, load_pairs
 from dse.errors import BadDataError
 from dse.files import write_json
@@ -45,6 +46,12 @@ class Workshop:
     def config(self, row: Row) -> Path:
         """The settings of a row's task."""
         return self.configs / f"{row.task}.yaml"
+
+    def encoder(self, row: Row) -> str:
+        """The backbone of a row's task."""
+        config = self.config(row)
+        configured = read_config(config, "distill").get("backbone") if config.exists() else None
+        return self.backbone or configured or offline_backbone()
 
     def folder(self, row: Row) -> Path:
         """Rows of the task, as `--data` takes them."""
@@ -90,9 +97,7 @@ def needs(row: Row) -> list[Row]:
     return [] if row.name in ("teacher", "cosine_untrained", "bilstm") else [row.sibling("teacher")]
 
 
-def _result(
-    row: Row, task: str, split: str, metric: str, value: float, rows: int, place: Workshop
-) -> dict[str, Any]:
+def _result(row: Row, task: str, split: str, metric: str, value: float, rows: int, place: Workshop) -> dict[str, Any]:
     """One object of the JSON."""
     return {
         "task": task,
@@ -114,7 +119,7 @@ def _trained(row: Row, place: Workshop) -> Values:
     data, folder = place.folder(row), row.folder(place.runs)
     backbone = place.backbone
     if row.name == "three_blocks":
-        backbone = shortened(place)
+        backbone = shortened(place, row)
     _dse(command(row, place.runs, place.config(row), data, place.sizes.epochs, backbone))
     task = get_task(row.task)
     if row.name == "teacher":
@@ -162,8 +167,7 @@ def _shallow(row: Row, place: Workshop) -> Values:
     if row.name not in ("cosine_untrained", "bilstm"):
         teacher = load_teacher(str(row.sibling("teacher").folder(place.runs)), task)
         t = label_pairs(teacher, train, task, scores_file(row, place.runs))
-    backbone = place.backbone or offline_backbone()
-    metrics = shallow.measure(row.name, task, backbone, train, validation, test, t, row.seed)
+    metrics = shallow.measure(row.name, task, place.encoder(row), train, validation, test, t, row.seed)
     return {"dev": (len(test), metrics)}
 
 
@@ -172,19 +176,18 @@ def _transfer(row: Row, place: Workshop) -> list[dict[str, Any]]:
     if place.data is None:
         raise BadDataError("The transfer rows need --data, a folder with mr/all.parquet, trec/train.parquet, ...")
     student = next((needed.folder(place.runs) for needed in needs(row)), None)
-    backbone = place.backbone or offline_backbone()
-    report = embeddings.judge(row.name, backbone, student, place.data, place.sizes.transfer, row.seed)
+    report = embeddings.judge(row.name, place.encoder(row), student, place.data, place.sizes.transfer, row.seed)
     results = [_result(row, r.task, r.split, r.metric, r.value, r.rows, place) for r in report.results]
     return [result | {"train_rows": r.train_rows} for result, r in zip(results, report.results, strict=True)]
 
 
-def shortened(place: Workshop) -> str:
+def shortened(place: Workshop, row: Row) -> str:
     """The backbone's first three blocks, as a folder."""
     from transformers import AutoModel, AutoTokenizer
 
     from benchmarks.evidence.plan import BLOCKS
 
-    folder, name = place.runs / "backbones" / f"first-{BLOCKS}-blocks", place.backbone or offline_backbone()
+    folder, name = place.runs / "backbones" / f"first-{BLOCKS}-blocks", place.encoder(row)
     if not (folder / "config.json").exists():
         model = AutoModel.from_pretrained(name, num_hidden_layers=BLOCKS)
         AutoTokenizer.from_pretrained(name).save_pretrained(folder)

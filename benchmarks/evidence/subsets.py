@@ -32,7 +32,7 @@ class Size:
     epochs: int | None = None
 
 
-SIZES = {"small": Size(1_000, 500, 400, 2), "full": Size()}
+SIZES = {"small": Size(500, 300, 300, 2), "full": Size()}
 SEED = 0
 
 

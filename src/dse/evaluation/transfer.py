@@ -134,19 +134,19 @@ def transfer(
     if folds < 2:
         raise ValueError(f"folds is {folds}; cross-validation needs at least 2.")
     results: list[TransferResult] = []
-    dimension = 0
+    known: dict[str, Floats] = {}  # data sets share sentences; each is encoded once
     for task, files in choose(Path(data), tasks).items():
         splits = {split: read(task, file).sample(max_rows, seed) for split, file in files.items()}
-        texts = list(dict.fromkeys(text for rows in splits.values() for side in rows.texts for text in side))
-        vectors = np.asarray(model.encode(texts, show_progress_bar=show_progress_bar), np.float32)  # (m, d)
-        dimension = vectors.shape[1]
-        place = {text: row for row, text in enumerate(texts)}
+        texts = dict.fromkeys(text for rows in splits.values() for side in rows.texts for text in side)
+        if new := [text for text in texts if text not in known]:
+            vectors = np.asarray(model.encode(new, show_progress_bar=show_progress_bar), np.float32)  # (m, d)
+            known |= zip(new, vectors, strict=True)
         sides = {
-            split: [vectors[[place[text] for text in side]] for side in rows.texts] for split, rows in splits.items()
+            split: [np.stack([known[text] for text in side]) for side in rows.texts] for split, rows in splits.items()
         }
         results += _results(task, splits, sides, folds, seed)
         logger.info("%s: %s", task.name, ", ".join(f"{r.metric} {r.value:.4f}" for r in results if r.task == task.name))
-    return TransferReport(results, dimension, folds, max_rows)
+    return TransferReport(results, len(next(iter(known.values()))), folds, max_rows)
 
 
 def _results(
