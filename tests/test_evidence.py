@@ -167,7 +167,7 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
         make(row, place)
     assert times == {row: file.stat().st_mtime_ns for row, file in files.items()}
 
-    results.gather(place.runs.parent)
+    results.gather([place.runs])
     glue = Table.read("glue")
     keys = {"task", "row", "split", "metric", "value", "seed", "rows", "command"}
     assert all(keys <= set(row) for row in glue.rows)
@@ -217,7 +217,7 @@ def test_the_largest_complete_size_counts_and_rows_measured_elsewhere_stay(docs)
     about = {"results": [measured(0.6)], "machine": {}, "versions": {}}
     (folder / "row.json").write_text(json.dumps(about))
     for _ in range(2):  # a second time changes nothing
-        results.gather(docs / "runs")
+        results.gather([docs / "runs/small"])
         assert [row["value"] for row in Table.read("glue").where(row="dse").rows] == [0.8, 0.6]
 
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
+import sys
 import time
 from pathlib import Path
 
 from benchmarks.evidence.plan import rows
-from benchmarks.evidence.results import Table, gather
+from benchmarks.evidence.results import gather
 from benchmarks.evidence.subsets import SIZES
 
 
@@ -36,9 +38,8 @@ def main() -> None:
     logging.getLogger("dse").setLevel(logging.INFO)
     from benchmarks.evidence.measure import Workshop, make
 
-    runs = options.runs / (
-        options.size if options.configs.name == "small" else f"{options.configs.name}-{options.size}"
-    )
+    usual = options.configs.name == "small"
+    runs = options.runs / (options.size if usual else f"{options.configs.name}-{options.size}")
     place = Workshop(options.data, options.size, SIZES[options.size], options.configs, runs, options.backbone)
     start = time.monotonic()
     for row in rows():
@@ -49,8 +50,12 @@ def main() -> None:
         from benchmarks import pages
         from benchmarks.evidence.plots import draw
 
-        gather(options.runs)
-        draw(Table.read("glue"))
+        if usual:
+            gather([options.runs / size for size in SIZES])
+        else:
+            command = shlex.join(["python", "-m", "benchmarks.evidence", *sys.argv[1:]])
+            gather([runs], command, f"_{options.configs.name}")
+        draw()
         pages.write()
 
 

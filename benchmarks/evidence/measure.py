@@ -62,6 +62,8 @@ class Workshop:
         """What makes this row, typed."""
         data = [] if self.data is None else ["--data", self.data]
         size = [] if self.size == "small" else ["--size", self.size]
+        if self.configs.name != "small":
+            size += ["--configs", str(self.configs)]
         return shlex.join(["python", "-m", "benchmarks.evidence", *size, *data, "--only", row.key])
 
 

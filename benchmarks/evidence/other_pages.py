@@ -15,8 +15,8 @@ MAIN = {"sentence": "accuracy", "pair": "accuracy", "relatedness": "pearson", "c
 
 def transfer_page(transfer: Table) -> str:
     """SentEval."""
-    largest = {task: max(transfer.where(task=task).distinct("train_rows")) for task in transfer.distinct("task")}
-    tasks = [name for name in TRANSFER_TASKS if name in largest]
+    tasks = [name for name in TRANSFER_TASKS if name in transfer.distinct("task")]
+    largest = {task: max(transfer.where(task=task).distinct("train_rows")) for task in tasks}
     rows, means = [], {}
     for row in [name for name in embeddings.ROWS if name in transfer.distinct("row")]:
         values = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.evidence.glue_pages import ablations_page, glue_page, headline_row, tried_page
+from benchmarks.evidence.glue_pages import ablations_page, glue_page, headline_row, tried_page, weak_teachers
 from benchmarks.evidence.other_pages import speed_page, transfer_page
 from benchmarks.evidence.plan import GLUE
 from benchmarks.evidence.results import RESULTS, Table, headlines
@@ -16,8 +16,10 @@ def pages() -> dict[Path, str]:
     """Every page for which there is data, by its file."""
     found: dict[Path, str] = {}
     glue, transfer = Table.read("glue"), Table.read("transfer")
+    for file in sorted(RESULTS.glob("glue*.json")):  # of other settings too
+        if headlines(Table.read(file.stem)):
+            found[RESULTS / f"{file.stem}.md"] = glue_page(Table.read(file.stem), file.stem)
     if glue.rows:
-        found[RESULTS / "glue.md"] = glue_page(glue)
         found[RESULTS / "ablations.md"] = ablations_page(glue)
         found[RESULTS / "tried.md"] = tried_page(glue)
     if transfer.rows:
@@ -46,6 +48,7 @@ def readme_section() -> list[str]:
         "",
         *markdown(rows, left=2),
         "",
+        *weak_teachers(found),
         f"Average relative degradation {degradation:.1f} %. All rows, subsets, seeds and commands: "
         "[GLUE](docs/results/glue.md); also [ablations](docs/results/ablations.md), "
         "[transfer](docs/results/transfer.md), [speed and quality](docs/results/speed_quality.md), "

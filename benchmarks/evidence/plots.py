@@ -21,10 +21,11 @@ SHOWN = (
 )
 
 
-def draw(glue: Table) -> None:
+def draw() -> None:
     """Write what there is data for into `docs/results/plots`."""
-    if headlines(glue):
-        _save(glue_plot(glue), "glue")
+    for file in sorted(RESULTS.glob("glue*.json")):
+        if headlines(Table.read(file.stem)):
+            _save(glue_plot(Table.read(file.stem)), file.stem)
     if (RESULTS / "speed_quality.json").exists():
         _save(speed_plot(), "speed_quality")
 

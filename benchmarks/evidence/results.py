@@ -18,13 +18,18 @@ COMMAND = "python -m benchmarks.evidence --data ../shared/data"
 Measured = dict[str, Any]  # one object: task, row, split, metric, value, seed, rows, command, train_rows
 
 
-def gather(runs: Path) -> None:
-    """Add what the runs hold to `glue.json` and `transfer.json`; rows measured elsewhere stay.
+def gather(folders: Sequence[Path], command: str = COMMAND, suffix: str = "") -> None:
+    """Add what the runs of one setting hold to `glue.json` and `transfer.json`; rows measured elsewhere stay.
 
     A row is replaced by one of the same task, row, split, metric, seed and number of training rows.
+
+    Args:
+        folders: One a size.
+        command: What made them.
+        suffix: Behind the names of the files, for another setting than that of `configs/small`.
     """
     found: dict[str, list[Measured]] = {"glue": [], "transfer": []}
-    for file in sorted(runs.glob("*/*/*/*/row.json")):
+    for file in sorted(file for folder in folders for file in folder.glob("*/*/*/row.json")):
         about = json.loads(file.read_text(encoding="utf-8"))
         size, task = file.parents[3], file.parents[2].name
         counts = size / "data" / task / "about.json"
@@ -36,13 +41,13 @@ def gather(runs: Path) -> None:
             ]
         found["transfer" if task == "transfer" else "glue"].append(about)
     for name, new in found.items():
-        file = RESULTS / f"{name}.json"
+        file = RESULTS / f"{name}{suffix}.json"
         old: Measured = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"rows": []}
         rows = {_key(row): row for row in old["rows"]} | {_key(row): row for about in new for row in about["results"]}
         if new:
             latest = {"machine": new[-1]["machine"], "versions": new[-1]["versions"]}
             ordered = [rows[key] for key in sorted(rows, key=_order)]
-            write_json(file, {"command": COMMAND, **latest, "rows": ordered})
+            write_json(file, {"command": command, **latest, "rows": ordered})
 
 
 def _key(row: Measured) -> tuple[Any, ...]:
