@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from benchmarks.evidence import glue_pages, measure, other_pages, pages, results, shallow, text
+from benchmarks.evidence import glue_pages, measure, other_pages, pages, results, shallow, speed, text
 from benchmarks.evidence.embeddings import BagOfWords
 from benchmarks.evidence.measure import Workshop, make
 from benchmarks.evidence.plan import DISTILLED, GLUE, MAIN, SEEDS, SHALLOW, Row, rows
@@ -185,6 +185,26 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
     assert f"{100 * (glue.value(row='frozen', metric='spearman').mean - headline.student.mean):+.1f}" in (
         glue_pages.ablations_page(glue)
     )
+    check_speed(place, docs, monkeypatch)
+
+
+def check_speed(place, docs, monkeypatch):
+    """Every model in turn, and the page of it."""
+    monkeypatch.setattr(speed, "RESULTS", docs)
+    monkeypatch.setattr(speed, "BLOCK", (3, 40))
+    monkeypatch.setattr(speed, "LARGE", {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2})
+    words = ["speed", "--runs", str(place.runs), "--backbone", place.backbone, "--rounds", "1"]
+    monkeypatch.setattr("sys.argv", words)
+    speed.main()
+    table = {row["model"]: row for row in json.loads((docs / "speed_quality.json").read_text())["table"]}
+    assert set(table) == {"teacher", "dse", "no_distillation", "static", "cosine_untrained"}
+    dse, pairs = table["dse"], speed.QUERIES * speed.CANDIDATES
+    assert dse["quality"] == pytest.approx(100 * Table.read("glue").value(row="dse", metric="spearman").mean)
+    assert table["static"]["quality"] is None
+    embedding = (speed.QUERIES + speed.CANDIDATES) / dse["sentences_per_s"]
+    assert dse["seconds"] == pytest.approx(embedding + pairs / dse["pairs_per_s"])
+    assert table["teacher"]["seconds"] == pytest.approx(pairs / table["teacher"]["pairs_per_s"])
+    assert "| DSE, alpha 0.5 |" in other_pages.speed_page()
 
 
 def measured(value, **changes):

@@ -9,6 +9,7 @@ Each model scores some pairs; its rates give the time of all pairs of a search. 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -47,13 +48,16 @@ def main() -> None:
     """Time everything in turn and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence/small"), help="the runs of one size")
+    parser.add_argument("--backbone", help="of the rows that are not saved; default: the offline MiniLM")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     pairs = load_pairs(options.runs / "data" / TASK, get_task(TASK), "dev")
-    glue = Table.read("glue").best_size(TASK, ("dse", "head_dot"))
+    folder, backbone = options.runs / TASK / "42", options.backbone or offline_backbone()
+    size = json.loads((folder / "dse" / "row.json").read_text(encoding="utf-8"))["results"][0]["train_rows"]
+    glue = Table.read("glue").where(task=TASK, train_rows=size)  # the same models' rows
     sentences = list(dict.fromkeys([*pairs.sentence1, *pairs.sentence2]))[:SENTENCES]
     texts = pairs.tuples()[:PAIRS]
-    ways = _ways(options.runs / TASK / "42", sentences, texts)
+    ways = _ways(folder, backbone, sentences, texts)
     rounds = alternate(*(way for way, _ in ways.values()), runs=options.rounds)
     rates = {
         name: items / median(seconds[i] for seconds in rounds) for i, (name, (_, items)) in enumerate(ways.items())
@@ -72,15 +76,20 @@ def main() -> None:
         f"Times of {QUERIES:,} x {CANDIDATES:,} pairs follow from the rates: every pair for the teacher, every "
         "sentence once and every pair's head for a student.",
         "Quality: the rows of the same models in glue.json, trained on "
-        f"{glue.rows[0]['train_rows']:,} rows, reported on {glue.where(row='dse').rows[0]['rows']:,}.",
+        f"{size:,} rows, reported on {glue.where(row='dse').rows[0]['rows']:,}.",
     ]
     result = {"command": shlex.join(["python", "-m", "benchmarks.evidence.speed", *sys.argv[1:]])}
     result |= {"task": TASK, "metric": METRIC, "queries": QUERIES, "candidates": CANDIDATES, "table": table}
-    result |= {"large": large(texts[:4], options.rounds), "notes": notes, "machine": machine(), "versions": versions()}
+    result |= {
+        "large": large(backbone, texts[:4], options.rounds),
+        "notes": notes,
+        "machine": machine(),
+        "versions": versions(),
+    }
     write_json(RESULTS / "speed_quality.json", result)
 
 
-def _ways(folder: Path, sentences: list[str], texts: list[tuple[str, str]]) -> Ways:
+def _ways(folder: Path, backbone: str, sentences: list[str], texts: list[tuple[str, str]]) -> Ways:
     """The teacher, every student of the folder, and the models without a saved student, by the vectors they use."""
     teacher = CrossEncoder(str(folder / "teacher"))
     ways: Ways = {"teacher": (lambda: teacher_scores(teacher, texts), len(texts))}
@@ -89,7 +98,7 @@ def _ways(folder: Path, sentences: list[str], texts: list[tuple[str, str]]) -> W
         if (folder / name / "dse.json").exists():
             student = DSE(str(folder / name))
             models[name] = student, student.head
-    words, last = BagOfWords(offline_backbone()), DSE.from_backbone(offline_backbone(), num_layers=1, head="cosine")
+    words, last = BagOfWords(backbone), DSE.from_backbone(backbone, num_layers=1, head="cosine")
     models |= {"static": (words, PairHead(words.words.shape[1])), "cosine_untrained": (last, last.head)}
     for name, (model, head) in models.items():
         ways[f"{name} encode"] = _encode(model, sentences), len(sentences)
@@ -123,9 +132,9 @@ def _times(encoding: float | None, pairs: float, teacher: float) -> dict[str, fl
     }
 
 
-def large(pairs: list[tuple[str, str]], rounds: int) -> list[dict[str, Any]]:
+def large(backbone: str, pairs: list[tuple[str, str]], rounds: int) -> list[dict[str, Any]]:
     """The same with the dimensions of BERT-large (24 layers, 1024 wide, d = 4096) and random weights."""
-    tokenizer = AutoTokenizer.from_pretrained(offline_backbone())
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
     config = BertConfig(vocab_size=len(tokenizer), **LARGE)
     texts = [first for first, _ in pairs]
     features = tokenizer(texts, [second for _, second in pairs], padding=True, return_tensors="pt")
