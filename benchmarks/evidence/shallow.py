@@ -9,7 +9,6 @@ bilstm             a BiLSTM over frozen contextual vectors, max pooled, the same
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +124,10 @@ class Small(nn.Module):
         left, right = place.unbind(dim=1)
         return {"scores": self.head.score(embeddings[left], embeddings[right])}
 
+    def trained(self) -> dict[str, Tensor]:
+        """A copy of what training changes: no buffers."""
+        return {name: weight.detach().clone() for name, weight in self.named_parameters()}
+
     @torch.inference_mode()
     def scores(self, index: Tensor) -> np.ndarray:
         """Raw scores, (n, C)."""
@@ -140,7 +143,7 @@ def measure(
     sentences: dict[str, int] = {}
     sets = [_rows(pairs, sentences) for pairs in (train, validation, test)]
     if name == "cosine_untrained":
-        found = [_cosine(backbone, list(sentences), rows) for rows in sets]
+        found = _cosine(backbone, list(sentences), sets)
         return _judge(task, *(_as_scores(task, found[0], train, s) for s in found[1:]), validation, test)
     model = Small(ENCODERS[name](backbone, list(sentences)), task.num_labels)
     fit(model, task, sets[0], sets[1], t, SETTINGS[name], seed)
@@ -154,7 +157,7 @@ def fit(model: Small, task: Task, train: Rows, validation: Rows, t: np.ndarray, 
     optimizer = torch.optim.AdamW(model.parameters(), lr=how.learning_rate, weight_decay=0.01)
     generator = np.random.default_rng(seed)
     label, teacher = torch.as_tensor(train.pairs.label), torch.as_tensor(t, dtype=torch.float32)
-    best, kept = -np.inf, copy.deepcopy({k: v for k, v in model.state_dict().items() if "embeddings" not in k})
+    best, kept = -np.inf, model.trained()
     for _ in range(how.epochs):
         model.train()
         for batch in np.array_split(generator.permutation(len(label)), max(1, len(label) // BATCH)):
@@ -165,7 +168,7 @@ def fit(model: Small, task: Task, train: Rows, validation: Rows, t: np.ndarray, 
         s = _on_label_scale(task, model, model.scores(validation.index))
         quality = _judge(task, s, s, validation.pairs, validation.pairs)[task.main_metric]
         if quality > best:
-            best, kept = quality, copy.deepcopy({k: v for k, v in model.state_dict().items() if "embeddings" not in k})
+            best, kept = quality, model.trained()
     model.load_state_dict(kept, strict=False)
 
 
@@ -183,17 +186,12 @@ def _judge(task: Task, held_out: np.ndarray, scores: np.ndarray, validation: Pai
     return compute_metrics(task, scores, test.label, threshold)  # type: ignore[arg-type]
 
 
-def _cosine(backbone: str, sentences: list[str], rows: Rows) -> np.ndarray:
-    key = (backbone, len(sentences), hash(tuple(sentences)))
-    if key not in _VECTORS:
-        _VECTORS.clear()
-        model = DSE.from_backbone(backbone, num_layers=1)  # last layer, mean over tokens
-        _VECTORS[key] = model.encode(sentences, normalize_embeddings=True, show_progress_bar=False)
-    u, v = (_VECTORS[key][rows.index[:, side].numpy()] for side in (0, 1))
-    return (u * v).sum(axis=1, keepdims=True)  # (n, 1)
-
-
-_VECTORS: dict[Any, np.ndarray] = {}
+def _cosine(backbone: str, sentences: list[str], sets: list[Rows]) -> list[np.ndarray]:
+    """Cosine of the mean-pooled last layer for the pairs of each set, (n, 1)."""
+    model = DSE.from_backbone(backbone, num_layers=1)
+    vectors = model.encode(sentences, normalize_embeddings=True, show_progress_bar=False)
+    sides = [[vectors[rows.index[:, side].numpy()] for side in (0, 1)] for rows in sets]
+    return [(u * v).sum(axis=1, keepdims=True) for u, v in sides]
 
 
 def _as_scores(task: Task, train_cosine: np.ndarray, train: Pairs, cosine: np.ndarray) -> np.ndarray:
