@@ -1,13 +1,14 @@
 # Two commands do everything on a fresh machine; each works a second time in seconds.
 #   make quickstart   teacher, student and report on bundled data, offline, on a CPU
 #   make test         lint, types, tests
+#   make evidence     the tables of docs/results that need trained models; DATA=folder (default: the hub), SIZE=small|full
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install quickstart test lint types clean
+.PHONY: help install quickstart test lint types evidence clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -24,9 +25,14 @@ quickstart: install
 test: lint types install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+DATA ?=
+SIZE ?= small
+evidence: install
+	$(BIN)/python -m benchmarks.evidence --size $(SIZE) $(if $(DATA),--data $(DATA))
+
 lint: install
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 
 types: install
 	$(BIN)/mypy

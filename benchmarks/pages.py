@@ -4,7 +4,8 @@
     python -m benchmarks.pages --check    # fail if a page differs from what the JSON says
 
 The JSON itself: `dse bench NAME --data ../shared/data --json > docs/results/NAME.json` for training, encoding and
-labelling; `python -m benchmarks.distillation`; and `dse quickstart`, whose output is kept in `quickstart.txt`.
+labelling; `python -m benchmarks.evidence` for glue and transfer, `python -m benchmarks.evidence.speed` for
+speed_quality; and `dse quickstart`, whose output is kept in `quickstart.txt`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.evidence.pages import pages as evidence_pages
+from benchmarks.evidence.pages import readme_section
 from dse.files import write_text
 
 ROOT = Path(__file__).parent.parent
@@ -68,22 +71,7 @@ def bench_page(name: str) -> str:
 
 def results_section() -> str:
     """The table of results in README.md, each number with its command."""
-    lines = []
-    distillation = RESULTS / "distillation.json"
-    if distillation.exists():
-        rows = json.loads(distillation.read_text(encoding="utf-8"))["rows"]
-        lines += ["MiniLM backbone, trained on a CPU, reported on GLUE's dev sets (one seed):", ""]
-        lines += ["| task | metric | teacher | student | retention | no labels | no distillation | command |"]
-        lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
-        for task in dict.fromkeys(row["task"] for row in rows):
-            own = [row for row in rows if row["task"] == task]
-            metric = own[0]["metric"]
-            at = {row["row"]: row for row in own if row["metric"] == metric}
-            cells = [f"{at[name]['value'] * 100:.1f}" for name in ("teacher", "dse")]
-            cells += [f"{at['dse']['retention'] * 100:.1f} %"]
-            cells += [f"{at[name]['value'] * 100:.1f}" for name in ("dse_no_labels", "no_distillation")]
-            lines.append(f"| {task} | {metric} | " + " | ".join(cells) + f" | `{at['dse']['command']}` |")
-        lines.append("")
+    lines = readme_section()
     figures = []
     for name in BENCHES:
         file = RESULTS / f"{name}.json"
@@ -116,20 +104,34 @@ def readme() -> str:
     return text
 
 
+def pages() -> dict[Path, str]:
+    """Every page as the results say."""
+    found = {RESULTS / f"{name}.md": bench_page(name) for name in BENCHES if (RESULTS / f"{name}.json").exists()}
+    return found | evidence_pages() | {ROOT / "README.md": readme()}
+
+
+def stale() -> dict[Path, str]:
+    """The pages that are not what the results say."""
+    return {
+        path: text for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+
+
+def write() -> None:
+    """Write them."""
+    for path, text in stale().items():
+        write_text(path, text)
+
+
 def main() -> None:
     """Write, or check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing, fail if something would change")
-    check = parser.parse_args().check
-    pages = {RESULTS / f"{name}.md": bench_page(name) for name in BENCHES if (RESULTS / f"{name}.json").exists()}
-    pages[ROOT / "README.md"] = readme()
-    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if check and stale:
-        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+    if not parser.parse_args().check:
+        write()
+    elif found := stale():
+        names = ", ".join(str(path.relative_to(ROOT)) for path in found)
         sys.exit(f"{names}: not what the results say; run python -m benchmarks.pages.")
-    if not check:
-        for path in stale:
-            write_text(path, pages[path])
 
 
 if __name__ == "__main__":

@@ -225,3 +225,13 @@ def pairs(sentences: list[str]) -> list[tuple[str, str]]:
     """Ten pairs; sentences repeat, one pair is of a sentence with itself, one is another turned round."""
     rows = [(0, 1), (1, 0), (2, 2), (3, 7), (6, 4), (5, 9), (8, 10), (11, 3), (0, 7), (10, 6)]
     return [(sentences[i], sentences[j]) for i, j in rows]
+
+
+@pytest.fixture
+def transfer_data(tmp_path: Path) -> Path:
+    """A folder with one data set of labelled sentences, as `dse transfer` reads it."""
+    folder = tmp_path / "transfer"
+    (folder / "cr").mkdir(parents=True)
+    rows = [f"{sentence},{i % 2}" for i, sentence in enumerate([s for s in SENTENCES if s] * 4) if i < 40]
+    (folder / "cr" / "all.csv").write_text("\n".join(["sentence,label", *rows]) + "\n", encoding="utf-8")
+    return folder

@@ -80,6 +80,8 @@ def make_student(
     *,
     validation: Pairs | None = None,
     split: str = "dev",
+    scores: str | Path | None = None,
+    measure_speed: bool = True,
     command: str | None = None,
     show_progress_bar: bool = False,
 ) -> Report:
@@ -95,6 +97,9 @@ def make_student(
         output: Folder of the student; scores, the teacher made here and the report lie in it too.
         validation: Rows that choose checkpoint and threshold; by default a tenth of ``train``.
         split: What ``test`` is called in the report.
+        scores: Parquet file of teacher scores, which several students of one teacher may share; by default
+            ``output/teacher_scores.parquet``.
+        measure_speed: Whether to time teacher and student for the report.
         command: The command line, for the report.
         show_progress_bar: Whether to show bars.
 
@@ -109,10 +114,11 @@ def make_student(
         train, validation = hold_out(train, recipe.training.seed)
     _claim(output, task, recipe, {"train": train, "validation": validation})
     teacher = _teacher(task, train, validation, recipe, output)
+    file = Path(scores or output / "teacher_scores.parquet")
     if _finished(output):
         student = DSE(str(output))
     else:
-        scores = _scores(task, train, teacher, recipe, output, show_progress_bar)
+        targets = _scores(task, train, teacher, recipe, file, show_progress_bar)
         torch.manual_seed(recipe.training.seed)  # the head starts at random
         student = DSE.from_backbone(_start(recipe, output), num_labels=task.num_labels, **recipe.student)
         if teacher is not None:
@@ -122,7 +128,7 @@ def make_student(
         student = distill(
             student,
             train,
-            scores,
+            targets,
             task,
             output,
             validation=validation,
@@ -131,7 +137,17 @@ def make_student(
         )
     from dse.evaluation import evaluate, write_card
 
-    report = evaluate(student, test, task, teacher=teacher, split=split, command=command)
+    theirs = label_pairs(teacher, test, task, file, dtype=recipe.training.dtype) if teacher is not None else None
+    report = evaluate(
+        student,
+        test,
+        task,
+        teacher=teacher,
+        teacher_scores=theirs,
+        split=split,
+        measure_speed=measure_speed,
+        command=command,
+    )
     write_card(output, report)
     return report
 
@@ -205,11 +221,11 @@ def _teacher(task: Task, train: Pairs, validation: Pairs, recipe: Recipe, output
 
 
 def _scores(
-    task: Task, train: Pairs, teacher: CrossEncoder | None, recipe: Recipe, output: Path, bar: bool
+    task: Task, train: Pairs, teacher: CrossEncoder | None, recipe: Recipe, file: Path, bar: bool
 ) -> np.ndarray | None:
     if recipe.distillation.alpha == 0:
         return None
-    file, dtype = output / "teacher_scores.parquet", recipe.training.dtype
+    dtype = recipe.training.dtype
     if recipe.folds:
         return cross_fit(
             recipe.backbone,

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dse.cli import options as o
+from dse.cli.config import ConfigOption
 from dse.cli.main import app
 
 
 @app.command()
 def teacher(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the teacher.")],
+    config: ConfigOption = None,
     task: o.TaskOption = None,
     data: o.DataOption = None,
     backbone: o.BackboneOption = None,
@@ -32,6 +34,7 @@ def teacher(
         Literal["bce", "mse"],
         typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper)."),
     ] = "bce",
+    max_seq_length: o.LengthOption = None,
     dtype: o.DtypeOption = "auto",
     seed: o.SeedOption = 42,
     as_json: o.JsonOption = False,
@@ -62,6 +65,7 @@ def teacher(
         validation=validation,
         training=training,
         regression_loss=regression_loss,
+        max_seq_length=max_seq_length,
     )
     o.show({"teacher": str(output)}, f"The teacher is in {output}.", as_json)
 
@@ -126,6 +130,7 @@ def label(
 @app.command()
 def distill(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the student; gone on with if it exists.")],
+    config: ConfigOption = None,
     task: o.TaskOption = None,
     data: o.DataOption = None,
     teacher: Annotated[
@@ -159,6 +164,10 @@ def distill(
     ] = "mse",
     temperature: Annotated[float, typer.Option("--temperature", help="Softens kl.")] = 1.0,
     folds: Annotated[int, typer.Option("--folds", help="Learn from out-of-fold scores of K teachers.")] = 0,
+    scores: Annotated[
+        Path | None,
+        typer.Option("--scores", help="Parquet file of teacher scores, to share. Default: in the student's folder."),
+    ] = None,
     init: Annotated[
         Literal["backbone", "teacher"],
         typer.Option("--init", help="Start from the backbone or the teacher's layers.", rich_help_panel=o.MODEL),
@@ -182,6 +191,7 @@ def distill(
         int | None, typer.Option("--projection", help="Width of a linear projection.", rich_help_panel=o.MODEL)
     ] = None,
     freeze_backbone: Annotated[bool, typer.Option("--freeze-backbone", rich_help_panel=o.MODEL)] = False,
+    max_seq_length: o.LengthOption = None,
     epochs: o.EpochsOption = 3,
     batch_size: o.BatchOption = 16,
     accumulation: o.AccumulationOption = 1,
@@ -191,6 +201,7 @@ def distill(
         int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
     ] = 3,
     patience: o.PatienceOption = None,
+    speed: o.SpeedOption = True,
     dtype: o.DtypeOption = "auto",
     seed: o.SeedOption = 42,
     as_json: o.JsonOption = False,
@@ -219,6 +230,7 @@ def distill(
             "skip_cls": skip_cls,
             "projection": projection,
             "freeze_backbone": freeze_backbone,
+            "max_seq_length": max_seq_length,
         },
         distillation=Distillation(alpha, divergence, temperature),
         training=Training(
@@ -237,6 +249,8 @@ def distill(
         recipe,
         output,
         split=split,
+        scores=scores,
+        measure_speed=speed,
         command=o.command_line(),
         show_progress_bar=o.on_terminal(),
     )
@@ -264,6 +278,7 @@ def evaluate(
     columns: o.ColumnsOption = None,
     skip_bad_rows: o.SkipOption = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write report and plots here.")] = None,
+    speed: o.SpeedOption = True,
     as_json: o.JsonOption = False,
 ) -> None:
     """Measure a student on labelled pairs: its metrics and, with a teacher, retention, fidelity and speed."""
@@ -274,7 +289,9 @@ def evaluate(
     from dse.teacher import load_teacher
 
     compared = load_teacher(teacher, the_task, o.comma(teacher_labels) or None) if teacher else None
-    report = measure(DSE(student), pairs, the_task, teacher=compared, split=split, command=o.command_line())
+    report = measure(
+        DSE(student), pairs, the_task, teacher=compared, split=split, measure_speed=speed, command=o.command_line()
+    )
     if output is not None:
         report.write(output, student_folder=student if Path(student).is_dir() else None)
     o.show(report.to_dict(), report.table(), as_json)

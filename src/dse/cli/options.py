@@ -76,6 +76,10 @@ PatienceOption = Annotated[
         "--patience", min=1, help="Stop after so many evaluations without a better one.", rich_help_panel=TRAIN
     ),
 ]
+LengthOption = Annotated[
+    int | None, typer.Option("--max-seq-length", min=1, help="Tokens read of a text.", rich_help_panel=MODEL)
+]
+SpeedOption = Annotated[bool, typer.Option("--speed/--no-speed", help="Time teacher and student for the report.")]
 SeedOption = Annotated[int, typer.Option("--seed", rich_help_panel=TRAIN)]
 DtypeOption = Annotated[Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", rich_help_panel=TRAIN)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

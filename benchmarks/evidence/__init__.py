@@ -1,0 +1,1 @@
+"""The tables of `docs/results` that need trained models: see `python -m benchmarks.evidence --help`."""

@@ -1,0 +1,63 @@
+"""Train and measure every row of the tables, go on where it stopped, and write the pages of `docs/results`.
+
+    python -m benchmarks.evidence --data ../shared/data                   # small: at most 500 training rows a task
+    python -m benchmarks.evidence --data ../shared/data --size full       # all rows
+    python -m benchmarks.evidence --configs configs/paper --size full     # the paper's setting, from the hub, on a GPU
+    python -m benchmarks.evidence --pages                                 # only write the pages from what is there
+
+A row is a folder under `--runs` with its model and `row.json`; one that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.evidence.plan import rows
+from benchmarks.evidence.results import gather
+from benchmarks.evidence.subsets import SIZES
+
+
+def main() -> None:
+    """Make what is missing, then the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder of GLUE's sets as Parquet (mrpc/train.parquet, ...); default: the hub")
+    parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--configs", type=Path, default=Path("configs/small"), help="one YAML file a task")
+    parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="where models and results go")
+    parser.add_argument("--backbone", help="folder or hub id; default: the configuration's, or the offline MiniLM")
+    parser.add_argument("--only", nargs="+", metavar="TASK/ROW/SEED", help="make these rows and no pages")
+    parser.add_argument("--pages", action="store_true", help="make no row, write the pages from those there are")
+    parser.add_argument("--minutes", type=float, help="start no further row after so many minutes")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("dse").setLevel(logging.INFO)
+    from benchmarks.evidence.measure import Workshop, make
+
+    usual = options.configs.name == "small"
+    runs = options.runs / (options.size if usual else f"{options.configs.name}-{options.size}")
+    place = Workshop(options.data, options.size, SIZES[options.size], options.configs, runs, options.backbone)
+    start = time.monotonic()
+    for row in rows():
+        late = options.minutes is not None and time.monotonic() - start > 60 * options.minutes
+        if not (options.pages or late) and (options.only is None or row.key in options.only):
+            make(row, place)
+    if options.only is None:
+        from benchmarks import pages
+        from benchmarks.evidence.plots import draw
+
+        if usual:
+            gather([options.runs / size for size in SIZES])
+        else:
+            command = shlex.join(["python", "-m", "benchmarks.evidence", *sys.argv[1:]])
+            gather([runs], command, f"_{options.configs.name}")
+        draw()
+        pages.write()
+
+
+if __name__ == "__main__":
+    main()

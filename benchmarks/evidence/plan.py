@@ -1,0 +1,106 @@
+"""Which rows the tables have, in the order in which they are made, and the commands that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.evidence import embeddings
+
+GLUE = ("mrpc", "stsb", "qqp", "mnli", "qnli")
+SEEDS = (42, 43, 44)
+BLOCKS = 3  # transformer blocks of the shortened backbone
+
+# Rows that `dse distill` makes, with the options that make them what they are.
+DISTILLED: dict[str, tuple[str, ...]] = {
+    "dse": (),
+    "dse_no_labels": ("--alpha", "1"),
+    "no_distillation": ("--alpha", "0"),
+    "crossfit": ("--folds", "2"),
+    "head_dot": ("--head", "dot"),
+    "head_cosine": ("--head", "cosine"),
+    "head_bilinear": ("--head", "bilinear"),
+    "head_mlp_symmetric": ("--head", "mlp-symmetric"),
+    "one_layer": ("--layers", "1"),
+    "three_blocks": (),
+}
+HEADS = tuple(name for name in DISTILLED if name.startswith("head_"))
+# Rows on frozen vectors, see shallow.py.
+SHALLOW = ("cosine_untrained", "frozen", "static", "bilstm")
+HEADLINE = ("cosine_untrained", "teacher", "dse", "no_distillation")
+MAIN = ("teacher", "dse", "dse_no_labels", "no_distillation")
+SPLITS = {"mnli": ("dev", "dev_mismatched")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the tables."""
+
+    task: str
+    name: str
+    seed: int = SEEDS[0]
+
+    @property
+    def key(self) -> str:
+        """What `--only` takes."""
+        return f"{self.task}/{self.name}/{self.seed}"
+
+    def folder(self, runs: Path) -> Path:
+        """Where its model and `row.json` lie."""
+        return runs / self.task / str(self.seed) / self.name
+
+    def sibling(self, name: str) -> Row:
+        """Another row of the same task and seed."""
+        return Row(self.task, name, self.seed)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """What it is reported on; the second MNLI set for the main rows only, to save time."""
+        every = SPLITS.get(self.task, ("dev",))
+        return every if self.name in MAIN else every[:1]
+
+
+def plan() -> Iterator[Row]:
+    """Every row, the most telling first, so that whenever the run is stopped the tables are as full as can be."""
+    for task in ("qqp", "mnli", "stsb"):
+        yield from (Row(task, name) for name in HEADLINE)
+    yield from (Row("transfer", name) for name in embeddings.ROWS[:4])
+    yield from (Row("qnli", name) for name in HEADLINE)
+    # One student a backbone and head, for the picture of speed and quality.
+    yield from (Row("stsb", name) for name in ("head_dot", "head_cosine", "static", "three_blocks", "one_layer"))
+    yield from (Row("mrpc", name) for name in HEADLINE)
+    yield from (Row(task, name) for name in ("dse_no_labels", "frozen", "bilstm") for task in GLUE)
+    yield from (Row("allnli", name) for name in ("teacher", "dse"))
+    yield from (Row("transfer", name) for name in embeddings.ROWS)
+    yield from (Row(task, name) for name in ("crossfit", "one_layer", *HEADS, "static") for task in GLUE)
+    for seed in SEEDS[1:]:
+        yield from (Row(task, name, seed) for task in GLUE for name in MAIN)
+
+
+def rows() -> list[Row]:
+    """The plan without repetitions."""
+    return list(dict.fromkeys(plan()))
+
+
+def command(row: Row, runs: Path, config: Path, data: Path, epochs: int | None, backbone: str | None) -> list[str]:
+    """The `dse` command that trains a row; epochs and backbone, if given, replace the configuration's."""
+    what = "teacher" if row.name == "teacher" else "distill"
+    made = ["dse", what, "--config", str(config), "--data", str(data), "--seed", str(row.seed)]
+    if backbone is not None:
+        made += ["--backbone", backbone]
+    if epochs is not None:
+        made += ["--epochs", str(epochs)]
+    if what == "distill":
+        teacher = row.sibling("teacher").folder(runs)
+        made += ["--teacher", str(teacher), "--scores", str(scores_file(row, runs)), "--no-speed"]
+        made += DISTILLED[row.name]
+        if row.name == "crossfit" and epochs is not None:
+            made += ["--teacher-epochs", str(epochs)]
+    return [*made, "--output", str(row.folder(runs))]
+
+
+def scores_file(row: Row, runs: Path) -> Path:
+    """Teacher scores that the rows of a task and seed share; cross-fitted ones come from other teachers."""
+    name = "crossfit_scores" if row.name == "crossfit" else "teacher_scores"
+    return runs / row.task / str(row.seed) / f"{name}.parquet"

@@ -1,0 +1,85 @@
+"""The plots of the pages, drawn from the same JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.evidence.results import RESULTS, Table, headlines
+from benchmarks.evidence.text import what
+from dse.evaluation.plots import BLUE, GREEN, GREY, ORANGE
+
+SHOWN = (
+    ("teacher", ORANGE, "s"),
+    ("dse", BLUE, "o"),
+    ("dse_no_labels", GREEN, "^"),
+    ("no_distillation", "black", "x"),
+    ("cosine_untrained", GREY, "_"),
+)
+
+
+def draw() -> None:
+    """Write what there is data for into `docs/results/plots`."""
+    for file in sorted(RESULTS.glob("glue*.json")):
+        if headlines(Table.read(file.stem)):
+            _save(glue_plot(Table.read(file.stem)), file.stem)
+    if (RESULTS / "speed_quality.json").exists():
+        _save(speed_plot(), "speed_quality")
+
+
+def glue_plot(glue: Table) -> Figure:
+    """One column a task, one mark a row; bars show the spread over seeds."""
+    found = headlines(glue)
+    figure, axes = _figure(7.5, 4.2)
+    for place, (row, colour, marker) in enumerate(SHOWN):
+        x, y, spread = [], [], []
+        for column, task in enumerate(found):
+            value = task.table.value(row=row, split="dev", metric=task.metric)
+            if value is not None:
+                x.append(column + 0.13 * (place - 2))
+                y.append(100 * value.mean)
+                spread.append(100 * (value.spread or 0.0))
+        axes.errorbar(x, y, spread, color=colour, marker=marker, linestyle="", markersize=7, capsize=3, label=what(row))
+    names = [f"{task.task}\n{task.metric}\n{task.train_rows:,} rows" for task in found]
+    axes.set_xticks(range(len(found)), names)
+    axes.set(ylabel="x 100, dev", xlim=(-0.5, len(found) - 0.5))
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def speed_plot() -> Figure:
+    """Seconds for all pairs, on a logarithmic axis, against quality."""
+    about = json.loads((RESULTS / "speed_quality.json").read_text(encoding="utf-8"))
+    figure, axes = _figure(7.5, 4.6)
+    rows = [row for row in about["table"] if row["quality"] is not None]
+    for row in rows:
+        colour = {"teacher": ORANGE, "dse": BLUE}.get(row["model"], GREY)
+        axes.plot(row["seconds"], row["quality"], "s" if row["model"] == "teacher" else "o", color=colour, markersize=8)
+        short = what(row["model"]).split(",")[0] if row["model"] not in ("teacher", "dse") else row["model"]
+        axes.annotate(short, (row["seconds"], row["quality"]), xytext=(7, 5), textcoords="offset points", fontsize=9)
+    axes.set_xscale("log")
+    axes.set(
+        xlabel=f"seconds for {about['queries']:,} queries x {about['candidates']:,} candidates, from text",
+        ylabel=f"{about['task']} dev, {about['metric']} x 100",
+    )
+    axes.margins(x=0.2, y=0.15)
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Figure, name: str) -> None:
+    folder = RESULTS / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=130, bbox_inches="tight", metadata={"Software": None})

@@ -1,0 +1,160 @@
+"""The measured rows: gathered from the runs into `docs/results/*.json`, and asked for by the pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from benchmarks.evidence.plan import GLUE
+from dse.files import write_json
+from dse.tasks import get_task
+
+RESULTS = Path(__file__).parent.parent.parent / "docs" / "results"
+COMMAND = "python -m benchmarks.evidence --data ../shared/data"
+Measured = dict[str, Any]  # one object: task, row, split, metric, value, seed, rows, command, train_rows
+
+
+def gather(folders: Sequence[Path], command: str = COMMAND, suffix: str = "") -> None:
+    """Add what the runs of one setting hold to `glue.json` and `transfer.json`; rows measured elsewhere stay.
+
+    A row is replaced by one of the same task, row, split, metric, seed and number of training rows.
+
+    Args:
+        folders: One a size.
+        command: What made them.
+        suffix: Behind the names of the files, for another setting than that of `configs/small`.
+    """
+    found: dict[str, list[Measured]] = {"glue": [], "transfer": []}
+    for file in sorted(file for folder in folders for file in folder.glob("*/*/*/row.json")):
+        about = json.loads(file.read_text(encoding="utf-8"))
+        size, task = file.parents[3], file.parents[2].name
+        counts = size / "data" / task / "about.json"
+        if counts.exists():  # say of how many rows the subsets are
+            of = json.loads(counts.read_text(encoding="utf-8"))
+            about["results"] = [
+                row | {"train_rows_of": of["train"]["of"], "rows_of": of[row["split"]]["of"]}
+                for row in about["results"]
+            ]
+        found["transfer" if task == "transfer" else "glue"].append(about)
+    for name, new in found.items():
+        file = RESULTS / f"{name}{suffix}.json"
+        old: Measured = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"rows": []}
+        rows = {_key(row): row for row in old["rows"]} | {_key(row): row for about in new for row in about["results"]}
+        if new:
+            latest = {"machine": new[-1]["machine"], "versions": new[-1]["versions"]}
+            ordered = [rows[key] for key in sorted(rows, key=_order)]
+            write_json(file, {"command": command, **latest, "rows": ordered})
+
+
+def _key(row: Measured) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("task", "train_rows", "row", "split", "metric", "seed"))
+
+
+def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    task, train_rows, *rest = key
+    return (GLUE.index(task) if task in GLUE else len(GLUE), task, -train_rows, *map(str, rest))
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric over seeds."""
+
+    mean: float
+    spread: float | None  # standard deviation over seeds; None for one seed
+    seeds: tuple[int, ...]
+
+    def text(self) -> str:
+        """Times 100, with the spread."""
+        return f"{100 * self.mean:.1f}" + ("" if self.spread is None else f" ± {100 * self.spread:.1f}")
+
+
+class Table:
+    """Rows of one JSON file."""
+
+    def __init__(self, rows: Sequence[Measured]) -> None:
+        self.rows = list(rows)
+
+    @classmethod
+    def read(cls, name: str) -> Table:
+        """The rows of `docs/results/NAME.json`; none if it is not there."""
+        file = RESULTS / f"{name}.json"
+        return cls(json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else [])
+
+    def where(self, **wanted: Any) -> Table:
+        """The rows that have these values."""
+        return Table([row for row in self.rows if all(row[name] == value for name, value in wanted.items())])
+
+    def distinct(self, name: str) -> list[Any]:
+        """The values of a column, in the order in which they come."""
+        return list(dict.fromkeys(row[name] for row in self.rows))
+
+    def value(self, seeds: Sequence[int] | None = None, **wanted: Any) -> Value | None:
+        """Mean and spread over the seeds; None if it was not measured."""
+        found = {row["seed"]: row["value"] for row in self.where(**wanted).rows if not seeds or row["seed"] in seeds}
+        if not found:
+            return None
+        spread = stdev(found.values()) if len(found) > 1 else None
+        return Value(fmean(found.values()), spread, tuple(sorted(found)))
+
+    def best_size(self, task: str, needed: Sequence[str]) -> Table:
+        """The task's rows at the largest number of training rows at which all these rows were measured."""
+        own = self.where(task=task)
+        for size in sorted(own.distinct("train_rows"), reverse=True):
+            there = own.where(train_rows=size)
+            if set(needed) <= set(there.distinct("row")):
+                return there
+        return Table([])
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One task of the headline table: teacher, student, and the student without distillation, on the same rows."""
+
+    task: str
+    metric: str
+    table: Table
+    teacher: Value
+    student: Value
+    no_distillation: Value
+
+    @property
+    def retention(self) -> float:
+        """Student / teacher."""
+        return self.student.mean / self.teacher.mean
+
+    @property
+    def gain(self) -> float:
+        """Points x 100 that distillation adds."""
+        return 100 * (self.student.mean - self.no_distillation.mean)
+
+    @property
+    def train_rows(self) -> int:
+        """Rows trained on, a tenth of them to choose checkpoint and threshold."""
+        return int(self.table.rows[0]["train_rows"])
+
+    @property
+    def rows(self) -> int:
+        """Rows reported on."""
+        return int(self.table.where(row="dse", split="dev").rows[0]["rows"])
+
+    @property
+    def command(self) -> str:
+        """What made the student."""
+        return str(self.table.where(row="dse").rows[0]["command"])
+
+
+def headlines(glue: Table) -> list[Headline]:
+    """The tasks for which there are all three, each at its largest size."""
+    found = []
+    for task in GLUE:
+        own = glue.best_size(task, ("teacher", "dse", "no_distillation"))
+        if own.rows:
+            metric = get_task(task).main_metric
+            three = [own.value(row=row, split="dev", metric=metric) for row in ("teacher", "dse", "no_distillation")]
+            assert all(value is not None for value in three)
+            found.append(Headline(task, metric, own, *three))  # type: ignore[arg-type]
+    return found

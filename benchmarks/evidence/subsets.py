@@ -1,0 +1,108 @@
+"""The rows that a size of the tables uses, written as Parquet where `dse ... --data` finds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dse.data import Pairs, load_pairs
+from dse.files import write_json, write_table
+from dse.tasks import get_task
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is used; None takes all rows, and the configurations' epochs.
+
+    Attributes:
+        train: Most training rows of a task.
+        dev: Most rows that are reported on.
+        transfer: Most rows of each transfer file.
+        epochs: Of teachers and students.
+    """
+
+    train: int | None = None
+    dev: int | None = None
+    transfer: int | None = None
+    epochs: int | None = None
+
+
+SIZES = {"small": Size(500, 300, 300, 2), "full": Size()}
+SEED = 0
+
+
+def load(source: str | None, name: str, split: str) -> Pairs:
+    """All usable pairs of a split, from a folder or, without one, from the task's hub data set.
+
+    A copy of MNLI in circulation has lost every full stop; rows whose column `periods_removed` says so are left out,
+    so that what is trained on reads as what is reported on.
+    """
+    task = get_task(name)
+    pairs = load_pairs(source, task, split)
+    if source is None:
+        return pairs
+    lost: list[bool] = []
+    for stem in task.splits.get(split, ()):
+        file = Path(source, f"{stem}.parquet")
+        if file.exists() and "periods_removed" in pq.read_schema(file).names:
+            lost += pq.read_table(file, columns=["periods_removed"])[0].to_pylist()
+    return pairs.select(~np.array(lost)) if len(lost) == len(pairs) else pairs
+
+
+def allnli(source: str | None, split: str) -> Pairs:
+    """MNLI and SNLI together; where SNLI's training rows are absent its dev rows are trained on, test reported on."""
+    parts = {"train": (("mnli", "train"), ("snli", "train" if source is None else "dev")), "dev": (("snli", "test"),)}
+    found = [load(source, name, part) for name, part in parts[split]]
+    labels = [pairs.label for pairs in found if pairs.label is not None]
+    return Pairs(
+        [text for pairs in found for text in pairs.sentence1],
+        [text for pairs in found for text in pairs.sentence2],
+        np.concatenate(labels),
+        ", ".join(pairs.source for pairs in found),
+    )
+
+
+def prepare(source: str | None, task: str, splits: tuple[str, ...], size: Size, folder: Path) -> Path:
+    """Write the rows of a task once; returns the folder for `--data`."""
+    own = folder / task
+    about = own / "about.json"
+    if about.exists():
+        return own
+    own.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, Any] = {}
+    for split in ("train", *splits):
+        pairs = allnli(source, split) if task == "allnli" else load(source, task, split)
+        most = size.train if split == "train" else size.dev
+        if task == "allnli" and split == "train" and most is not None:
+            most *= 2  # two data sets
+        kept = sample(pairs, most)
+        # Ids in the order of the task's labels, as load_pairs reads them; a binary task's target says "positive".
+        write_table(own / f"{split}.parquet", table(kept, task))
+        counts[split] = {"rows": len(kept), "of": len(pairs), "source": pairs.source}
+    write_json(about, counts)
+    return own
+
+
+def sample(pairs: Pairs, most: int | None) -> Pairs:
+    """At most so many rows, at random, in their order."""
+    if most is None or len(pairs) <= most:
+        return pairs
+    return pairs.select(np.sort(np.random.default_rng(SEED).permutation(len(pairs))[:most]))
+
+
+def table(pairs: Pairs, name: str) -> pa.Table:
+    """Columns as `load_pairs` reads them back: class labels by name, scores as numbers."""
+    task = get_task(name)
+    assert pairs.label is not None
+    labels: list[Any] = pairs.label.tolist()
+    if task.kind == "multiclass":
+        labels = [task.labels[int(label)] for label in labels]
+    elif task.kind == "binary":
+        negative = next(label for label in task.labels if label != task.positive)
+        labels = [task.positive if label else negative for label in labels]
+    return pa.table({"sentence1": pairs.sentence1, "sentence2": pairs.sentence2, "label": labels})

@@ -1,0 +1,69 @@
+"""What the pages of the evidence share: names of rows in words, Markdown tables, the last lines of a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from benchmarks.evidence.results import COMMAND, RESULTS, Value
+
+ROWS = {
+    "teacher": "teacher: cross-encoder",
+    "dse": "DSE, alpha 0.5",
+    "dse_no_labels": "DSE, alpha 1: teacher's scores only",
+    "no_distillation": "DSE, alpha 0: labels only",
+    "crossfit": "DSE on cross-fitted teacher scores (2 folds)",
+    "head_dot": "head: dot",
+    "head_cosine": "head: cosine",
+    "head_bilinear": "head: bilinear",
+    "head_mlp_symmetric": "head: mlp-symmetric",
+    "one_layer": "K = 1: last layer only",
+    "three_blocks": "backbone cut to its first 3 blocks",
+    "frozen": "frozen backbone, head trained",
+    "static": "static word vectors, trained, and the head",
+    "bilstm": "BiLSTM over frozen contextual vectors, and the head (labels only)",
+    "cosine_untrained": "cosine of the untrained backbone, mean pooled",
+    "bag_of_words": "bag of vectors: mean of the backbone's word embeddings",
+    "untrained_mean": "untrained backbone, last layer, mean",
+    "untrained_cls": "untrained backbone, last layer, [CLS]",
+    "untrained_last_four": "untrained backbone, last 4 layers side by side, mean",
+}
+
+
+def what(row: str) -> str:
+    """A row in words."""
+    return ROWS.get(row) or f"DSE distilled on {row.removeprefix('dse_').upper()}"
+
+
+def number(value: Value | None) -> str:
+    """A cell."""
+    return "" if value is None else value.text()
+
+
+def markdown(rows: Sequence[dict[str, str]], left: int = 1) -> list[str]:
+    """A table; the first columns stand left, the others right; columns without a cell are left out."""
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    rules = ["---" if i < left else "---:" for i in range(len(names))]
+    lines = [names, rules, *([row[name] for name in names] for row in rows)]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def closing(name: str) -> list[str]:
+    """Command, machine and versions, from the JSON of a table."""
+    about = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    machine = ", ".join(f"{key} {value}" for key, value in about["machine"].items())
+    versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items())
+    return [
+        "## How it was made",
+        "",
+        f"    {about.get('command', COMMAND)}",
+        "",
+        f"The command of every single row is in [{name}.json]({name}.json). Latest machine: {machine}. Versions: "
+        f"{versions}.",
+        "",
+    ]
+
+
+def part(rows: int, of: int) -> str:
+    """How many rows, and of how many they are a subset."""
+    return f"all {rows:,}" if rows == of else f"{rows:,} of {of:,}"

@@ -1,0 +1,70 @@
+"""`dse transfer`: embeddings judged by the data sets of SentEval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dse.cli import options as o
+from dse.cli.main import app
+
+if TYPE_CHECKING:
+    from dse.encoder import FastEncoder
+
+
+@app.command()
+def transfer(
+    model: Annotated[str, typer.Argument(help="Student, sentence encoder or plain backbone: folder or hub id.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder with mr/all.parquet, trec/train.parquet, ...", rich_help_panel=o.DATA)
+    ],
+    tasks: Annotated[
+        str | None,
+        typer.Option("--tasks", help="mr,cr,subj,... Default: all that the folder has.", rich_help_panel=o.DATA),
+    ] = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="For data sets without a split.")] = 10,
+    max_rows: Annotated[
+        int | None,
+        typer.Option("--max-rows", min=50, help="Use so many rows of each file.", rich_help_panel=o.DATA),
+    ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option("--layers", min=1, help="Pool the K last layers of a backbone.", rich_help_panel=o.MODEL),
+    ] = None,
+    pooling: Annotated[
+        Literal["mean", "cls"], typer.Option("--pooling", help="With --layers.", rich_help_panel=o.MODEL)
+    ] = "mean",
+    seed: Annotated[int, typer.Option("--seed", help="Of folds and samples.")] = 0,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Train a logistic regression on frozen embeddings for each data set: what they know besides their own task."""
+    from dse.evaluation.transfer import transfer as judge
+    from dse.evaluation.transfer_tasks import choose
+
+    names = o.comma(tasks) or None
+    choose(data, names)  # wrong use is found before the model is loaded
+    report = judge(
+        load_encoder(model, layers, pooling),
+        data,
+        names,
+        folds=folds,
+        max_rows=max_rows,
+        seed=seed,
+        show_progress_bar=o.on_terminal(),
+    )
+    o.show(report.to_dict(), report.table(), as_json)
+
+
+def load_encoder(model: str, layers: int | None, pooling: Literal["mean", "cls"]) -> FastEncoder:
+    """A student, any other sentence encoder, or with ``layers`` a backbone pooled here."""
+    from dse import DSE
+    from dse.encoder import FastEncoder
+
+    if layers is not None:
+        return DSE.from_backbone(model, num_layers=layers, pooling=pooling)
+    try:
+        return DSE(model)
+    except ValueError:  # no pair head
+        return FastEncoder(model)
