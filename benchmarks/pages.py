@@ -27,6 +27,8 @@ BENCHES = {
     "training": "Distillation in batches of like length, one joint pass and bfloat16, against the original's way.",
     "encoding": "`DSE.encode` against `SentenceTransformer.encode` with its defaults, the same modules.",
     "labelling": "`label_pairs` against `CrossEncoder.predict` with its defaults, the same teacher.",
+    "scoring": "Candidates scored by the pair head: against the matrix unit, the head written plainly, the teacher.",
+    "search": "A `CandidateIndex` against scoring every row, and against plain cosine in the same store.",
 }
 
 
@@ -79,15 +81,16 @@ def results_section() -> str:
             result = json.loads(file.read_text(encoding="utf-8"))
             for f in result["figures"]:
                 if f["unit"] == "x":
+                    spread = "" if f["min"] is None else f" ({number(f['min'])} to {number(f['max'])})"
                     figures.append(
                         {
-                            "what": BENCHES[name],
-                            "times faster": f"{f['value']:.1f} ({f['min']:.1f} to {f['max']:.1f})",
+                            "what": f"{BENCHES[name].removesuffix('.')} (`{f['name']}`)",
+                            "times faster": number(f["value"]) + spread,
                             "command": f"`{result['command'].removesuffix(' --json')}`",
                         }
                     )
     if figures:
-        lines += ["Side by side in one run, median and range of three rounds:", "", *table(figures), ""]
+        lines += ["Side by side in one run, median and range of the rounds:", "", *table(figures), ""]
     return "\n".join(lines)
 
 

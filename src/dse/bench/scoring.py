@@ -69,10 +69,11 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
         table,
         [
             f"Embeddings: {len(texts):,} sentences of {origin}, d = {embeddings.shape[1]}, repeated with noise "
-            f"({NOISE} of each dimension's standard deviation) to reach N; d = 4096 puts them side by side and takes a head at random.",
+            f"({NOISE} of each dimension's standard deviation) to reach N; d = 4096 puts them side by side and "
+            "takes a head at random.",
             "Head: fitted to the labels of those pairs, on frozen embeddings. Top 10, one query unless said otherwise; "
             f"the fast pass computes in {'bfloat16' if fast == 'bf16' else 'float32'} here.",
-            "GEMM rate: the best of several large products in that precision, measured in the same rounds; after "
+            "GEMM rate: products of 4096 x 2048 x 2048 in that precision, timed in turn with the search; after "
             "folding a pair takes 2 x 2 x d x 512 operations. The figure is the worst of all N.",
             "Teacher: the same backbone as a cross-encoder, CrossEncoder.predict with its defaults; its times are "
             "extrapolated from a sample of pairs, the student's are measured.",
