@@ -36,6 +36,7 @@ K = 10
 QUICK_ROWS = (12_000, 24_000)
 HELD_OUT = 1000  # sentences that are queries and not in the index
 FIRST_TEST_QUERY = 400  # those before it calibrate
+CALIBRATED_ROWS = 500_000  # larger indexes take over what the one of 200 k rows found
 SENTENCES = 225_000  # at most: more take too long to encode
 WIDE_ROWS = 50_000  # rows of the encoder's own width, for disk and adding
 
@@ -252,7 +253,7 @@ def measure(path: str, student_path: str, queries: list[str], quick: bool) -> di
         _calibrate(index, queries, quick)
     split = min(FIRST_TEST_QUERY, len(queries) // 2)
     test = queries[split:][: 200 if not quick else 40]
-    for query in test[:10]:  # fills Lance's cache of partitions
+    for query in test[:20]:  # fills Lance's cache of partitions
         index.search(query, K), _cosine(index, student, query)
     ours, cosine = [], []
     for query in test:
@@ -281,13 +282,13 @@ def measure(path: str, student_path: str, queries: list[str], quick: bool) -> di
 
 def _truth_queries(rows: int) -> int:
     """Fewer where one exact scan takes seconds."""
-    return 40 if rows > 2_000_000 else 200
+    return 40 if rows > 2_000_000 else 100
 
 
 def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
-    if len(index) > 2_000_000:
-        smaller = Path(f"{Path(index.info()['path']).parent}/index-1000000")
-        with index._store.writing():  # scanning 10 M rows for hundreds of queries takes an hour or more
+    smaller = Path(f"{Path(index.info()['path']).parent}/index-200000")
+    if len(index) > CALIBRATED_ROWS and smaller.exists():
+        with index._store.writing():  # scanning a million rows for hundreds of queries takes too long here
             found = CandidateIndex(smaller, index._student).info()["calibration"]
             index._store.update_card(calibration=found)
     elif quick:

@@ -33,19 +33,19 @@ logger = logging.getLogger(__name__)
 EXACT_ROWS = 10_000  # up to so many rows every one is scored: that takes no longer than being clever
 SAMPLE_ROWS = 65_536  # rows the map is computed from
 RETRAIN_GROWTH = 4.0  # partitions are computed anew when the rows have become so many times more
-LADDER = tuple(round(32 * 2 ** (step / 2)) for step in range(17))  # lengths of shortlists: 32, 45, 64, ... 8,192
-RIDGE = 3.0  # r in units of the variance of the scored rows; 1 to 10 did as well
+LADDER = tuple(round(32 * 2 ** (step / 2)) for step in range(15))  # lengths of shortlists: 32, 45, 64, ... 4,096
+RIDGE = 1.0  # r in units of the variance of the scored rows; the best of 0.3, 1, 3 and 10
 DEFAULT_SHORTLIST = 1024  # until `calibrate` has found out
 
 
 def width(dimension: int) -> int:
-    """p: a sixth of the embedding's width, between 64 and 128.
+    """p: a quarter of the embedding's width, between 96 and 128.
 
     Example:
         >>> width(1536), width(384), width(32)
-        (128, 64, 32)
+        (128, 96, 32)
     """
-    return min(dimension, max(64, min(128, dimension // 6 // 8 * 8)))
+    return min(dimension, max(96, min(128, dimension // 4)))
 
 
 def partitions(rows: int) -> int:
@@ -63,9 +63,9 @@ def probes(shortlist: int, rows: int) -> int:
 
     Example:
         >>> probes(1024, 1_000_000)
-        64
+        256
     """
-    return max(1, min(partitions(rows), math.ceil(2 * math.sqrt(shortlist))))
+    return max(1, min(partitions(rows), math.ceil(8 * math.sqrt(shortlist))))
 
 
 @dataclass(frozen=True)
