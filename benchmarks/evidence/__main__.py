@@ -1,6 +1,7 @@
 """Train and measure every row of the tables, go on where it stopped, and write the pages of `docs/results`.
 
-    python -m benchmarks.evidence --data ../shared/data                   # small: at most 500 training rows a task
+    python -m benchmarks.evidence --data ../shared/data                   # small: at most 2,000 training rows a task
+    python -m benchmarks.evidence --data ../shared/data --size tiny       # at most 500, for two epochs
     python -m benchmarks.evidence --data ../shared/data --size full       # all rows
     python -m benchmarks.evidence --configs configs/paper --size full     # the paper's setting, from the hub, on a GPU
     python -m benchmarks.evidence --pages                                 # only write the pages from what is there
@@ -26,7 +27,7 @@ def main() -> None:
     """Make what is missing, then the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of GLUE's sets as Parquet (mrpc/train.parquet, ...); default: the hub")
-    parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--configs", type=Path, default=Path("configs/small"), help="one YAML file a task")
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="where models and results go")
     parser.add_argument("--backbone", help="folder or hub id; default: the configuration's, or the offline MiniLM")

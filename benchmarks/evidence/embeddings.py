@@ -8,17 +8,9 @@ from typing import Any
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
+from benchmarks.evidence.plan import UNTRAINED
 from dse import DSE
 from dse.evaluation.transfer import TransferReport, transfer
-
-# Untrained backbones: last K layers, pooling.
-UNTRAINED: dict[str, dict[str, Any]] = {
-    "untrained_mean": {"num_layers": 1},
-    "untrained_cls": {"num_layers": 1, "pooling": "cls"},
-    "untrained_last_four": {"num_layers": 4},
-}
-STUDENTS = ("allnli", "stsb", "mnli", "qqp", "qnli", "mrpc")  # the task each was distilled on
-ROWS = ("bag_of_words", *UNTRAINED, *(f"dse_{task}" for task in STUDENTS))
 
 
 class BagOfWords:

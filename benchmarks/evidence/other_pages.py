@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from statistics import fmean
 
-from benchmarks.evidence import embeddings
+from benchmarks.evidence.glue_pages import FEW
+from benchmarks.evidence.plan import TRANSFER, UNTRAINED
 from benchmarks.evidence.results import RESULTS, Table
 from benchmarks.evidence.text import closing, markdown, number, what
 from dse.evaluation.transfer_tasks import SEVEN, TRANSFER_TASKS
@@ -18,7 +19,7 @@ def transfer_page(transfer: Table) -> str:
     tasks = [name for name in TRANSFER_TASKS if name in transfer.distinct("task")]
     largest = {task: max(transfer.where(task=task).distinct("train_rows")) for task in tasks}
     rows, means = [], {}
-    for row in [name for name in embeddings.ROWS if name in transfer.distinct("row")]:
+    for row in [name for name in TRANSFER if name in transfer.distinct("row")]:
         values = {
             task: transfer.value(row=row, task=task, train_rows=largest[task], metric=MAIN[TRANSFER_TASKS[task].kind])
             for task in tasks
@@ -31,7 +32,7 @@ def transfer_page(transfer: Table) -> str:
         cells |= {task: number(values[task]) for task in tasks if task not in SEVEN}
         rows.append({"embedding": what(row)} | cells)
     best = max(means, key=lambda row: means[row])
-    untrained = [row for row in means if row in embeddings.UNTRAINED]
+    untrained = [row for row in means if row in UNTRAINED]
     lines = ["# Universal sentence representations: what embeddings know besides their own task", ""]
     lines.append(f"- Best mean of the seven classification sets: {what(best)}, {100 * means[best]:.1f}.")
     trained = [row for row in means if row.startswith("dse_")]
@@ -41,6 +42,11 @@ def transfer_page(transfer: Table) -> str:
             f"- Best student: {what(ours)}, {100 * (means[ours] - means[theirs]):+.1f} points to the best untrained "
             f"pooling ({what(theirs)}). The backbone, all-MiniLM-L6-v2, is a sentence encoder trained on a billion "
             "pairs; a student's own task has to add to that."
+        )
+    fewest = min(largest.values())
+    if fewest < FEW:
+        lines.append(
+            f"- A subset: a set has as few as {fewest:,} training rows here, and a difference of some points is noise."
         )
     lines += ["", *markdown(rows), "", *_data(transfer, largest), ""]
     return "\n".join([*lines, *closing("transfer")])
