@@ -29,7 +29,6 @@ BENCHES = {
     "search": "An index of candidates on disk, searched in two passes, beside plain cosine and the exact scan.",
     "labelling": "`label_pairs` against `CrossEncoder.predict` with its defaults, the same teacher.",
     "scoring": "Candidates scored by the pair head: against the matrix unit, the head written plainly, the teacher.",
-    "search": "A `CandidateIndex` against scoring every row, and against plain cosine in the same store.",
 }
 
 

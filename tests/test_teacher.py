@@ -250,7 +250,7 @@ def test_no_labels(tmp_path, backbone):
 
 
 def test_a_segment_teacher_learns_saves_and_loads(backbone, pairs, tmp_path):
-    settings = Training(epochs=2, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2)
+    settings = Training(epochs=8, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2)
     train = make_pairs(NLI, 60)
     teacher = fit_teacher(backbone, train, NLI, tmp_path / "t", training=settings, pooling="segments")
     loaded = load_teacher(str(tmp_path / "t"), NLI)
@@ -263,7 +263,7 @@ def test_a_segment_teacher_learns_saves_and_loads(backbone, pairs, tmp_path):
     assert (teacher_scores(loaded, train.tuples(), NLI).argmax(axis=1) == train.label).mean() > 0.6
 
 
-@pytest.mark.parametrize("name", ["bert", "electra", "deberta", "xlnet"])
+@pytest.mark.parametrize("name", ["bert", "electra", "deberta-v2"])
 def test_segments_are_pooled_apart_whatever_the_padding(models, name):
     teacher = segment_teacher(models(name), 1).eval()
     pair, longer = ("a red bicycle", "the tent"), ("a red bicycle", "the old woman reads a new book by the river")

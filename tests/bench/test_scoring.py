@@ -46,4 +46,4 @@ def test_repeated_rows_stay_near_their_sentence():
 
 
 def test_the_peak_is_seen():
-    assert 30 < peak_mib(lambda: torch.ones(8 << 20).sum()) < 64  # 32 MiB, freed before it returns
+    assert 30 < peak_mib(lambda: [torch.ones(8 << 20).sqrt_().sum() for _ in range(9)]) < 80  # 32 MiB, freed each time

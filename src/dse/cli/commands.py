@@ -34,6 +34,7 @@ def teacher(
         Literal["bce", "mse"],
         typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper)."),
     ] = "bce",
+    teacher_pooling: o.TeacherPoolingOption = "cls",
     max_seq_length: o.LengthOption = None,
     dtype: o.DtypeOption = "auto",
     seed: o.SeedOption = 42,
@@ -66,6 +67,7 @@ def teacher(
         training=training,
         regression_loss=regression_loss,
         max_seq_length=max_seq_length,
+        pooling=teacher_pooling,
     )
     o.show({"teacher": str(output)}, f"The teacher is in {output}.", as_json)
 
@@ -200,6 +202,7 @@ def distill(
     teacher_epochs: Annotated[
         int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
     ] = 3,
+    teacher_pooling: o.TeacherPoolingOption = "cls",
     patience: o.PatienceOption = None,
     speed: o.SpeedOption = True,
     dtype: o.DtypeOption = "auto",
@@ -222,6 +225,7 @@ def distill(
         teacher_labels=o.comma(teacher_labels) or None,
         init=init,
         folds=folds,
+        teacher_pooling=teacher_pooling,
         student={
             "head": head,
             "num_layers": layers,

@@ -55,6 +55,14 @@ BackboneOption = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+TeacherPoolingOption = Annotated[
+    Literal["cls", "segments"],
+    typer.Option(
+        "--teacher-pooling",
+        help="A teacher made here judges by [CLS], or by the means of its two sentences: learns from fewer pairs.",
+        rich_help_panel=MODEL,
+    ),
+]
 TeacherLabelsOption = Annotated[
     str | None,
     typer.Option("--teacher-labels", help="Names of the teacher's outputs, in order.", rich_help_panel=MODEL),
