@@ -80,6 +80,8 @@ def speed_page() -> str:
         f"before, at {dse['quality'] - teacher['quality']:+.1f} points of {about['metric']} on {about['task']}.",
         f"- The student overtakes the teacher at {dse['break_even']:.2f} pairs per distinct sentence (0.5 is the least "
         "there can be: every sentence in one pair); below that there is no gain.",
+        "- Quality here is that of the very models timed, see below; on more rows: [GLUE](glue.md),",
+        "  [ablations](ablations.md).",
         "",
         "![Time against quality](plots/speed_quality.png)",
         "",
@@ -107,4 +109,4 @@ def _seconds(value: float) -> str:
     for unit, size in (("h", 3600.0), ("min", 60.0)):
         if value >= 2 * size:
             return f"{value / size:,.1f} {unit}"
-    return f"{value:.2g} s" if value >= 1 else f"{1000 * value:.2g} ms"
+    return f"{value:.2g} s" if value >= 1 else f"{1000 * value:.0f} ms"

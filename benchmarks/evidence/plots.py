@@ -59,8 +59,9 @@ def speed_plot() -> Figure:
     for row in rows:
         colour = {"teacher": ORANGE, "dse": BLUE}.get(row["model"], GREY)
         axes.plot(row["seconds"], row["quality"], "s" if row["model"] == "teacher" else "o", color=colour, markersize=8)
-        short = what(row["model"]).split(",")[0] if row["model"] not in ("teacher", "dse") else row["model"]
-        axes.annotate(short, (row["seconds"], row["quality"]), xytext=(7, 5), textcoords="offset points", fontsize=9)
+        axes.annotate(
+            row["model"], (row["seconds"], row["quality"]), xytext=(7, 5), textcoords="offset points", fontsize=9
+        )
     axes.set_xscale("log")
     axes.set(
         xlabel=f"seconds for {about['queries']:,} queries x {about['candidates']:,} candidates, from text",
