@@ -34,4 +34,4 @@ def peak_mib(work: Callable[[], object]) -> float:
     finally:
         done.set()
         thread.join()
-    return (max(peak, process.memory_info().rss) - before) / 2**20
+    return float(max(peak, process.memory_info().rss) - before) / 2**20
