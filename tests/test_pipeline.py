@@ -98,11 +98,11 @@ def test_binary_with_a_teacher_made_here(binary):
     assert report.fingerprints["teacher"] == fingerprint(teacher)
     assert student.info["teacher"] == teacher_name(teacher, BINARY)
     assert report.threshold == student.threshold == student.info["threshold"]
-    # The scores are those of this teacher for the training rows without the held-out ones.
+    # The scores are those of this teacher for the training rows without the held-out ones, and for those reported on.
     learned, held_out = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
     assert (len(learned), len(held_out)) == (72, 8)
     scores = ScoreFile(output / "teacher_scores.parquet")
-    assert len(scores.scores) == 72
+    assert len(scores.scores) == len({*learned.tuples(), *make_pairs(BINARY, 24, 2).tuples()})
     kept = scores.lookup(learned.tuples(), teacher_name(teacher, BINARY))
     assert np.abs(kept - teacher_scores(teacher, learned.tuples(), BINARY, dtype="float32")).max() < 1e-5
     assert "same-subject" in (output / "README.md").read_text()
@@ -114,7 +114,6 @@ def test_second_call_only_reports(binary, monkeypatch):
     for module, name in [
         (pipeline, "distill"),
         (pipeline, "fit_teacher"),
-        (pipeline, "label_pairs"),
         (labelling, "teacher_scores"),
     ]:
         monkeypatch.setattr(module, name, fail)
