@@ -27,6 +27,7 @@ BENCHES = {
     "training": "Distillation in batches of like length, one joint pass and bfloat16, against the original's way.",
     "encoding": "`DSE.encode` against `SentenceTransformer.encode` with its defaults, the same modules.",
     "search": "An index of candidates on disk, searched in two passes, beside plain cosine and the exact scan.",
+    "scouts": "What keeps most of the exact best in a shortlist of an index? Several scouts, students of four tasks.",
     "labelling": "`label_pairs` against `CrossEncoder.predict` with its defaults, the same teacher.",
     "scoring": "Candidates scored by the pair head: against the matrix unit, the head written plainly, the teacher.",
 }

@@ -27,7 +27,8 @@ from dse.files import write_json
 from dse.metrics import best_threshold
 from dse.model import DSE
 from dse.tasks import Task
-from dse.training import PairEvaluator, Training, run
+from dse.training import PairEvaluator, Training, last_checkpoint, run, task_loss
+from dse.warmup import fit_head, some_rows
 
 logger = logging.getLogger(__name__)
 
@@ -94,26 +95,16 @@ class DistillationLoss(nn.Module):
 
     def forward(self, features: list[dict[str, Tensor]], labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weighted terms; the trainer adds them up and logs each."""
-        scores = self.model(features[0], pairs=True)["scores"].float()  # (n, C)
+        return self.terms(self.model(features[0], pairs=True)["scores"].float(), labels)
+
+    def terms(self, scores: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weighted terms of scores (n, C)."""
         alpha, terms = self.distillation.alpha, {}
         if alpha < 1:
-            terms["task"] = (1 - alpha) * self.task_loss(scores, labels["label"])
+            terms["task"] = (1 - alpha) * task_loss(self.task, scores, labels["label"], self.linked)
         if alpha > 0:
             terms["distill"] = alpha * self.distillation_loss(scores, labels["teacher"])
         return terms
-
-    def task_loss(self, scores: Tensor, label: Tensor) -> Tensor:
-        """What the task itself asks for; scores (n, C), label (n,)."""
-        if self.task.kind == "multiclass":
-            return F.cross_entropy(scores, label.long())
-        target = label.float().unsqueeze(1)  # (n, 1)
-        if self.task.kind == "regression":
-            if not self.linked:
-                return F.mse_loss(scores, target)
-            assert self.task.label_range is not None
-            low, high = self.task.label_range
-            target = (target - low) / (high - low)
-        return F.binary_cross_entropy_with_logits(scores, target)
 
     def distillation_loss(self, s: Tensor, t: Tensor) -> Tensor:
         """How far the student's scores s are from the teacher's t, both (n, C)."""
@@ -213,6 +204,9 @@ def distill(
     if validation is not None and validation.label is None:
         validation = None  # nothing to choose by
     evaluator = PairEvaluator(validation, task, raw_scores, tuned=True) if validation is not None else None
+    loss = DistillationLoss(student, task, distillation)
+    if last_checkpoint(output / "checkpoints") is None:
+        warm_up(student, train, dataset, loss, training)
     trainer = SentenceTransformerTrainer(
         model=student,
         args=training.arguments(
@@ -224,7 +218,7 @@ def distill(
             cast(Any, student.config).hidden_size,
         ),
         train_dataset=dataset,
-        loss=DistillationLoss(student, task, distillation),
+        loss=loss,
         evaluator=evaluator,
         data_collator=DistillationCollator(preprocess_fn=student.preprocess),
     )
@@ -236,6 +230,34 @@ def distill(
         write_json(output / "training.json", {"distillation": asdict(distillation), "log": history})
         shutil.rmtree(output / "checkpoints")
     return student
+
+
+def warm_up(student: DSE, train: Pairs, dataset: Any, loss: DistillationLoss, training: Training) -> None:
+    """Fit the head to some of the rows on embeddings of the student as it is."""
+    rows = some_rows(len(train), training.seed)
+    chosen = dataset[rows]
+    labels = {name: torch.tensor(chosen[name]) for name in ("label", "teacher") if name in chosen}
+    texts: dict[str, int] = {}
+    sides = [[texts.setdefault(text, len(texts)) for text in chosen[side]] for side in ("sentence1", "sentence2")]
+    left, right = torch.tensor(sides)  # (n,), (n,)
+    embeddings = student.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
+    embeddings = embeddings.float().clone()  # out of inference mode
+    head = student.head
+
+    def mean_loss(some: Tensor) -> Tensor:
+        u, v = (F.dropout(embeddings[side[some]], head.dropout) for side in (left, right))  # (b, d)
+        terms = loss.terms(head.score(u, v), {name: value[some].to(u.device) for name, value in labels.items()})
+        return torch.stack(list(terms.values())).sum()
+
+    fit_head(
+        head.parameters(),
+        mean_loss,
+        len(rows),
+        steps=training.head_steps,
+        learning_rate=training.head_rate(cast(Any, student.config).hidden_size),
+        weight_decay=training.weight_decay,
+        seed=training.seed,
+    )
 
 
 def _dataset(

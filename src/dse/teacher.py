@@ -22,7 +22,8 @@ from dse.files import write_json
 from dse.modules import SegmentPooling
 from dse.runtime import Dtype, FastCopy, resolve_dtype, run_sorted
 from dse.tasks import Task, align_labels
-from dse.training import PairEvaluator, Training, run
+from dse.training import PairEvaluator, Training, last_checkpoint, run, task_loss
+from dse.warmup import fit_head, some_rows
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ def fit_teacher(
 
     training, output = training or Training(), Path(output)
     if pooling == "cls":
-        training = replace(training, head_learning_rate=None)  # it has no pair head
+        training = replace(training, head_learning_rate=None, head_steps=0)  # it has no pair head
     linear = task.kind == "regression" and regression_loss == "mse"
     torch.manual_seed(training.seed)  # the classifier starts at random
     names = list(task.labels) if task.kind == "multiclass" else [task.positive or "score"]
@@ -202,6 +203,9 @@ def fit_teacher(
         evaluator = PairEvaluator(
             validation, task, lambda model, pairs: teacher_scores(model, pairs.tuples(), task, fast=fast)
         )
+    dataset = _dataset(train, task, linear)
+    if pooling == "segments" and last_checkpoint(output / "checkpoints") is None:
+        warm_up(teacher, train, task, linear, training)
     trainer = CrossEncoderTrainer(
         model=teacher,
         args=training.arguments(
@@ -212,7 +216,7 @@ def fit_teacher(
             task.main_metric if evaluator else None,
             _config(teacher).hidden_size,
         ),
-        train_dataset=_dataset(train, task, linear),
+        train_dataset=dataset,
         loss=_loss(teacher, task, linear),
         evaluator=evaluator,
     )
@@ -255,6 +259,36 @@ def segment_teacher(backbone: str, num_labels: int, max_length: int | None = Non
     modules = OrderedDict(transformer=transformer, segments=SegmentPooling(), pair_head_1=hidden, pair_head_2=scores)
     teacher: Teacher = Teacher(modules=modules, **kwargs)
     return teacher
+
+
+def warm_up(teacher: CrossEncoder, train: Pairs, task: Task, linear: bool, training: Training) -> None:
+    """Fit the head of a segment teacher to some of the rows, on the vectors its backbone gives as it is."""
+    assert train.label is not None
+    some = some_rows(len(train), training.seed)
+    chosen, label = train.select(some), torch.from_numpy(train.label[some]).to(teacher.device)
+    transformer, segments, hidden, scores = cast(Any, teacher.children())
+
+    def read(features: dict[str, Any]) -> Tensor:
+        vectors: Tensor = segments(transformer(features))["sentence_embedding"]
+        return vectors.float()
+
+    teacher.eval()
+    with torch.inference_mode():
+        vectors = run_sorted(teacher, chosen.tuples(), read, batch_size=32, device=teacher.device)
+    vectors = vectors.clone()  # (n, 4H), out of inference mode
+
+    def mean_loss(rows: Tensor) -> Tensor:
+        return task_loss(task, scores.linear(hidden.linear(vectors[rows]).relu()), label[rows], linked=not linear)
+
+    fit_head(
+        [*hidden.parameters(), *scores.parameters()],
+        mean_loss,
+        len(some),
+        steps=training.head_steps,
+        learning_rate=training.head_rate(_config(teacher).hidden_size),
+        weight_decay=training.weight_decay,
+        seed=training.seed,
+    )
 
 
 def _config(teacher: CrossEncoder) -> Any:  # transformers' PretrainedConfig; every cross-encoder has one

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import DefaultBatchSampler
+from torch import Tensor
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
@@ -45,6 +47,8 @@ class Training:
         learning_rate: Peak of the linear schedule; None takes 1e-4 for a backbone 384 wide and less in proportion for
             wider ones (5e-5 at 768); see docs/decisions.md.
         head_learning_rate: Peak for the pair head, which starts from nothing; None takes ``learning_rate``.
+        head_steps: Most steps in which the head alone learns, on frozen embeddings, before everything does (see
+            `dse.warmup`); 0 starts everything at once, as the paper does.
         warmup: Share of the steps in which the rate rises.
         weight_decay: AdamW's.
         patience: Stop after so many evaluations without a better one; None trains to the end.
@@ -58,6 +62,7 @@ class Training:
     accumulation: int = 1
     learning_rate: float | None = None
     head_learning_rate: float | None = 5e-4
+    head_steps: int = 256
     warmup: float = 0.1
     weight_decay: float = 0.01
     patience: int | None = None
@@ -75,16 +80,13 @@ class Training:
         width: int = REFERENCE_WIDTH,
     ) -> Any:  # an instance of cls
         """The settings as a trainer wants them; the model with the best ``metric`` is kept when there is one."""
-        rate = self.learning_rate
-        if rate is None:
-            rate = REFERENCE_RATE * REFERENCE_WIDTH / max(width, REFERENCE_WIDTH)
         rates = {} if self.head_learning_rate is None else {r"pair_head": self.head_learning_rate}
         args = cls(
             output_dir=str(output),
             num_train_epochs=self.epochs,
             per_device_train_batch_size=self.batch_size,
             gradient_accumulation_steps=self.accumulation,
-            learning_rate=rate,
+            learning_rate=self.rate(width),
             learning_rate_mapping=rates,
             warmup_steps=self.warmup,
             weight_decay=self.weight_decay,
@@ -110,9 +112,50 @@ class Training:
         args.logging_steps = min(every, 50)
         return args
 
+    def rate(self, width: int) -> float:
+        """Learning rate of a backbone so many values wide.
+
+        Example:
+            >>> Training().rate(384), Training().rate(768), Training(learning_rate=3e-5).rate(768)
+            (0.0001, 5e-05, 3e-05)
+        """
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return REFERENCE_RATE * REFERENCE_WIDTH / max(width, REFERENCE_WIDTH)
+
+    def head_rate(self, width: int) -> float:
+        """Learning rate of the pair head on such a backbone."""
+        return self.rate(width) if self.head_learning_rate is None else self.head_learning_rate
+
     def to_dict(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self)
+
+
+def task_loss(task: Task, scores: Tensor, label: Tensor, linked: bool) -> Tensor:
+    """What the task itself asks for.
+
+    Args:
+        task: Decides the loss: cross-entropy, binary cross-entropy, or for regression the one that fits ``linked``.
+        scores: Without activation, (n, C).
+        label: As `Pairs` holds them, (n,).
+        linked: Whether a sigmoid follows the scores: then a regression learns labels scaled to 0..1, else raw ones.
+
+    Example:
+        >>> from dse.tasks import get_task
+        >>> float(task_loss(get_task("stsb"), torch.tensor([[2.0]]), torch.tensor([5.0]), linked=False))
+        9.0
+    """
+    if task.kind == "multiclass":
+        return F.cross_entropy(scores, label.long())
+    target = label.float().unsqueeze(1)  # (n, 1)
+    if task.kind == "regression":
+        if not linked:
+            return F.mse_loss(scores, target)
+        assert task.label_range is not None
+        low, high = task.label_range
+        target = (target - low) / (high - low)
+    return F.binary_cross_entropy_with_logits(scores, target)
 
 
 class LengthGroupedBatchSampler(DefaultBatchSampler):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dse.bench import search
+from dse.bench import catalogue, search
 from dse.bench.sentences import distinct_sentences
 from dse.index import scout
 
@@ -11,7 +11,7 @@ from dse.index import scout
 def test_grown_rows_begin_with_the_real_ones_and_lie_near_them():
     generator = np.random.default_rng(0)
     real = generator.standard_normal((500, 8)).astype(np.float16)
-    parts = list(search.grown(real, 2000))
+    parts = list(catalogue.grown(real, 2000))
     rows, source = np.concatenate([x for x, _ in parts]), np.concatenate([s for _, s in parts])
     assert rows.shape == (2000, 8) and rows.dtype == np.float16
     assert (rows[:500] == real).all() and (source[:500] == np.arange(500)).all()

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import tempfile
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import torch
-from sentence_transformers.sentence_transformer.modules import Dense
-from torch import nn
 
+from dse.bench import catalogue
 from dse.bench.harness import Figure, Result
-from dse.bench.sentences import bench_pairs, distinct_sentences
-from dse.files import write_json
+from dse.bench.sentences import distinct_sentences
 from dse.index import CandidateIndex
-from dse.index.layout import EMBEDDING, vectors
 from dse.model import DSE
-from dse.modules import PairHead
 from dse.offline import offline_backbone
 
 logger = logging.getLogger(__name__)
 
-DIMENSION = 128  # of the student made here, and of its hidden layer: 10 M rows must be scanned exactly for the truth
-BATCH = 131_072
 K = 10
 QUICK_ROWS = (12_000, 24_000)
 HELD_OUT = 1000  # sentences that are queries and not in the index
 FIRST_TEST_QUERY = 400  # those before it calibrate
-CALIBRATED_ROWS = 500_000  # larger indexes take over what the one of 200 k rows found
+CALIBRATED_ROWS = 2_000_000  # larger indexes take over what one of a million rows found: scoring them takes hours
 SENTENCES = 225_000  # at most: more take too long to encode
-WIDE_ROWS = 50_000  # rows of the encoder's own width, for disk and adding
 
 
 def run(
@@ -70,18 +58,18 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         if quick:
             rows = QUICK_ROWS
-        small, base = _student(folder, data, student or backbone or offline_backbone())
+        small, base = catalogue.make_student(folder, data, student or backbone or offline_backbone())
         sentences, origin = distinct_sentences(data, 1500 if quick else 10_000_000)
         sentences = sentences[:SENTENCES]
-        embeddings = _embeddings(folder, base, small, sentences)
+        embeddings = catalogue.embed(folder, base, small, sentences)
         queries = sentences[-_held_out(len(sentences)) :]
         sentences = sentences[: -len(queries)]
         measured = []
         for size in rows:
             path = folder / f"index-{size}"
-            built = _build(path, small, sentences, embeddings[: len(sentences)], size)
+            built = catalogue.build(path, small, sentences, embeddings[: len(sentences)], size)
             measured.append(built | _in_process(path, folder / "student", queries, quick))
-        wide = _wide(folder, base, sentences)
+        wide = catalogue.build_wide(folder, base, sentences)
     return Result(
         "search", command, _figures(measured, wide), [_row(found) for found in measured], _notes(measured, wide, origin)
     )
@@ -99,137 +87,6 @@ def label(rows: int) -> str:
 
 def _held_out(n: int) -> int:
     return min(HELD_OUT, n // 3)
-
-
-# ------------------------------------------------------------------------------------------------------- student
-
-
-def _student(folder: Path, data: Path | None, encoder: str) -> tuple[DSE, DSE]:
-    """A student with a projection and a small head on a frozen encoder, fitted to STS-B; and the encoder alone."""
-    base = DSE(encoder) if Path(encoder, "dse.json").exists() else DSE.from_backbone(encoder)
-    path = folder / "student"
-    if path.exists():
-        return DSE(str(path)), base
-    torch.manual_seed(0)
-    pairs, task, _ = bench_pairs(data, "stsb", 5000 if data else 1000)
-    texts = list(dict.fromkeys([*pairs.sentence1, *pairs.sentence2]))
-    row = {text: number for number, text in enumerate(texts)}
-    embeddings = base.encode(texts, convert_to_tensor=True, show_progress_bar=False)  # (m, d)
-    assert pairs.label is not None
-    low, high = task.label_range or (0.0, 1.0)
-    targets = (torch.from_numpy(np.asarray(pairs.label, np.float32)) - low) / (high - low)
-    left, right = (torch.tensor([row[t] for t in side]) for side in (pairs.sentence1, pairs.sentence2))
-    dense = Dense(embeddings.shape[1], DIMENSION, activation_function=nn.Identity())
-    head = PairHead(DIMENSION, 1, "mlp", DIMENSION, dropout=0.1)
-    mean = embeddings.mean(dim=0)
-    directions = torch.linalg.svd(embeddings - mean, full_matrices=False)[2][:DIMENSION]  # principal components
-    with torch.no_grad():
-        dense.linear.weight[: len(directions)].copy_(directions)
-        dense.linear.bias.copy_(-(dense.linear.weight @ mean))
-    groups = [{"params": dense.parameters(), "lr": 1e-4}, {"params": head.parameters(), "lr": 1e-3}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-    for _ in range(8):
-        for batch in torch.randperm(len(targets)).split(64):
-            u, v = (nn.functional.dropout(dense.linear(embeddings[side[batch]]), 0.1) for side in (left, right))
-            loss = nn.functional.binary_cross_entropy_with_logits(head.score(u, v)[:, 0], targets[batch])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    modules: OrderedDict[str, nn.Module] = OrderedDict(
-        zip(("transformer", "layers", "pooling"), base.children(), strict=False)
-    )
-    small = DSE(modules=OrderedDict([*modules.items(), ("projection", dense), ("pair_head", head)]))
-    small.model_card_data.generate_widget_examples = False
-    small.save_pretrained(str(path))
-    return small, base
-
-
-def _embeddings(folder: Path, base: DSE, small: DSE, sentences: Sequence[str]) -> np.ndarray:
-    """Of the small student, (n, 128) fp16; the encoder's own are kept in pieces of 25,000, as they take long."""
-    pieces = []
-    projection: Any = small[3]
-    for start in range(0, len(sentences), 25_000):
-        file = folder / f"encoder-{start:07d}.npy"
-        if not file.exists():
-            logger.info("encoding sentences from %d of %d", start, len(sentences))
-            np.save(
-                file, base.encode(list(sentences[start : start + 25_000]), show_progress_bar=False).astype(np.float16)
-            )
-        with torch.inference_mode():
-            piece = projection.linear(torch.from_numpy(np.load(file).astype(np.float32)))
-        pieces.append(piece.numpy().astype(np.float16))
-    return np.concatenate(pieces)
-
-
-# --------------------------------------------------------------------------------------------------------- rows
-
-
-def noise_share(embeddings: np.ndarray, seed: int = 0) -> float:
-    """How long noise must be, as a share of the distance of two sentences, to lie as far away as the nearest one.
-
-    Median distance of sentences (n, d) to their nearest neighbour over the median distance of any two.
-    """
-    generator = np.random.default_rng(seed)
-    some = torch.from_numpy(embeddings[generator.permutation(len(embeddings))[:500]].astype(np.float32))
-    nearest, pairs = [], []
-    for part in torch.from_numpy(embeddings).split(20_000):
-        distances = torch.cdist(some, part.float())
-        pairs.append(distances[:, :50].flatten())
-        nearest.append(distances.topk(min(2, len(part)), dim=1, largest=False).values)
-    second = torch.cat(nearest, dim=1).sort(dim=1).values[:, 1]  # the first is the sentence itself
-    return float(second.median() / torch.cat(pairs).median())
-
-
-def grown(embeddings: np.ndarray, rows: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The embeddings given, then others grown from them: x_i + share (x_j - x_k), noise of the corpus's own shape.
-
-    Yields:
-        Embeddings (b, d) fp16 and the rows i they come from.
-    """
-    n, share, generator = len(embeddings), noise_share(embeddings), np.random.default_rng(seed)
-    for start in range(0, rows, BATCH):
-        count = min(BATCH, rows - start)
-        source = np.arange(start, start + count)
-        new = source >= n
-        source[new] = generator.integers(0, n, new.sum())
-        x = embeddings[source].astype(np.float32)
-        j, k = generator.integers(0, n, (2, int(new.sum())))
-        x[new] += share * (embeddings[j].astype(np.float32) - embeddings[k].astype(np.float32))
-        yield x.astype(np.float16), source
-
-
-def _wide(folder: Path, base: DSE, sentences: list[str]) -> dict[str, Any]:
-    """An index of the encoder's own embeddings and real sentences: what it takes on disk, how fast rows are added."""
-    files = sorted(folder.glob("encoder-*.npy"))[: -(-WIDE_ROWS // 25_000)]
-    embeddings = np.concatenate([np.load(file) for file in files])[: min(WIDE_ROWS, len(sentences))]
-    return _build(folder / "index-wide", base, sentences, embeddings, len(embeddings))
-
-
-def _build(path: Path, student: DSE, sentences: list[str], embeddings: np.ndarray, rows: int) -> dict[str, Any]:
-    done = Path(f"{path}.json")
-    if done.exists():
-        found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        return found
-    logger.info("building an index of %d rows", rows)
-    index = CandidateIndex.create(path, student)
-    start, number = perf_counter(), 0
-    for x, source in grown(embeddings, rows):
-        ids = [f"row {i}" for i in range(number, number + len(x))]
-        table = pa.table({"id": ids, "text": [sentences[i] for i in source], "source": source, EMBEDDING: vectors(x)})
-        index.add(table, batch_size=BATCH)
-        number += len(x)
-    added = perf_counter()
-    info = index.optimize(keep=timedelta(0))
-    result = {
-        "rows": rows,
-        "real": min(rows, len(sentences)),
-        "dimension": embeddings.shape[1],
-        "add_rows_per_s": rows / (added - start),
-        "optimize_s": perf_counter() - added,
-        "disk_over_embeddings": info["bytes"] / (2 * rows * embeddings.shape[1]),
-    }
-    write_json(done, result)
-    return result
 
 
 # ---------------------------------------------------------------------------------------------------- measuring
@@ -286,7 +143,7 @@ def _truth_queries(rows: int) -> int:
 
 
 def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
-    smaller = Path(f"{Path(index.info()['path']).parent}/index-200000")
+    smaller = Path(index.info()["path"]).parent / "index-1000000"
     if len(index) > CALIBRATED_ROWS and smaller.exists():
         with index._store.writing():  # scanning a million rows for hundreds of queries takes too long here
             found = CandidateIndex(smaller, index._student).info()["calibration"]
@@ -377,7 +234,7 @@ def _notes(measured: list[dict[str, Any]], wide: dict[str, Any], origin: str) ->
     notes = [
         f"Sentences: {origin}. Rows beyond 'real' are grown: x_i + c (x_j - x_k), with c such that they lie as "
         "far from x_i as the median sentence from its nearest neighbour.",
-        f"Student: projection to {DIMENSION} dimensions and an mlp head of {DIMENSION} hidden units on a frozen "
+        f"Student: projection to {catalogue.DIMENSION} dimensions and an mlp head of as many hidden units on a frozen "
         "encoder, fitted to STS-B, so that the exact truth can be computed at every size.",
         "A query is a sentence not in the index; times include encoding it and reading the rows found. 'cosine' "
         "is Lance's own search of the same vectors, k = 10, 20 partitions looked at.",

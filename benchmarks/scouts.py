@@ -1,0 +1,143 @@
+"""Which scout keeps most of the exact best? Several of them, on students of four tasks.
+
+    python -m benchmarks.scouts --data ../shared/data --work DIR > docs/results/scouts.json
+
+DIR is that of `dse bench search`, whose embeddings of the sentences are used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dse.bench import catalogue
+from dse.bench.harness import Figure, Result
+from dse.bench.sentences import distinct_sentences
+from dse.index.scout import Scout, width
+from dse.index.search import best, raw_scores
+from dse.index.students import label_row
+from dse.model import DSE
+from dse.modules import PairHead
+from dse.offline import offline_backbone
+
+# Similarity, duplicates, question and answer, entailment; the class searched for where there are several.
+TASKS = {"stsb": None, "qqp": None, "qnli": None, "mnli": "entailment"}
+ROWS, QUERIES, TAUGHT = 50_000, 200, 200  # candidates, queries measured, other queries that the learned map sees
+LENGTHS = (64, 128, 256, 512, 1024, 2048)
+K = 10
+MEASURED = 1024  # the length that the figures are given for
+
+Rank = Callable[[int, int], np.ndarray]  # from a query and a length to that many rows
+
+
+class Corpus:
+    """Candidates and queries of one student, with the exact best and the scouts' vectors."""
+
+    def __init__(self, student: DSE, embeddings: np.ndarray, label: str | None) -> None:
+        self.head: PairHead = student.head
+        self.label = label_row(student, label)
+        x = embeddings.astype(np.float32)
+        self.v, self.q, self.taught = np.split(x, [ROWS, ROWS + QUERIES])
+        self.scout = Scout.fit(self.v)
+        self.z, self.zq = self.scout(self.v), self.scout(self.q)  # (n, p), (q, p)
+        queries, candidates = torch.from_numpy(self.q), torch.from_numpy(self.v)
+        with torch.inference_mode():
+            parts = [best(self.head, self.label, some, candidates, K)[1] for some in queries.split(8)]
+        self.true = torch.cat(parts).numpy()  # (q, K)
+
+    @torch.inference_mode()
+    def scores(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Of the pair head, (n,)."""
+        found = raw_scores(self.head, self.label, torch.from_numpy(query), torch.from_numpy(self.v[rows]))
+        return found.numpy()
+
+    def recall(self, rank: Rank) -> list[float]:
+        """Share of the exact best among the rows kept, for each length."""
+        hits = [[np.isin(self.true[i], rank(i, n)).mean() for n in LENGTHS] for i in range(QUERIES)]
+        return [float(share) for share in np.mean(hits, axis=0)]
+
+
+def top(similarity: np.ndarray, n: int) -> np.ndarray:
+    """Rows of the n largest, largest first."""
+    some = np.argpartition(-similarity, n - 1)[:n]
+    return some[np.argsort(-similarity[some], kind="stable")]
+
+
+def scouts(corpus: Corpus) -> dict[str, Rank]:
+    """The ways to keep a shortlist."""
+    v, q, z, zq = corpus.v, corpus.q, corpus.z, corpus.zq
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+    v1, q1, mean = unit(v), unit(q), v.mean(axis=0)
+    vc, qc = unit(v - mean), unit(q - mean)
+    learned = taught_map(corpus)
+    squares = np.square(v).sum(axis=1)
+    return {
+        f"cosine, all {v.shape[1]} dimensions": lambda i, n: top(v1 @ q1[i], n),
+        "cosine, centred": lambda i, n: top(vc @ qc[i], n),
+        "euclidean distance": lambda i, n: top(2 * v @ q[i] - squares, n),
+        f"cosine, {z.shape[1]} directions": lambda i, n: top(z @ zq[i], n),
+        f"learned linear map, {z.shape[1]} directions": lambda i, n: top(z @ (zq[i] @ learned), n),
+        f"corrected, {z.shape[1]} directions (used)": lambda i, n: corrected(corpus, i, n),
+    }
+
+
+def corrected(corpus: Corpus, i: int, n: int) -> np.ndarray:
+    """As `dse.index.search.Shortlist`, without an index: half by cosine, half by what their scores point to."""
+    first = top(corpus.z @ corpus.zq[i], n // 2)
+    w = corpus.scout.corrected(corpus.zq[i], corpus.z[first], corpus.scores(corpus.q[i], first))
+    more = top(corpus.z @ w, n)
+    return np.append(first, more[~np.isin(more, first)][: n - len(first)])
+
+
+def taught_map(corpus: Corpus) -> np.ndarray:
+    """A (p, p) map of query vectors, from the directions in which the scores of other queries grow."""
+    zt = corpus.scout(corpus.taught)
+    directions = []
+    for query, vector in zip(corpus.taught, zt, strict=True):
+        near = top(corpus.z @ vector, 512)
+        w = corpus.scout.corrected(vector, corpus.z[near], corpus.scores(query, near))
+        directions.append(w / np.linalg.norm(w))
+    w_, p = np.stack(directions), zt.shape[1]
+    ridge = 0.1 * np.square(zt).sum() / p
+    # Around the identity: with few queries the map stays near cosine.
+    return np.eye(p) + np.linalg.solve(zt.T @ zt + ridge * np.eye(p), zt.T @ (w_ - zt))
+
+
+def main() -> None:
+    """Measure, and print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--work", type=Path, required=True, help="folder of `dse bench search --work`")
+    options = parser.parse_args()
+    sentences, origin = distinct_sentences(options.data, 10_000_000)
+    sentences = sentences[: ROWS + QUERIES + TAUGHT]
+    figures, table = [], []
+    for task, label in TASKS.items():
+        student, base = catalogue.make_student(options.work, options.data, offline_backbone(), task)
+        corpus = Corpus(student, catalogue.embed(options.work, base, student, sentences), label)
+        for name, rank in scouts(corpus).items():
+            found = dict(zip(LENGTHS, corpus.recall(rank), strict=True))
+            table.append({"student": task, "scout": name} | {str(n): share for n, share in found.items()})
+            if name.startswith("corrected"):
+                figures.append(Figure(f"recall_{task}_{MEASURED}", found[MEASURED], "", runs=QUERIES))
+        print(f"{task} done", file=sys.stderr)
+    notes = [
+        f"Share of the exact best {K} within a shortlist of the length that heads the column: {ROWS:,} sentences "
+        f"({origin}), {QUERIES} other sentences as queries, vectors compared without an index.",
+        f"Students: projection to {catalogue.DIMENSION} dimensions and an mlp head on a frozen encoder, fitted to "
+        f"{catalogue.PAIRS:,} training pairs of the task; of MNLI the log-odds of entailment are searched for.",
+        f"The learned map saw {TAUGHT} other queries. `directions`: {width(catalogue.DIMENSION)} principal ones.",
+    ]
+    command = shlex.join(["python", "-m", "benchmarks.scouts", *sys.argv[1:]])
+    print(json.dumps(Result("scouts", command, figures, table, notes).to_dict(), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Fit the pair head alone, on frozen embeddings, before everything trains.
+
+A head at random sends gradients without meaning into a backbone that knows a lot; fitted first, it lets the backbone
+keep what it knows (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv:2202.10054).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+ROWS = 8_192  # of the training rows, read once without gradients
+BATCH = 32
+PASSES = 3  # over those rows at most: longer, and the head learns them by heart
+
+
+def some_rows(rows: int, seed: int) -> np.ndarray:
+    """The training rows that the head is fitted to, at most `ROWS` of them, in their order."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:ROWS])
+
+
+def fit_head(
+    parameters: Iterable[nn.Parameter],
+    loss: Callable[[Tensor], Tensor],
+    rows: int,
+    *,
+    steps: int,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
+) -> None:
+    """Fit a head by AdamW with a linearly falling rate. The global random state is left as it was.
+
+    Args:
+        parameters: Of the head.
+        loss: From indices of rows (b,) to their mean loss, with gradients to the parameters.
+        rows: n, how many rows there are.
+        steps: Most optimiser steps.
+        learning_rate: Of the first step.
+        weight_decay: AdamW's.
+        seed: Of the order of the rows and of dropout.
+
+    Example:
+        >>> x, layer = torch.randn(64, 3), nn.Linear(3, 1)
+        >>> loss = lambda rows: (layer(x[rows])[:, 0] - x[rows].sum(dim=1)).square().mean()
+        >>> before = float(loss(torch.arange(64)))
+        >>> fit_head(layer.parameters(), loss, 64, steps=100, learning_rate=0.1, weight_decay=0.0, seed=0)
+        >>> float(loss(torch.arange(64))) < before
+        True
+    """
+    steps = min(steps, math.ceil(PASSES * rows / BATCH))
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=max(1, steps))
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        for _ in range(steps):
+            value = loss(torch.randint(rows, (min(BATCH, rows),)))
+            optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    optimizer.zero_grad()
