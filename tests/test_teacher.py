@@ -12,8 +12,9 @@ from sentence_transformers import CrossEncoder
 from dse.data import Pairs
 from dse.errors import BadDataError, MismatchError
 from dse.runtime import FastCopy
+from dse.segments import segment_teacher
 from dse.tasks import Task, get_task
-from dse.teacher import check_outputs, fit_teacher, load_teacher, segment_teacher, teacher_scores
+from dse.teacher import check_outputs, fit_teacher, load_teacher, teacher_scores
 from dse.training import Training
 from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
 

@@ -27,7 +27,7 @@ def pairs() -> Pairs:
 @pytest.fixture
 def fitting(monkeypatch):
     """The head is fitted at a rate of use; the training that follows stands still, so what is seen is the fit."""
-    for module in ("dse.distillation", "dse.teacher"):
+    for module in ("dse.distillation", "dse.segments"):
         monkeypatch.setattr(
             f"{module}.fit_head", lambda *args, **kwargs: fit_head(*args, **kwargs | {"learning_rate": 1e-2})
         )

@@ -22,6 +22,7 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "head_bilinear": ("--head", "bilinear"),
     "head_mlp_symmetric": ("--head", "mlp-symmetric"),
     "one_layer": ("--layers", "1"),
+    "all_at_once": ("--head-steps", "0"),
     "three_blocks": (),
 }
 HEADS = tuple(name for name in DISTILLED if name.startswith("head_"))
@@ -80,7 +81,7 @@ def plan() -> Iterator[Row]:
     yield from (Row(task, name) for name in ("dse_no_labels", "frozen", "bilstm") for task in GLUE)
     yield from (Row("allnli", name) for name in ("teacher", "dse"))
     yield from (Row("transfer", name) for name in TRANSFER)
-    yield from (Row(task, name) for name in ("crossfit", "one_layer", *HEADS, "static") for task in GLUE)
+    yield from (Row(task, name) for name in ("crossfit", "one_layer", "all_at_once", *HEADS, "static") for task in GLUE)
     for seed in SEEDS[1:]:
         yield from (Row(task, name, seed) for task in GLUE for name in MAIN)
 

@@ -18,7 +18,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from sentence_transformers import CrossEncoder
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
 from benchmarks.evidence.embeddings import BagOfWords
@@ -32,7 +31,7 @@ from dse.machine import machine, versions
 from dse.modules import PairHead
 from dse.offline import offline_backbone
 from dse.tasks import get_task
-from dse.teacher import teacher_scores
+from dse.teacher import load_teacher, teacher_scores
 
 TASK, METRIC = "stsb", "spearman"
 QUERIES, CANDIDATES = 100, 10_000
@@ -91,7 +90,7 @@ def main() -> None:
 
 def _ways(folder: Path, backbone: str, sentences: list[str], texts: list[tuple[str, str]]) -> Ways:
     """The teacher, every student of the folder, and the models without a saved student, by the vectors they use."""
-    teacher = CrossEncoder(str(folder / "teacher"))
+    teacher = load_teacher(str(folder / "teacher"))
     ways: Ways = {"teacher": (lambda: teacher_scores(teacher, texts), len(texts))}
     models: dict[str, tuple[Any, PairHead]] = {}
     for name in DISTILLED:

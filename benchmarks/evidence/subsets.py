@@ -32,7 +32,7 @@ class Size:
     epochs: int | None = None
 
 
-SIZES = {"tiny": Size(500, 300, 300, 2), "small": Size(2_000, 1_000, 1_000), "full": Size()}
+SIZES = {"tiny": Size(500, 300, 300, 2), "small": Size(1_000, 600, 1_000, 2), "full": Size()}
 SEED = 0
 
 

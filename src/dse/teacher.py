@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,30 +12,19 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
-from sentence_transformers.base.modules import Dense, Transformer
 from torch import Tensor, nn
 
 from dse.data import Pairs
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_json
-from dse.modules import SegmentPooling
 from dse.runtime import Dtype, FastCopy, resolve_dtype, run_sorted
+from dse.segments import Teacher, segment_teacher, warm_up
 from dse.tasks import Task, align_labels
-from dse.training import PairEvaluator, Training, last_checkpoint, run, task_loss
-from dse.warmup import fit_head, some_rows
+from dse.training import PairEvaluator, Training, last_checkpoint, run
 
 logger = logging.getLogger(__name__)
 
 TeacherPooling = Literal["cls", "segments"]
-
-
-class Teacher(CrossEncoder):
-    """A `CrossEncoder` that also loads, without ``trust_remote_code``, teachers with `dse.modules.SegmentPooling`."""
-
-    def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
-        if class_ref == "dse.modules.SegmentPooling":
-            return SegmentPooling
-        return super()._load_module_class_from_ref(class_ref, *args, **kwargs)
 
 
 def load_teacher(
@@ -226,69 +214,6 @@ def fit_teacher(
         write_json(output / "training.json", {"training": training.to_dict(), "log": history})
         shutil.rmtree(output / "checkpoints")
     return teacher
-
-
-def segment_teacher(backbone: str, num_labels: int, max_length: int | None = None, **kwargs: Any) -> Teacher:
-    """An untrained cross-encoder that judges by the means of the two sentences.
-
-    Args:
-        backbone: Folder or hub id of any encoder whose tokenizer marks the sentences of a pair.
-        num_labels: C, scores a pair gets.
-        max_length: Tokens of a pair; the backbone's own limit by default.
-        **kwargs: As `CrossEncoder` takes them.
-
-    Raises:
-        MismatchError: If the tokenizer gives no ``token_type_ids``.
-    """
-    transformer = Transformer(backbone, max_seq_length=max_length)
-    if "token_type_ids" not in transformer.tokenizer.model_input_names:
-        raise MismatchError(
-            f"The tokenizer of {backbone} does not mark the two sentences of a pair (it has no token_type_ids); "
-            "use pooling 'cls'."
-        )
-    width = 4 * transformer.get_embedding_dimension()
-    hidden = Dense(width, 512, activation_function=nn.ReLU(), module_output_name="pair_hidden")
-    scores = Dense(
-        512,
-        num_labels,
-        activation_function=nn.Identity(),
-        module_input_name="pair_hidden",
-        module_output_name="scores",
-    )
-    transformer.model.config.num_labels = num_labels
-    modules = OrderedDict(transformer=transformer, segments=SegmentPooling(), pair_head_1=hidden, pair_head_2=scores)
-    teacher: Teacher = Teacher(modules=modules, **kwargs)
-    return teacher
-
-
-def warm_up(teacher: CrossEncoder, train: Pairs, task: Task, linear: bool, training: Training) -> None:
-    """Fit the head of a segment teacher to some of the rows, on the vectors its backbone gives as it is."""
-    assert train.label is not None
-    some = some_rows(len(train), training.seed)
-    chosen, label = train.select(some), torch.from_numpy(train.label[some]).to(teacher.device)
-    transformer, segments, hidden, scores = cast(Any, teacher.children())
-
-    def read(features: dict[str, Any]) -> Tensor:
-        vectors: Tensor = segments(transformer(features))["sentence_embedding"]
-        return vectors.float()
-
-    teacher.eval()
-    with torch.inference_mode():
-        vectors = run_sorted(teacher, chosen.tuples(), read, batch_size=32, device=teacher.device)
-    vectors = vectors.clone()  # (n, 4H), out of inference mode
-
-    def mean_loss(rows: Tensor) -> Tensor:
-        return task_loss(task, scores.linear(hidden.linear(vectors[rows]).relu()), label[rows], linked=not linear)
-
-    fit_head(
-        [*hidden.parameters(), *scores.parameters()],
-        mean_loss,
-        len(some),
-        steps=training.head_steps,
-        learning_rate=training.head_rate(_config(teacher).hidden_size),
-        weight_decay=training.weight_decay,
-        seed=training.seed,
-    )
 
 
 def _config(teacher: CrossEncoder) -> Any:  # transformers' PretrainedConfig; every cross-encoder has one

@@ -35,6 +35,7 @@ def teacher(
         typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper)."),
     ] = "bce",
     teacher_pooling: o.TeacherPoolingOption = "cls",
+    head_steps: o.HeadStepsOption = 256,
     max_seq_length: o.LengthOption = None,
     dtype: o.DtypeOption = "auto",
     seed: o.SeedOption = 42,
@@ -54,6 +55,7 @@ def teacher(
         batch_size=batch_size,
         accumulation=accumulation,
         learning_rate=learning_rate,
+        head_steps=head_steps,
         patience=patience,
         dtype=dtype,
         seed=seed,
@@ -199,6 +201,7 @@ def distill(
     accumulation: o.AccumulationOption = 1,
     learning_rate: o.RateOption = None,
     head_learning_rate: Annotated[float | None, typer.Option("--head-learning-rate", rich_help_panel=o.TRAIN)] = 5e-4,
+    head_steps: o.HeadStepsOption = 256,
     teacher_epochs: Annotated[
         int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
     ] = 3,
@@ -219,6 +222,7 @@ def distill(
     from dse.training import Training
 
     common: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "seed": seed, "patience": patience}
+    common |= {"head_steps": head_steps}
     recipe = Recipe(
         backbone=o.the_backbone(backbone),
         teacher=teacher,

@@ -55,6 +55,12 @@ BackboneOption = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+HeadStepsOption = Annotated[
+    int,
+    typer.Option(
+        "--head-steps", min=0, help="Most steps in which the pair head learns alone first.", rich_help_panel=TRAIN
+    ),
+]
 TeacherPoolingOption = Annotated[
     Literal["cls", "segments"],
     typer.Option(

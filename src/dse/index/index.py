@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from dse import scoring
 from dse.errors import MismatchError
@@ -21,9 +20,10 @@ from dse.index import rebuild as rebuilding
 from dse.index import scout as scouting
 from dse.index import search as searching
 from dse.index import students, upkeep
-from dse.index.calibration import queries_needed, shortest
+from dse.index.calibration import queries_needed
 from dse.index.layout import ID, TEXT, now
 from dse.index.rebuild import BATCH_ROWS, HOUR
+from dse.index.recalls import shortest_shortlist
 from dse.index.report import describe, promise
 from dse.index.rows import Rows
 from dse.index.scout import Scout
@@ -374,11 +374,8 @@ class CandidateIndex:
         embeddings = self._embed(queries)
         result: dict[str, Any] = {"shortlist": None, "measured": 1.0}
         if scout is not None and store.count() > scouting.EXACT_ROWS:
-            truth = self._exact_rows(store, embeddings, k, show_progress_bar)
-            lengths = [length for length in reversed(scouting.LADDER) if length >= 4 * k and length < store.count()]
-            found = shortest(lengths, lambda n: self._recalls(store, scout, embeddings, truth, n), recall, confidence)
-            if found is not None:
-                result = {"shortlist": found[0], "measured": float(found[1].mean())}
+            head, row = self._student.head, students.label_row(self._student, store.card.label)
+            result = shortest_shortlist(store, scout, head, row, embeddings, k, recall, confidence, show_progress_bar)
         result |= {"k": k, "recall": recall, "confidence": confidence, "queries": len(queries)}
         result |= {"rows": store.count(), "date": now()}
         with self._store.writing():
@@ -386,25 +383,6 @@ class CandidateIndex:
             self._store.update_card(calibration=result)
         self._warned.clear()
         return result
-
-    def _exact_rows(self, store: Store, embeddings: Tensor, k: int, bar: bool) -> list[np.ndarray]:
-        head, label = self._student.head, students.label_row(self._student, store.card.label)
-        found: list[np.ndarray] = []
-        for queries in tqdm(embeddings.split(64), desc="Exact search", unit="64 queries", disable=not bar):
-            found += [result.rows for result in searching.exact(store, head, label, queries, k)]
-        return found
-
-    @torch.inference_mode()
-    def _recalls(
-        self, store: Store, scout: Scout, embeddings: Tensor, truth: list[np.ndarray], length: int
-    ) -> np.ndarray:
-        """Share of each query's exact best that its shortlist holds, (q,)."""
-        head, label = self._student.head, students.label_row(self._student, store.card.label)
-        recalls = []
-        for query, best in zip(embeddings, truth, strict=True):
-            listed = searching.Shortlist(store, scout, head, label, query, length)
-            recalls.append(np.isin(best, np.append(listed.rows, listed.second)).mean())
-        return np.array(recalls)
 
     def optimize(self, *, keep: timedelta = HOUR) -> dict[str, Any]:
         """Make searches fast again after many changes: join small files, index new rows, drop what nobody needs.
