@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dse.index import scout as scouting
 from dse.index import search as searching
 from dse.index.calibration import shortest
-from dse.index.scout import LADDER, Scout
+from dse.index.scout import Scout
 from dse.index.store import Store
 from dse.modules import PairHead
 
@@ -38,8 +40,10 @@ def shortest_shortlist(
     for some in tqdm(queries.split(QUERIES), "Exact search", unit=f"{QUERIES} queries", disable=not show_progress_bar):
         truth += [result.rows for result in searching.exact(store, head, label, some, k)]
     rows = store.count()
-    lengths = [length for length in reversed(LADDER) if 4 * k <= length < rows]
-    found = shortest(lengths, lambda n: recalls(store, scout, head, label, queries, truth, n), recall, confidence)
+    lengths = [length for length in reversed(scouting.LADDER) if 4 * k <= length < rows]
+    bar = tqdm(zip(queries, truth, strict=True), "Shortlists", len(truth), unit="query", disable=not show_progress_bar)
+    shares = np.array([recalls(store, scout, head, label, query, best, lengths) for query, best in bar])  # (q, lengths)
+    found = shortest(lengths, lambda n: shares[:, lengths.index(n)], recall, confidence)
     if found is None:
         return {"shortlist": None, "measured": 1.0}
     return {"shortlist": found[0], "measured": float(found[1].mean())}
@@ -51,13 +55,14 @@ def recalls(
     scout: Scout,
     head: PairHead,
     label: int | None,
-    queries: Tensor,
-    truth: list[np.ndarray],
-    length: int,
-) -> np.ndarray:
-    """Share of each query's exact best rows that its shortlist holds, (q,)."""
+    query: Tensor,
+    best: np.ndarray,
+    lengths: Sequence[int],
+) -> list[float]:
+    """Share of a query's exact best rows that its shortlist of each length holds; the longest goes first."""
+    seen = searching.Seen.nothing(scout.components.shape[1])
     shares = []
-    for query, best in zip(queries, truth, strict=True):
-        listed = searching.Shortlist(store, scout, head, label, query, length)
-        shares.append(np.isin(best, np.append(listed.rows, listed.second)).mean())
-    return np.array(shares)
+    for length in lengths:
+        listed = searching.Shortlist(store, scout, head, label, query, length, seen=seen)
+        shares.append(float(np.isin(best, np.append(listed.rows, listed.second)).mean()))
+    return shares

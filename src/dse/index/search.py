@@ -81,6 +81,37 @@ def log_odds(logits: Tensor, label: int) -> Tensor:
     return logits[..., label] - logits[..., others].logsumexp(dim=-1)
 
 
+@dataclass
+class Seen:
+    """Rows that were scored for a query already, so that shortlists of other lengths need not score them again.
+
+    Attributes:
+        rows: Their row ids, (n,).
+        scores: Raw, (n,).
+        vectors: Of the scout, (n, p).
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    vectors: np.ndarray
+
+    def add(self, other: Seen) -> None:
+        """Join with more rows."""
+        order = np.argsort(rows := np.append(self.rows, other.rows))
+        self.rows, self.scores = rows[order], np.append(self.scores, other.scores)[order]
+        self.vectors = np.concatenate([self.vectors, other.vectors])[order]
+
+    def of(self, rows: np.ndarray) -> Seen:
+        """Some of them, in the order given."""
+        at = np.searchsorted(self.rows, rows)
+        return Seen(rows, self.scores[at], self.vectors[at])
+
+    @classmethod
+    def nothing(cls, p: int) -> Seen:
+        """Of vectors p wide."""
+        return cls(np.empty(0, np.uint64), np.empty(0, np.float32), np.empty((0, p), np.float32))
+
+
 class Shortlist:
     """The shortlist of one query, in two halves: the scout's own, and what the scores of that half point to.
 
@@ -92,6 +123,7 @@ class Shortlist:
         query: Embedding, (d,).
         length: Rows of both halves together.
         where: A condition.
+        seen: What is known of this query; rows that are new are added to it.
     """
 
     def __init__(
@@ -103,41 +135,47 @@ class Shortlist:
         query: Tensor,
         length: int,
         where: str | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self.seconds = dict.fromkeys(("scout", "fetch", "score"), 0.0)
         self._score = (store, head, label, query)
         nprobes = probes(length, store.card.indexed_rows)
         vector = scout(query.cpu().numpy()[None])[0]  # (p,)
         first = self._timed("scout", lambda: store.nearest(vector, length // 2, nprobes, where))
-        self.rows, self.scores, embeddings = self._scored(first)
+        seen = seen or Seen.nothing(len(vector))
+        new = first[~np.isin(first, seen.rows)]
+        scores, embeddings = self._scored(new)
+        seen.add(Seen(new, scores, scout(embeddings)))
+        known = seen.of(first)
+        self.rows, self.scores = known.rows, known.scores
         if len(first) < length // 2:  # there are no more
             return
-        corrected = scout.corrected(vector, scout(embeddings), self.scores)
+        corrected = scout.corrected(vector, known.vectors, known.scores)
         more = self._timed("scout", lambda: store.nearest(corrected, length, nprobes, where))
         self._second = more[~np.isin(more, first)][: length - len(first)]
 
     def add_second(self) -> None:
         """Score the second half too."""
-        rows, scores, _ = self._scored(self.second)
-        self.rows, self.scores = np.append(self.rows, rows), np.append(self.scores, scores)
+        scores, _ = self._scored(self.second)
+        self.rows, self.scores = np.append(self.rows, self.second), np.append(self.scores, scores)
 
     @property
     def second(self) -> np.ndarray:
         """Rows of the second half, not scored yet."""
         return getattr(self, "_second", np.empty(0, np.uint64))
 
-    def _scored(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows in the order given, their raw scores (n,) and embeddings (n, d)."""
+    def _scored(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Raw scores (n,) and embeddings (n, d) of rows."""
         store, head, label, query = self._score
         if len(rows) == 0:
-            return rows, np.empty(0, np.float32), np.empty((0, len(query)), np.float32)
+            return np.empty(0, np.float32), np.empty((0, len(query)), np.float32)
         order = np.argsort(rows)  # reads go forward
         table = self._timed("fetch", lambda: store.take(rows[order], [EMBEDDING]))
         embeddings = np.empty((len(rows), len(query)), np.float32)
         embeddings[order] = matrix(table[EMBEDDING])
         candidates = torch.from_numpy(embeddings).to(query.device)
         scores = self._timed("score", lambda: raw_scores(head, label, query, candidates).cpu().numpy())
-        return rows, scores, embeddings
+        return scores, embeddings
 
     def _timed(self, step: str, work: Callable[[], Any]) -> Any:
         start = perf_counter()
