@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -209,3 +211,20 @@ def test_fingerprint_of_a_cross_encoder(teacher: CrossEncoder, tmp_path) -> None
 
 def test_eight_architectures_are_eight_models(models) -> None:
     assert len({make_student(models(name)).fingerprint for name in BACKBONES}) == 8
+
+
+def test_two_threads_of_a_program_each_get_theirs_back():
+    def search() -> tuple[int, int]:
+        torch.set_num_threads(2)
+        with runtime.one_thread():
+            inside = torch.get_num_threads()
+            barrier.wait(10)
+        return inside, torch.get_num_threads()
+
+    before, barrier = torch.get_num_threads(), threading.Barrier(2)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            found = [future.result() for future in [pool.submit(search), pool.submit(search)]]
+    finally:
+        torch.set_num_threads(before)
+    assert found == [(1, 2)] * 2

@@ -5,6 +5,7 @@ Student and teacher share these: both read many texts whose lengths differ, and 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -108,6 +109,29 @@ def _cast_copy(module: nn.Module, dtype: torch.dtype) -> nn.Module:
         # Tokenizers and configurations are shared, not copied: they are large and never change here.
         memo.update({id(v): v for v in vars(child).values() if hasattr(v, "save_pretrained")})
     return copy.deepcopy(module, memo).eval()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread of torch: for small work beside a library with threads of its own.
+
+    OpenMP's threads wait for the next product by spinning, on the cores the other library needs. The number belongs to
+    the calling thread; only a thread that uses torch for the first time meanwhile starts with one as well.
+
+    Example:
+        >>> before = torch.get_num_threads()
+        >>> with one_thread():
+        ...     torch.get_num_threads()
+        1
+        >>> torch.get_num_threads() == before
+        True
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def remove_capture_hooks(model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from dse.index.scout import Scout
 from dse.index.store import Store
 from dse.index.write import Writer
 from dse.model import DSE
+from dse.runtime import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -270,7 +272,8 @@ class CandidateIndex:
         if listed is None or scout is None:
             found = searching.exact(store, head, label, embeddings, k, where)
         else:
-            found = [searching.two_passes(store, scout, head, label, q, k, listed, where) for q in embeddings]
+            with one_thread():  # beside Lance's threads
+                found = [searching.two_passes(store, scout, head, label, q, k, listed, where) for q in embeddings]
         said = promise(store.card, store.count(), exact=listed is None, k=k, where=where)
         if said["warning"] and said["warning"] not in self._warned:
             self._warned.add(said["warning"])
@@ -297,7 +300,8 @@ class CandidateIndex:
         if len(queries) == 0:
             return torch.empty(0, self._student.head.embedding_dimension, device=self._student.device)
         if not isinstance(queries, np.ndarray | Tensor):
-            queries = self._student.encode(list(queries), convert_to_tensor=True, show_progress_bar=False)
+            with one_thread() if len(queries) == 1 else contextlib.nullcontext():
+                queries = self._student.encode(list(queries), convert_to_tensor=True, show_progress_bar=False)
         return scoring.check_embeddings(torch.as_tensor(queries), self._student.head, "queries")
 
     def _shortlist(self, store: Store, k: int, where: str | None) -> int | None:

@@ -16,6 +16,7 @@ from dse.index.calibration import shortest
 from dse.index.scout import Scout
 from dse.index.store import Store
 from dse.modules import PairHead
+from dse.runtime import one_thread
 
 QUERIES = 64  # that share a pass over all rows
 
@@ -42,7 +43,8 @@ def shortest_shortlist(
     rows = store.count()
     lengths = [length for length in reversed(scouting.LADDER) if 4 * k <= length < rows]
     bar = tqdm(zip(queries, truth, strict=True), "Shortlists", len(truth), unit="query", disable=not show_progress_bar)
-    shares = np.array([recalls(store, scout, head, label, query, best, lengths) for query, best in bar])  # (q, lengths)
+    with one_thread():  # beside Lance's threads
+        shares = np.array([recalls(store, scout, head, label, q, best, lengths) for q, best in bar])  # (q, lengths)
     found = shortest(lengths, lambda n: shares[:, lengths.index(n)], recall, confidence)
     if found is None:
         return {"shortlist": None, "measured": 1.0}

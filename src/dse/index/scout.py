@@ -9,7 +9,7 @@ the largest w . z(v):
     w = a z(q) + (A'A + r I)^-1 A' (s - a A z(q))       # (p,)   A: centred z of the first half, (n, p);
                                                         #        a: slope of s on A z(q)
 
-The vectors are quantised to 8 bits and searched by Lance's own vector index (IVF_SQ), which knows deletions and filters
+The vectors are kept in 16 bits and searched by Lance's own vector index (IVF_FLAT), which knows deletions and filters
 and looks at rows it has not indexed yet one by one. docs/decisions.md says what it was compared with.
 """
 
@@ -39,13 +39,13 @@ DEFAULT_SHORTLIST = 1024  # until `calibrate` has found out
 
 
 def width(dimension: int) -> int:
-    """p: a quarter of the embedding's width, between 96 and 128.
+    """p: 128, or the embedding's own width where that is less.
 
     Example:
-        >>> width(1536), width(384), width(32)
-        (128, 96, 32)
+        >>> width(1536), width(32)
+        (128, 32)
     """
-    return min(dimension, max(96, min(128, dimension // 4)))
+    return min(dimension, 128)
 
 
 def partitions(rows: int) -> int:
@@ -169,7 +169,7 @@ def bring_up_to_date(store: Store) -> None:
     if store.card.indexed_rows == 0 or rows > RETRAIN_GROWTH * store.card.indexed_rows:
         logger.info("indexing %d rows in %d partitions", rows, partitions(rows))
         store.data.create_index(
-            SCOUT, "IVF_SQ", metric="dot", num_partitions=partitions(rows), replace=True, name=f"{SCOUT}_idx"
+            SCOUT, "IVF_FLAT", metric="dot", num_partitions=partitions(rows), replace=True, name=f"{SCOUT}_idx"
         )
         store.refresh()
         store.update_card(indexed_rows=rows)
