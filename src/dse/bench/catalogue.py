@@ -79,14 +79,12 @@ def embed(folder: Path, base: DSE, small: DSE, sentences: Sequence[str]) -> np.n
     pieces = []
     projection: Any = small[3]
     for start in range(0, len(sentences), PIECE):
-        file = folder / f"encoder-{start:07d}.npy"
-        if not file.exists():
+        some, file = list(sentences[start : start + PIECE]), folder / f"encoder-{start:07d}.npy"
+        if not file.exists() or len(np.load(file, mmap_mode="r")) < len(some):
             logger.info("encoding sentences from %d of %d", start, len(sentences))
-            np.save(
-                file, base.encode(list(sentences[start : start + PIECE]), show_progress_bar=False).astype(np.float16)
-            )
+            np.save(file, base.encode(some, show_progress_bar=False).astype(np.float16))
         with torch.inference_mode():
-            piece = projection.linear(torch.from_numpy(np.load(file).astype(np.float32)))
+            piece = projection.linear(torch.from_numpy(np.load(file)[: len(some)].astype(np.float32)))
         pieces.append(piece.numpy().astype(np.float16))
     return np.concatenate(pieces)
 

@@ -108,8 +108,7 @@ def measure(path: str, student_path: str, queries: list[str], quick: bool) -> di
     rows = len(index)
     if index.info()["calibration"] is None:
         _calibrate(index, queries, quick)
-    split = min(FIRST_TEST_QUERY, len(queries) // 2)
-    test = queries[split:][: 200 if not quick else 40]
+    test = queries[_calibrating(queries) :][: 200 if not quick else 40]
     for query in test[:20]:  # fills Lance's cache of partitions
         index.search(query, K), _cosine(index, student, query)
     ours, cosine = [], []
@@ -142,6 +141,11 @@ def _truth_queries(rows: int) -> int:
     return 40 if rows > 2_000_000 else 100
 
 
+def _calibrating(queries: list[str]) -> int:
+    """How many of the queries calibrate; the others test."""
+    return min(FIRST_TEST_QUERY, len(queries) // 2) if len(queries) < HELD_OUT else FIRST_TEST_QUERY
+
+
 def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
     smaller = Path(index.info()["path"]).parent / "index-1000000"
     if len(index) > CALIBRATED_ROWS and smaller.exists():
@@ -149,9 +153,9 @@ def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
             found = CandidateIndex(smaller, index._student).info()["calibration"]
             index._store.update_card(calibration=found)
     elif quick:
-        index.calibrate(queries[: len(queries) // 2], K, recall=0.95, confidence=0.9)
+        index.calibrate(queries[: _calibrating(queries)], K, recall=0.95, confidence=0.9)
     else:
-        index.calibrate(queries[:FIRST_TEST_QUERY], K, recall=0.99, confidence=0.95)
+        index.calibrate(queries[: _calibrating(queries)], K, recall=0.99, confidence=0.95)
 
 
 def _cosine(index: CandidateIndex, student: DSE, query: str) -> Any:
