@@ -25,7 +25,7 @@ K = 10
 QUICK_ROWS = (12_000, 24_000)
 HELD_OUT = 1000  # sentences that are queries and not in the index
 FIRST_TEST_QUERY = 800  # those before it calibrate: with half as many, four missed rows in 4,000 are too many
-CALIBRATED_ROWS = 2_000_000  # larger indexes take over what one of a million rows found: scoring them takes hours
+CALIBRATED_ROWS = 500_000  # larger indexes take over what one of 200,000 rows found: scoring them takes long
 SENTENCES = 225_000  # at most: more take too long to encode
 
 
@@ -147,7 +147,7 @@ def _calibrating(queries: list[str]) -> int:
 
 
 def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
-    smaller = Path(index.info()["path"]).parent / "index-1000000"
+    smaller = Path(index.info()["path"]).parent / "index-200000"
     if len(index) > CALIBRATED_ROWS and smaller.exists():
         with index._store.writing():  # scanning a million rows for hundreds of queries takes too long here
             found = CandidateIndex(smaller, index._student).info()["calibration"]
