@@ -23,7 +23,7 @@ quickstart: install
 
 # Two processes of one thread each: two threads in each of them would fight over the cores.
 test: lint types install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 DATA ?=
 SIZE ?= small

@@ -47,9 +47,9 @@ def fit_head(
     Example:
         >>> x, layer = torch.randn(64, 3), nn.Linear(3, 1)
         >>> loss = lambda rows: (layer(x[rows])[:, 0] - x[rows].sum(dim=1)).square().mean()
-        >>> before = float(loss(torch.arange(64)))
+        >>> before = float(loss(torch.arange(64)).detach())
         >>> fit_head(layer.parameters(), loss, 64, steps=100, learning_rate=0.1, weight_decay=0.0, seed=0)
-        >>> float(loss(torch.arange(64))) < before
+        >>> float(loss(torch.arange(64)).detach()) < before
         True
     """
     steps = min(steps, math.ceil(PASSES * rows / BATCH))
