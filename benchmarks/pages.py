@@ -36,7 +36,7 @@ BENCHES = {
 def number(value: Any) -> str:
     """A cell: numbers with a sensible count of digits."""
     if not isinstance(value, float):
-        return str(value)
+        return str(value).replace("|", "\\|")
     if abs(1 - value) < 0.01:
         return f"{value:.5f}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
