@@ -20,7 +20,7 @@ import torch
 from dse.bench import catalogue
 from dse.bench.harness import Figure, Result
 from dse.bench.sentences import distinct_sentences
-from dse.index.scout import Scout, width
+from dse.index.scout import Scout, normalised, width
 from dse.index.search import best, raw_scores
 from dse.index.students import label_row
 from dse.model import DSE
@@ -73,9 +73,8 @@ def top(similarity: np.ndarray, n: int) -> np.ndarray:
 def scouts(corpus: Corpus) -> dict[str, Rank]:
     """The ways to keep a shortlist."""
     v, q, z, zq = corpus.v, corpus.q, corpus.z, corpus.zq
-    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
-    v1, q1, mean = unit(v), unit(q), v.mean(axis=0)
-    vc, qc = unit(v - mean), unit(q - mean)
+    v1, q1, mean = normalised(v), normalised(q), v.mean(axis=0)
+    vc, qc = normalised(v - mean), normalised(q - mean)
     learned = taught_map(corpus)
     squares = np.square(v).sum(axis=1)
     return {
@@ -103,8 +102,8 @@ def taught_map(corpus: Corpus) -> np.ndarray:
     for query, vector in zip(corpus.taught, zt, strict=True):
         near = top(corpus.z @ vector, 512)
         w = corpus.scout.corrected(vector, corpus.z[near], corpus.scores(query, near))
-        directions.append(w / np.linalg.norm(w))
-    w_, p = np.stack(directions), zt.shape[1]
+        directions.append(w)
+    w_, p = normalised(np.stack(directions)), zt.shape[1]
     ridge = 0.1 * np.square(zt).sum() / p
     # Around the identity: with few queries the map stays near cosine.
     return np.eye(p) + np.linalg.solve(zt.T @ zt + ridge * np.eye(p), zt.T @ (w_ - zt))

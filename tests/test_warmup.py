@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -27,9 +29,10 @@ def pairs() -> Pairs:
 @pytest.fixture
 def fitting(monkeypatch):
     """The head is fitted at a rate of use; the training that follows stands still, so what is seen is the fit."""
+    fast = replace(STILL, head_learning_rate=1e-2)
     for module in ("dse.distillation", "dse.segments"):
         monkeypatch.setattr(
-            f"{module}.fit_head", lambda *args, **kwargs: fit_head(*args, **kwargs | {"learning_rate": 1e-2})
+            f"{module}.fit_head", lambda parameters, loss, rows, _, width: fit_head(parameters, loss, rows, fast, width)
         )
 
 
@@ -51,8 +54,8 @@ def test_so_has_a_segment_teacher(backbone, pairs, tmp_path, fitting):
 def test_without_steps_the_head_stays():
     layer = torch.nn.Linear(3, 1)
     before = layer.weight.clone()
-    settings = {"learning_rate": 1.0, "weight_decay": 0.0, "seed": 0}
-    fit_head(layer.parameters(), lambda rows: layer.weight.sum() + 0 * rows.sum(), 5, steps=0, **settings)
+    settings = Training(head_steps=0, head_learning_rate=1.0)
+    fit_head(layer.parameters(), lambda rows: layer.weight.sum() + 0 * rows.sum(), 5, settings, width=8)
     assert torch.equal(layer.weight, before)
 
 
@@ -61,8 +64,8 @@ def test_the_random_state_is_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    settings = {"steps": 9, "learning_rate": 0.1, "weight_decay": 0.0, "seed": 0}
-    fit_head(layer.parameters(), lambda rows: layer(torch.randn(len(rows), 3)).mean(), 64, **settings)
+    settings = Training(head_steps=9, head_learning_rate=0.1)
+    fit_head(layer.parameters(), lambda rows: layer(torch.randn(len(rows), 3)).mean(), 64, settings, width=8)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -70,3 +73,11 @@ def test_rows_are_distinct_and_bounded():
     rows = some_rows(3 * ROWS, seed=1)
     assert len(np.unique(rows)) == len(rows) == ROWS
     assert (some_rows(9, seed=1) == np.arange(9)).all()
+
+
+def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, monkeypatch):
+    for module in ("dse.distillation", "dse.teacher"):
+        monkeypatch.setattr(f"{module}.warm_up", lambda *_: pytest.fail("rows were read for no step"))
+    off = replace(STILL, head_steps=0)
+    fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=off, pooling="segments")
+    distill(DSE.from_backbone(backbone), pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=off)

@@ -205,8 +205,8 @@ def distill(
         validation = None  # nothing to choose by
     evaluator = PairEvaluator(validation, task, raw_scores, tuned=True) if validation is not None else None
     loss = DistillationLoss(student, task, distillation)
-    if last_checkpoint(output / "checkpoints") is None:
-        warm_up(student, train, dataset, loss, training)
+    if training.head_steps and last_checkpoint(output / "checkpoints") is None:
+        warm_up(student, dataset, loss, training)
     trainer = SentenceTransformerTrainer(
         model=student,
         args=training.arguments(
@@ -232,32 +232,22 @@ def distill(
     return student
 
 
-def warm_up(student: DSE, train: Pairs, dataset: Any, loss: DistillationLoss, training: Training) -> None:
+def warm_up(student: DSE, dataset: Any, loss: DistillationLoss, training: Training) -> None:
     """Fit the head to some of the rows on embeddings of the student as it is."""
-    rows = some_rows(len(train), training.seed)
+    rows = some_rows(len(dataset), training.seed)
     chosen = dataset[rows]
     labels = {name: torch.tensor(chosen[name]) for name in ("label", "teacher") if name in chosen}
-    texts: dict[str, int] = {}
-    sides = [[texts.setdefault(text, len(texts)) for text in chosen[side]] for side in ("sentence1", "sentence2")]
-    left, right = torch.tensor(sides)  # (n,), (n,)
-    embeddings = student.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
-    embeddings = embeddings.float().clone()  # out of inference mode
+    texts = [*chosen["sentence1"], *chosen["sentence2"]]
+    embeddings = student.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    left, right = embeddings.float().clone().split(len(rows))  # (n, d) each, out of inference mode
     head = student.head
 
     def mean_loss(some: Tensor) -> Tensor:
-        u, v = (F.dropout(embeddings[side[some]], head.dropout) for side in (left, right))  # (b, d)
+        u, v = (F.dropout(side[some], head.dropout) for side in (left, right))  # (b, d)
         terms = loss.terms(head.score(u, v), {name: value[some].to(u.device) for name, value in labels.items()})
         return torch.stack(list(terms.values())).sum()
 
-    fit_head(
-        head.parameters(),
-        mean_loss,
-        len(rows),
-        steps=training.head_steps,
-        learning_rate=training.head_rate(cast(Any, student.config).hidden_size),
-        weight_decay=training.weight_decay,
-        seed=training.seed,
-    )
+    fit_head(head.parameters(), mean_loss, len(rows), training, cast(Any, student.config).hidden_size)
 
 
 def _dataset(

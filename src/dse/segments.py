@@ -80,12 +80,5 @@ def warm_up(teacher: CrossEncoder, train: Pairs, task: Task, linear: bool, train
     def mean_loss(rows: Tensor) -> Tensor:
         return task_loss(task, scores.linear(hidden.linear(vectors[rows]).relu()), label[rows], linked=not linear)
 
-    fit_head(
-        [*hidden.parameters(), *scores.parameters()],
-        mean_loss,
-        len(some),
-        steps=training.head_steps,
-        learning_rate=training.head_rate(cast(Any, teacher.config).hidden_size),
-        weight_decay=training.weight_decay,
-        seed=training.seed,
-    )
+    parameters = [*hidden.parameters(), *scores.parameters()]
+    fit_head(parameters, mean_loss, len(some), training, cast(Any, teacher.config).hidden_size)

@@ -192,7 +192,7 @@ def fit_teacher(
             validation, task, lambda model, pairs: teacher_scores(model, pairs.tuples(), task, fast=fast)
         )
     dataset = _dataset(train, task, linear)
-    if pooling == "segments" and last_checkpoint(output / "checkpoints") is None:
+    if training.head_steps and last_checkpoint(output / "checkpoints") is None:
         warm_up(teacher, train, task, linear, training)
     trainer = CrossEncoderTrainer(
         model=teacher,

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dse.training import Training
+
 ROWS = 8_192  # of the training rows, read once without gradients
 BATCH = 32
 PASSES = 3  # over those rows at most: longer, and the head learns them by heart
@@ -24,14 +26,7 @@ def some_rows(rows: int, seed: int) -> np.ndarray:
 
 
 def fit_head(
-    parameters: Iterable[nn.Parameter],
-    loss: Callable[[Tensor], Tensor],
-    rows: int,
-    *,
-    steps: int,
-    learning_rate: float,
-    weight_decay: float,
-    seed: int,
+    parameters: Iterable[nn.Parameter], loss: Callable[[Tensor], Tensor], rows: int, training: Training, width: int
 ) -> None:
     """Fit a head by AdamW with a linearly falling rate. The global random state is left as it was.
 
@@ -39,24 +34,23 @@ def fit_head(
         parameters: Of the head.
         loss: From indices of rows (b,) to their mean loss, with gradients to the parameters.
         rows: n, how many rows there are.
-        steps: Most optimiser steps.
-        learning_rate: Of the first step.
-        weight_decay: AdamW's.
-        seed: Of the order of the rows and of dropout.
+        training: Steps, rate, weight decay, and the seed of the order of the rows and of dropout.
+        width: Of the backbone, on which the rate may depend.
 
     Example:
         >>> x, layer = torch.randn(64, 3), nn.Linear(3, 1)
         >>> loss = lambda rows: (layer(x[rows])[:, 0] - x[rows].sum(dim=1)).square().mean()
         >>> before = float(loss(torch.arange(64)).detach())
-        >>> fit_head(layer.parameters(), loss, 64, steps=100, learning_rate=0.1, weight_decay=0.0, seed=0)
+        >>> fit_head(layer.parameters(), loss, 64, Training(head_steps=100, head_learning_rate=0.1), width=384)
         >>> float(loss(torch.arange(64)).detach()) < before
         True
     """
-    steps = min(steps, math.ceil(PASSES * rows / BATCH))
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    steps = min(training.head_steps, math.ceil(PASSES * rows / BATCH))
+    rate = training.head_rate(width)
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=max(1, steps))
     with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(training.seed)
         for _ in range(steps):
             value = loss(torch.randint(rows, (min(BATCH, rows),)))
             optimizer.zero_grad()

@@ -143,7 +143,7 @@ def _truth_queries(rows: int) -> int:
 
 def _calibrating(queries: list[str]) -> int:
     """How many of the queries calibrate; the others test."""
-    return min(FIRST_TEST_QUERY, len(queries) // 2) if len(queries) < HELD_OUT else FIRST_TEST_QUERY
+    return FIRST_TEST_QUERY if len(queries) == HELD_OUT else len(queries) // 2
 
 
 def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
@@ -152,10 +152,9 @@ def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
         with index._store.writing():  # scanning a million rows for hundreds of queries takes too long here
             found = CandidateIndex(smaller, index._student).info()["calibration"]
             index._store.update_card(calibration=found)
-    elif quick:
-        index.calibrate(queries[: _calibrating(queries)], K, recall=0.95, confidence=0.9)
-    else:
-        index.calibrate(queries[: _calibrating(queries)], K, recall=0.99, confidence=0.95)
+        return
+    recall, confidence = (0.95, 0.9) if quick else (0.99, 0.95)
+    index.calibrate(queries[: _calibrating(queries)], K, recall=recall, confidence=confidence)
 
 
 def _cosine(index: CandidateIndex, student: DSE, query: str) -> Any:

@@ -91,14 +91,14 @@ class Scout:
             >>> scout.components.shape, scout(np.ones((2, 64))).shape
             ((64, 64), (2, 64))
         """
-        x = _normalised(np.asarray(embeddings, dtype=np.float32))
+        x = normalised(np.asarray(embeddings, dtype=np.float32))
         _, directions = np.linalg.eigh(x.T @ x)  # smallest first
         p = p or width(x.shape[1])
         return cls(f"pca{p} {now()}", np.ascontiguousarray(directions[:, ::-1][:, :p], dtype=np.float32))
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
         """Scout vectors of embeddings: (n, d) -> (n, p) float32, of length 1."""
-        return _normalised(np.asarray(embeddings, dtype=np.float32) @ self.components)
+        return normalised(np.asarray(embeddings, dtype=np.float32) @ self.components)
 
     def corrected(self, vector: np.ndarray, seen: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """w: the query's vector turned to where scores grow.
@@ -143,7 +143,8 @@ class Scout:
         raise BadDataError(f"{store._uri('scout')} lacks {store.card.scout!r}; run `dse index rebuild`.")
 
 
-def _normalised(x: np.ndarray) -> np.ndarray:
+def normalised(x: np.ndarray) -> np.ndarray:
+    """Rows of length one, (n, d)."""
     result: np.ndarray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return result
 
