@@ -252,7 +252,7 @@ class TestTwoPasses:
         assert index.info()["unindexed_rows"] == 50
         embedding = np.stack(new["embedding"].to_pylist()[:5]).astype(np.float32)
         store = index._store
-        for row, vector in zip(range(5000, 5005), index._scout(embedding), strict=True):
+        for row, vector in zip(range(5000, 5005), index._scout.rows(embedding), strict=True):
             rows = store.nearest(vector, 30, 4)
             assert f"row {row}" in store.take(rows, ["id"])["id"].to_pylist()
         index.optimize()

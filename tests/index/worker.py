@@ -57,7 +57,7 @@ def busy(path: str, journal: str, first: int, seed: int) -> None:
                     store.delete([f"row {victim}"])
                 note.write(f"end delete {victim}\n")
             elif action == "optimize":
-                upkeep.optimize(store, timedelta(0))
+                upkeep.optimize(store, timedelta(0), scout.Scout.cosine)
 
 
 def check(path: str, journal: str) -> None:
@@ -88,7 +88,7 @@ def check(path: str, journal: str) -> None:
     for number, row in zip(stored, matrix(table[EMBEDDING]), strict=True):
         assert (row == expected[number]).all(), "wrong vector"
     if store.card.scout is not None:
-        vector = scout.Scout.load(store)(np.ones((1, 32)))[0]
+        vector = scout.Scout.load(store).queries(np.ones((1, 32)))[0]
         if store.card.indexed_rows:
             rows = store.nearest(vector, 20, 8)
             assert len(rows) == min(20, len(stored)) and len(set(rows.tolist())) == len(rows)

@@ -162,6 +162,7 @@ def calibrate(
 @index_app.command()
 def optimize(
     path: IndexArgument,
+    student: StudentOption = None,
     keep_minutes: Annotated[
         float, typer.Option("--keep-minutes", min=0, help="Keep files of older commits so long, for running searches.")
     ] = 60.0,
@@ -178,7 +179,13 @@ def optimize(
     from dse.index.store import Store
 
     store = Store(path)
-    upkeep.optimize(store, timedelta(minutes=keep_minutes))
+
+    def teach(embeddings: Any) -> Any:  # the student is loaded only if a scout has to be taught
+        from dse.index import students
+
+        return students.teacher(student, store, o.on_terminal())(embeddings)
+
+    upkeep.optimize(store, timedelta(minutes=keep_minutes), teach)
     _show_info(describe(store), as_json)
 
 

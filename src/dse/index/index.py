@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from dse import scoring
-from dse.errors import MismatchError
 from dse.index import rebuild as rebuilding
 from dse.index import scout as scouting
 from dse.index import search as searching
@@ -113,13 +112,8 @@ class CandidateIndex:
 
     def _check(self) -> None:
         """Refuse another student, and follow what other processes changed."""
-        card = self._store.card
-        if card.student != self._fingerprint:
-            raise MismatchError(
-                f"{self._store.path} was made with another student (fingerprint {card.student[:12]}, this one has "
-                f"{self._fingerprint[:12]}); use that one, or `dse index rebuild` with this one."
-            )
-        if (self._scout.name if self._scout else None) != card.scout:
+        students.check(self._fingerprint, self._store)
+        if (self._scout.name if self._scout else None) != self._store.card.scout:
             self._scout = Scout.load(self._store)
 
     def _refresh(self) -> None:
@@ -388,18 +382,20 @@ class CandidateIndex:
         self._warned.clear()
         return result
 
-    def optimize(self, *, keep: timedelta = HOUR) -> dict[str, Any]:
+    def optimize(self, *, keep: timedelta = HOUR, show_progress_bar: bool = False) -> dict[str, Any]:
         """Make searches fast again after many changes: join small files, index new rows, drop what nobody needs.
 
-        Each of the steps is a commit of its own; a killed call leaves a good index.
+        Each of the steps is a commit of its own; a killed call leaves a good index. The first call on more than 10,000
+        rows also teaches the scout, which takes a minute or more.
 
         Args:
             keep: Files of older commits stay this long, for searches that still read them.
+            show_progress_bar: Whether to show one while the scout is taught.
 
         Returns:
             As `info`.
         """
-        upkeep.optimize(self._store, keep)
+        upkeep.optimize(self._store, keep, students.teacher(self._student, self._store, show_progress_bar))
         self._refresh()
         return self.info()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 CARD = b"dse"  # key of the card in the schema's metadata
-FORMAT = 1
+FORMAT = 2
 ID, TEXT, EMBEDDING, SCOUT = "id", "text", "embedding", "scout"
 RESERVED = (ID, TEXT, EMBEDDING, SCOUT, "score")
 
@@ -26,7 +26,7 @@ class Card:
         source: Folder or hub id the student was loaded from, where known.
         label: The class searched for, of a student with several scores.
         created: When (UTC).
-        scout: Name of the scout's map; None while the index is too small to need one.
+        scout: Name of the scout; None while the index is too small to need one.
         indexed_rows: Rows when the scout's partitions were last computed.
         calibration: What `calibrate` found; see `dse.index.calibration`.
         format: Version of this layout.

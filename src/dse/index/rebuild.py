@@ -51,7 +51,7 @@ def rebuild(store: Store, student: DSE | str, label: str | None = None, *, show_
             shutil.rmtree(Path(store._uri("rebuild")))
         else:
             lance.LanceDataset.drop(store._uri("rebuild"), storage_options=store.options)
-    upkeep.optimize(store, HOUR)
+    upkeep.optimize(store, HOUR, students.teacher(student, store, show_progress_bar))
     return student
 
 

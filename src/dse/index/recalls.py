@@ -62,7 +62,7 @@ def recalls(
     lengths: Sequence[int],
 ) -> list[float]:
     """Share of a query's exact best rows that its shortlist of each length holds; the longest goes first."""
-    seen = searching.Seen.nothing(scout.components.shape[1])
+    seen = searching.Seen.nothing(scout.width)
     shares = []
     for length in lengths:
         listed = searching.Shortlist(store, scout, head, label, query, length, seen=seen)

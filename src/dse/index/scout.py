@@ -1,13 +1,16 @@
-"""The first pass: short vectors whose dot product follows the cosine of the student's own embeddings.
+"""The first pass: the pair head distilled once more, into two towers whose dot product orders pairs as its scores do.
 
-    z(v) = P' v / |P' v|        # (p,)   P: p leading eigenvectors of sum x x', x = v / |v| of the corpus; (d, p)
+    y = P' v / c                                      # (m,)  P: leading eigenvectors of sum x x', x = v / |v|; (d, m)
+                                                      #       c: root mean square of a coordinate
+    z(v) = y_p / |y_p| + W2 relu(W1 y + b1) + b2      # (p,)  y_p: the first p of y: at first, z follows the cosine
 
-A first half of the shortlist has the largest z(q) . z(v). The pair head scores it, and a ridge regression of these
-scores s on z, around the cosine, gives the direction in which scores really grow near this query; the second half has
-the largest w . z(v):
+Rows and queries have weights of their own (z_row, z_query); `dse.index.towers` learns them. A first half of the
+shortlist has the largest z_query(q) . z_row(v). The pair head scores it, and a ridge regression of these scores s on
+z_row, around what the towers say, gives the direction in which scores really grow near this query; the second half has
+the largest w . z_row(v):
 
-    w = a z(q) + (A'A + r I)^-1 A' (s - a A z(q))       # (p,)   A: centred z of the first half, (n, p);
-                                                        #        a: slope of s on A z(q)
+    w = a z_query(q) + (A'A + r I)^-1 A' (s - a A z_query(q))       # (p,)   A: centred z_row of the first half, (n, p)
+                                                                    #        a: slope of s on A z_query(q)
 
 The vectors are kept in 16 bits and searched by Lance's own vector index (IVF_FLAT), which knows deletions and filters
 and looks at rows it has not indexed yet one by one. docs/decisions.md says what it was compared with.
@@ -15,37 +18,23 @@ and looks at rows it has not indexed yet one by one. docs/decisions.md says what
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import lance
 import numpy as np
 import pyarrow as pa
+from safetensors.numpy import load, save
 
 from dse.errors import BadDataError
-from dse.index.layout import EMBEDDING, SCOUT, matrix, now, vectors
+from dse.index.layout import now
 from dse.index.store import Store
 
-logger = logging.getLogger(__name__)
-
 EXACT_ROWS = 10_000  # up to so many rows every one is scored: that takes no longer than being clever
-SAMPLE_ROWS = 65_536  # rows the map is computed from
-RETRAIN_GROWTH = 4.0  # partitions are computed anew when the rows have become so many times more
 LADDER = tuple(round(32 * 2 ** (step / 2)) for step in range(15))  # lengths of shortlists: 32, 45, 64, ... 4,096
 RIDGE = 1.0  # r in units of the variance of the scored rows; the best of 0.3, 1, 3 and 10
 DEFAULT_SHORTLIST = 1024  # until `calibrate` has found out
-
-
-def width(dimension: int) -> int:
-    """p: 128, or the embedding's own width where that is less.
-
-    Example:
-        >>> width(1536), width(32)
-        (128, 32)
-    """
-    return min(dimension, 128)
+INPUTS, HIDDEN, OUTPUTS = 256, 256, 128  # m, h and p at most
 
 
 def partitions(rows: int) -> int:
@@ -69,43 +58,92 @@ def probes(shortlist: int, rows: int) -> int:
 
 
 @dataclass(frozen=True)
+class Tower:
+    """The weights of one side.
+
+    Attributes:
+        w1: (m, h); c is in it.
+        b1: (h,).
+        w2: (h, p).
+        b2: (p,).
+    """
+
+    w1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    b2: np.ndarray
+
+    @classmethod
+    def empty(cls, m: int, h: int, p: int) -> Tower:
+        """Adds nothing to the cosine."""
+        shapes = (m, h), (h,), (h, p), (p,)
+        return cls(*(np.zeros(shape, dtype=np.float32) for shape in shapes))
+
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        """(n, m) -> (n, p)."""
+        z = normalised(y[:, : len(self.b2)])  # (n, p)
+        z += np.maximum(y @ self.w1 + self.b1, 0) @ self.w2 + self.b2
+        return z
+
+
+@dataclass(frozen=True)
 class Scout:
-    """The map from embeddings to scout vectors.
+    """The maps from embeddings to the scout's vectors.
 
     Attributes:
         name: Under which it is stored.
-        components: P, (d, p).
+        directions: P, (d, m).
+        query: Tower of the queries.
+        row: Tower of the rows.
     """
 
     name: str
-    components: np.ndarray
+    directions: np.ndarray
+    query: Tower
+    row: Tower
 
     @classmethod
-    def fit(cls, embeddings: np.ndarray, p: int | None = None) -> Scout:
-        """Leading directions of embeddings (n, d).
+    def cosine(cls, embeddings: np.ndarray) -> Scout:
+        """One that follows the cosine of embeddings like these (n, d), in their leading directions.
 
         They are not centred: plain cosine follows the scores of trained students better than that of centred vectors.
 
         Example:
-            >>> scout = Scout.fit(np.random.default_rng(0).standard_normal((100, 64)))
-            >>> scout.components.shape, scout(np.ones((2, 64))).shape
+            >>> scout = Scout.cosine(np.random.default_rng(0).standard_normal((100, 64)))
+            >>> scout.directions.shape, scout.rows(np.ones((2, 64))).shape
             ((64, 64), (2, 64))
         """
         x = normalised(np.asarray(embeddings, dtype=np.float32))
         _, directions = np.linalg.eigh(x.T @ x)  # smallest first
-        p = p or width(x.shape[1])
-        return cls(f"pca{p} {now()}", np.ascontiguousarray(directions[:, ::-1][:, :p], dtype=np.float32))
+        directions = np.ascontiguousarray(directions[:, ::-1][:, :INPUTS], dtype=np.float32)
+        m = directions.shape[1]
+        p = min(m, OUTPUTS)
+        return cls(f"cosine {p} {now()}", directions, Tower.empty(m, HIDDEN, p), Tower.empty(m, HIDDEN, p))
 
-    def __call__(self, embeddings: np.ndarray) -> np.ndarray:
-        """Scout vectors of embeddings: (n, d) -> (n, p) float32, of length 1."""
-        return normalised(np.asarray(embeddings, dtype=np.float32) @ self.components)
+    @property
+    def width(self) -> int:
+        """How many numbers a scout vector has, p."""
+        return len(self.row.b2)
+
+    def reduced(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings in the leading directions, P' v: (n, d) -> (n, m) float32."""
+        result: np.ndarray = np.asarray(embeddings, dtype=np.float32) @ self.directions
+        return result
+
+    def rows(self, embeddings: np.ndarray) -> np.ndarray:
+        """z_row: (n, d) -> (n, p) float32."""
+        return self.row(self.reduced(embeddings))
+
+    def queries(self, embeddings: np.ndarray) -> np.ndarray:
+        """z_query: (q, d) -> (q, p) float32."""
+        return self.query(self.reduced(embeddings))
 
     def corrected(self, vector: np.ndarray, seen: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """w: the query's vector turned to where scores grow.
 
         Args:
-            vector: z(q), (p,).
-            seen: z of rows that were scored, (n, p).
+            vector: z_query(q), (p,).
+            seen: z_row of rows that were scored, (n, p).
             scores: Their raw scores, (n,).
 
         Returns:
@@ -124,7 +162,10 @@ class Scout:
 
     def save(self, store: Store) -> None:
         """Write it beside the rows; the card names it once the rows have its vectors."""
-        table = pa.table({"name": [self.name], "components": vectors(self.components.reshape(1, -1))})
+        tensors = {"directions": self.directions}
+        tensors |= {f"query.{name}": value for name, value in vars(self.query).items()}
+        tensors |= {f"row.{name}": value for name, value in vars(self.row).items()}
+        table = pa.table({"name": [self.name], "weights": pa.array([save(tensors)], pa.large_binary())})
         lance.write_dataset(
             table, store._uri("scout"), mode="overwrite", data_storage_version="2.1", storage_options=store.options
         )
@@ -139,64 +180,19 @@ class Scout:
             for version in reversed(data.versions()):  # the one in use may not be the last, if a process died between
                 table = data.checkout_version(version["version"]).to_table()
                 if table["name"][0].as_py() == store.card.scout:
-                    return cls(store.card.scout, matrix(table["components"]).reshape(store.card.dimension, -1))
+                    return cls._of(store.card.scout, load(table["weights"][0].as_py()))
         raise BadDataError(f"{store._uri('scout')} lacks {store.card.scout!r}; run `dse index rebuild`.")
+
+    @classmethod
+    def _of(cls, name: str, tensors: dict[str, np.ndarray]) -> Scout:
+        query, row = (
+            Tower(**{field: tensors[f"{side}.{field}"] for field in Tower.__dataclass_fields__})
+            for side in ("query", "row")
+        )
+        return cls(name, tensors["directions"], query, row)
 
 
 def normalised(x: np.ndarray) -> np.ndarray:
     """Rows of length one, (n, d)."""
     result: np.ndarray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return result
-
-
-def sample(store: Store, rows: int, seed: int = 0) -> np.ndarray:
-    """Embeddings of rows drawn at random, (n, d)."""
-    count = store.count()
-    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:rows]) if count > rows else np.arange(count)
-    with store.reading():
-        return matrix(store.data.take(chosen.tolist(), columns=[EMBEDDING])[EMBEDDING])
-
-
-def bring_up_to_date(store: Store) -> None:
-    """Fit the map if there is none, and index what is not indexed. Call it while `writing`."""
-    rows = store.count()
-    if store.card.scout is None:
-        if rows <= EXACT_ROWS:
-            return
-        logger.info("computing the scout's map from %d of %d rows", min(rows, SAMPLE_ROWS), rows)
-        scout = Scout.fit(sample(store, SAMPLE_ROWS))
-        scout.save(store)
-        _add_vectors(store, scout)
-    if store.card.indexed_rows == 0 or rows > RETRAIN_GROWTH * store.card.indexed_rows:
-        logger.info("indexing %d rows in %d partitions", rows, partitions(rows))
-        store.data.create_index(
-            SCOUT, "IVF_FLAT", metric="dot", num_partitions=partitions(rows), replace=True, name=f"{SCOUT}_idx"
-        )
-        store.refresh()
-        store.update_card(indexed_rows=rows)
-    else:
-        store.data.optimize.optimize_indices(index_names=[f"{SCOUT}_idx"])
-    store.refresh()
-
-
-def _add_vectors(store: Store, scout: Scout) -> None:
-    """Add the column of scout vectors to all rows, then name the map in the card."""
-    if SCOUT in store.data.schema.names:  # of a process that died before it could name it
-        store.data.drop_columns([SCOUT])
-        store.refresh()
-    p = scout.components.shape[1]
-    schema = pa.schema([pa.field(SCOUT, pa.list_(pa.float16(), p))])
-
-    @lance.batch_udf(output_schema=schema)
-    def compute(batch: pa.RecordBatch) -> pa.RecordBatch:
-        return pa.record_batch([vectors(scout(matrix(batch[EMBEDDING])).astype(np.float16))], schema=schema)
-
-    store.data.add_columns(compute, read_columns=[EMBEDDING], batch_size=16_384)
-    store.refresh()
-    store.update_card(scout=scout.name, indexed_rows=0)
-    store.refresh()
-
-
-def describe(store: Store) -> dict[str, Any]:
-    """The scout as `info` shows it."""
-    return {"map": store.card.scout, "indexed_rows": store.card.indexed_rows, "unindexed_rows": store.unindexed_rows()}

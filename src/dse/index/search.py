@@ -140,12 +140,12 @@ class Shortlist:
         self.seconds = dict.fromkeys(("scout", "fetch", "score"), 0.0)
         self._score = (store, head, label, query)
         nprobes = probes(length, store.card.indexed_rows)
-        vector = scout(query.cpu().numpy()[None])[0]  # (p,)
+        vector = scout.queries(query.cpu().numpy()[None])[0]  # (p,)
         first = self._timed("scout", lambda: store.nearest(vector, length // 2, nprobes, where))
         seen = seen or Seen.nothing(len(vector))
         new = first[~np.isin(first, seen.rows)]
         scores, embeddings = self._scored(new)
-        seen.add(Seen(new, scores, scout(embeddings)))
+        seen.add(Seen(new, scores, scout.rows(embeddings)))
         known = seen.of(first)
         self.rows, self.scores = known.rows, known.scores
         if len(first) < length // 2:  # there are no more

@@ -1,7 +1,7 @@
 """What an index is on disk: two Lance datasets in a folder. Nothing here needs torch or a student.
 
     INDEX/rows.lance    id, text, embedding (fp16), the user's columns, scout vector; its schema carries the card
-    INDEX/scout.lance   the linear maps from embedding to scout vector, one a row; the card names the one in use
+    INDEX/scout.lance   the weights that turn embeddings into scout vectors; the card names the version in use
     INDEX/writer.lock   held by whoever writes; readers do not look at it
 
 Every change is one commit of Lance: a process that dies leaves the last one. Readers see the latest commit or, while a

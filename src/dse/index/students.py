@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from dse.errors import BadDataError, MismatchError
 from dse.index.layout import Card, now
+from dse.index.scout import Scout
 from dse.index.store import Store
 from dse.model import DSE
 
@@ -58,6 +59,36 @@ def label_row(student: DSE, label: str | None) -> int | None:
             f"{', '.join(names)}."
         )
     return names.index(label)
+
+
+def teacher(student: DSE | str | None, store: Store, show_progress_bar: bool = False) -> Callable[[np.ndarray], Scout]:
+    """Makes the scout of an index from a sample of its embeddings (n, d), taught by the student's pair head.
+
+    A student that is not loaded yet is loaded when it is needed.
+    """
+
+    def teach(embeddings: np.ndarray) -> Scout:
+        from dse.index.towers import learn
+
+        found = load(student, store)
+        check(found.fingerprint, store)
+        return learn(found.head, label_row(found, store.card.label), embeddings, show_progress_bar=show_progress_bar)
+
+    return teach
+
+
+def check(fingerprint: str, store: Store) -> None:
+    """Refuse a student that did not make the index.
+
+    Raises:
+        MismatchError: If it did not.
+    """
+    made_with = store.card.student
+    if made_with != fingerprint:
+        raise MismatchError(
+            f"{store.path} was made with another student (fingerprint {made_with[:12]}, this one has "
+            f"{fingerprint[:12]}); use that one, or `dse index rebuild` with this one."
+        )
 
 
 def encode(student: DSE, texts: Sequence[str]) -> np.ndarray:

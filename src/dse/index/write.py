@@ -107,7 +107,7 @@ class Writer:
         scout = Scout.load(self.store)
         for name, kind in self.store.types.items():
             if name == SCOUT and scout is not None:
-                table = table.append_column(name, vectors(scout(matrix(table[EMBEDDING])).astype(np.float16)))
+                table = table.append_column(name, vectors(scout.rows(matrix(table[EMBEDDING])).astype(np.float16)))
             elif name not in table.column_names:
                 table = table.append_column(name, pa.nulls(table.num_rows, kind))
         return table

@@ -1,0 +1,134 @@
+"""Learning the scout: its two towers are taught by the pair head, on rows of the index that play the query.
+
+    p(v | q) = softmax_v (s(q, v) / t_q)                      # t_q: deviation of the query's 32 highest scores
+    loss     = KL(p || softmax_v (e^c z_query(q) . z_row(v)))    # c is learned, and not needed afterwards
+
+over a few candidates of each query: those the scout itself puts highest, and some at random. In every round they are
+looked for anew, so that what the scout wrongly puts high is what it learns from. Many queries with few candidates each
+do better than few with many.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from dse.index.layout import now
+from dse.index.scout import HIDDEN, Scout, Tower
+from dse.index.search import raw_scores
+from dse.modules import PairHead
+
+logger = logging.getLogger(__name__)
+
+QUERIES = 4096  # rows that play the query
+NEAR, RANDOM = 32, 16  # candidates of a query that each round adds
+ROUNDS, EPOCHS, BATCH = 3, 4, 32
+RATE = 1e-3  # of learning; three times as much was worse
+SPREAD = 32  # scores whose deviation is the temperature
+
+
+class _Tower(nn.Module):
+    def __init__(self, m: int, p: int) -> None:
+        super().__init__()
+        self.p, self.first, self.second = p, nn.Linear(m, HIDDEN), nn.Linear(HIDDEN, p)
+        nn.init.zeros_(self.second.weight)  # begins as the cosine
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, y: Tensor) -> Tensor:  # (..., m) -> (..., p)
+        cosine = nn.functional.normalize(y[..., : self.p], dim=-1)
+        return cosine + cast(Tensor, self.second(torch.relu(self.first(y))))
+
+    def weights(self, c: float) -> Tower:
+        """As the scout keeps them: for y not divided by c."""
+        w1, b1, w2, b2 = (p.detach().cpu().numpy() for layer in (self.first, self.second) for p in layer.parameters())
+        return Tower(np.ascontiguousarray(w1.T) / np.float32(c), b1, np.ascontiguousarray(w2.T), b2)
+
+
+def learn(
+    head: PairHead, label: int | None, embeddings: np.ndarray, *, seed: int = 0, show_progress_bar: bool = False
+) -> Scout:
+    """A scout for rows with embeddings like these (n, d), taught by the head.
+
+    Args:
+        head: The student's.
+        label: Row of the class searched for; None for a student with one score.
+        embeddings: A sample of the rows, (n, d).
+        seed: Decides which rows play the query, and how the towers begin.
+        show_progress_bar: Whether to show one.
+
+    Example:
+        >>> student = getfixture("student")
+        >>> rows = np.random.default_rng(0).standard_normal((60, student.head.embedding_dimension))
+        >>> learn(student.head, None, rows).name.startswith("towers")
+        True
+    """
+    scout = Scout.cosine(embeddings)
+    y = scout.reduced(embeddings)  # (n, m)
+    c = float(np.sqrt(np.square(y).mean())) or 1.0
+    device = next(head.parameters()).device if any(True for _ in head.parameters()) else torch.device("cpu")
+    rows = torch.from_numpy(np.asarray(embeddings, dtype=np.float32)).to(device)  # (n, d)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        query, row = (_Tower(y.shape[1], scout.width).to(device) for _ in range(2))
+        _train(query, row, torch.from_numpy(y / c).to(device), _scorer(head, label, rows), show_progress_bar)
+    return Scout(f"towers {scout.width} {now()}", scout.directions, query.weights(c), row.weights(c))
+
+
+def _scorer(head: PairHead, label: int | None, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    @torch.no_grad()
+    def scores(queries: Tensor, candidates: Tensor) -> Tensor:  # (q,), (q, n) -> (q, n)
+        pairs = zip(queries, candidates, strict=True)
+        return torch.stack([raw_scores(head, label, rows[q], rows[n]) for q, n in pairs])
+
+    return scores
+
+
+def _train(query: _Tower, row: _Tower, y: Tensor, score: Callable[..., Tensor], show_progress_bar: bool) -> None:
+    queries = torch.randperm(len(y))[:QUERIES].to(y.device)  # (q,)
+    candidates, scores = queries.new_empty(len(queries), 0), y.new_empty(len(queries), 0)  # (q, n)
+    scale = nn.Parameter(torch.tensor(3.0, device=y.device))  # c
+    parameters = [*query.parameters(), *row.parameters(), scale]
+    steps = EPOCHS * -(-len(queries) // BATCH)
+    bar = tqdm(total=ROUNDS * steps, desc="Scout", unit="step", disable=not show_progress_bar)
+    with bar:
+        for number in range(ROUNDS):
+            new = _mined(query, row, y, queries)
+            candidates = torch.cat([candidates, new], dim=1)
+            scores = torch.cat([scores, score(queries, new)], dim=1)
+            optimizer = torch.optim.AdamW(parameters, lr=RATE)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+            total = 0.0
+            for _ in range(EPOCHS):
+                for some in torch.randperm(len(queries)).to(y.device).split(BATCH):
+                    z = row(y[candidates[some]])  # (B, n, p)
+                    said = scale.exp() * (z @ query(y[queries[some]])[:, :, None])[:, :, 0]  # (B, n)
+                    loss = _divergence(scores[some], said)
+                    optimizer.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                    schedule.step()
+                    total += float(loss.detach())
+                    bar.update()
+            logger.info("scout, round %d of %d: divergence %.4f", number + 1, ROUNDS, total / steps)
+
+
+@torch.no_grad()
+def _mined(query: _Tower, row: _Tower, y: Tensor, queries: Tensor) -> Tensor:
+    """Rows the scout puts highest for each query, and some at random: (q,) -> (q, n)."""
+    z = torch.cat([row(part) for part in y.split(8192)])  # (rows, p)
+    near = min(NEAR, len(y))
+    highest = torch.cat([(query(y[some]) @ z.T).topk(near, dim=1).indices for some in queries.split(64)])
+    return torch.cat([highest, torch.randint(len(y), (len(queries), RANDOM)).to(y.device)], dim=1)
+
+
+def _divergence(scores: Tensor, said: Tensor) -> Tensor:
+    """KL between what the head says of the candidates and what the towers say; both (B, n), a row a query."""
+    spread = scores.topk(min(SPREAD, scores.shape[1]), dim=1).values.std(dim=1, keepdim=True)
+    target = torch.log_softmax(scores / spread.clamp_min(1e-6), dim=1)
+    return nn.functional.kl_div(torch.log_softmax(said, dim=1), target, reduction="batchmean", log_target=True)
