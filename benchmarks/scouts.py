@@ -20,9 +20,10 @@ import torch
 from dse.bench import catalogue
 from dse.bench.harness import Figure, Result
 from dse.bench.sentences import distinct_sentences
-from dse.index.scout import Scout, normalised, width
+from dse.index.scout import Scout, normalised
 from dse.index.search import best, raw_scores
 from dse.index.students import label_row
+from dse.index.towers import learn
 from dse.model import DSE
 from dse.modules import PairHead
 from dse.offline import offline_backbone
@@ -30,9 +31,9 @@ from dse.offline import offline_backbone
 # Similarity, duplicates, question and answer, entailment; the class searched for where there are several.
 TASKS = {"stsb": None, "qqp": None, "qnli": None, "mnli": "entailment"}
 ROWS, QUERIES, TAUGHT = 50_000, 200, 200  # candidates, queries measured, other queries that the learned map sees
-LENGTHS = (64, 128, 256, 512, 1024, 2048)
+LENGTHS = (32, 64, 128, 256, 512, 1024)
 K = 10
-MEASURED = 1024  # the length that the figures are given for
+MEASURED = 512  # the length that the figures are given for
 
 Rank = Callable[[int, int], np.ndarray]  # from a query and a length to that many rows
 
@@ -45,8 +46,7 @@ class Corpus:
         self.label = label_row(student, label)
         x = embeddings.astype(np.float32)
         self.v, self.q, self.taught = np.split(x, [ROWS, ROWS + QUERIES])
-        self.scout = Scout.fit(self.v)
-        self.z, self.zq = self.scout(self.v), self.scout(self.q)  # (n, p), (q, p)
+        self.cosine, self.towers = Scout.cosine(self.v), learn(self.head, self.label, self.v)
         queries, candidates = torch.from_numpy(self.q), torch.from_numpy(self.v)
         with torch.inference_mode():
             parts = [best(self.head, self.label, some, candidates, K)[1] for some in queries.split(8)]
@@ -72,36 +72,38 @@ def top(similarity: np.ndarray, n: int) -> np.ndarray:
 
 def scouts(corpus: Corpus) -> dict[str, Rank]:
     """The ways to keep a shortlist."""
-    v, q, z, zq = corpus.v, corpus.q, corpus.z, corpus.zq
-    v1, q1, mean = normalised(v), normalised(q), v.mean(axis=0)
+    v, q, mean = corpus.v, corpus.q, corpus.v.mean(axis=0)
     vc, qc = normalised(v - mean), normalised(q - mean)
-    learned = taught_map(corpus)
     squares = np.square(v).sum(axis=1)
+    z, zq = corpus.cosine.rows(v), corpus.cosine.queries(q)  # (n, p), (q, p)
+    zt, zqt = corpus.towers.rows(v), corpus.towers.queries(q)
+    learned = taught_map(corpus, z)
     return {
-        f"cosine, all {v.shape[1]} dimensions": lambda i, n: top(v1 @ q1[i], n),
+        f"cosine, {z.shape[1]} directions": lambda i, n: top(z @ zq[i], n),
         "cosine, centred": lambda i, n: top(vc @ qc[i], n),
         "euclidean distance": lambda i, n: top(2 * v @ q[i] - squares, n),
-        f"cosine, {z.shape[1]} directions": lambda i, n: top(z @ zq[i], n),
-        f"learned linear map, {z.shape[1]} directions": lambda i, n: top(z @ (zq[i] @ learned), n),
-        f"corrected, {z.shape[1]} directions (used)": lambda i, n: corrected(corpus, i, n),
+        "cosine, corrected": lambda i, n: corrected(corpus, corpus.cosine, z, zq[i], i, n),
+        "learned linear map": lambda i, n: top(z @ (zq[i] @ learned), n),
+        "towers": lambda i, n: top(zt @ zqt[i], n),
+        "towers, corrected (used)": lambda i, n: corrected(corpus, corpus.towers, zt, zqt[i], i, n),
     }
 
 
-def corrected(corpus: Corpus, i: int, n: int) -> np.ndarray:
-    """As `dse.index.search.Shortlist`, without an index: half by cosine, half by what their scores point to."""
-    first = top(corpus.z @ corpus.zq[i], n // 2)
-    w = corpus.scout.corrected(corpus.zq[i], corpus.z[first], corpus.scores(corpus.q[i], first))
-    more = top(corpus.z @ w, n)
+def corrected(corpus: Corpus, scout: Scout, z: np.ndarray, vector: np.ndarray, i: int, n: int) -> np.ndarray:
+    """As `dse.index.search.Shortlist`, without an index: half by the scout, half by what their scores point to."""
+    first = top(z @ vector, n // 2)
+    w = scout.corrected(vector, z[first], corpus.scores(corpus.q[i], first))
+    more = top(z @ w, n)
     return np.append(first, more[~np.isin(more, first)][: n - len(first)])
 
 
-def taught_map(corpus: Corpus) -> np.ndarray:
+def taught_map(corpus: Corpus, z: np.ndarray) -> np.ndarray:
     """A (p, p) map of query vectors, from the directions in which the scores of other queries grow."""
-    zt = corpus.scout(corpus.taught)
+    zt = corpus.cosine.queries(corpus.taught)
     directions = []
     for query, vector in zip(corpus.taught, zt, strict=True):
-        near = top(corpus.z @ vector, 512)
-        w = corpus.scout.corrected(vector, corpus.z[near], corpus.scores(query, near))
+        near = top(z @ vector, 512)
+        w = corpus.cosine.corrected(vector, z[near], corpus.scores(query, near))
         directions.append(w)
     w_, p = normalised(np.stack(directions)), zt.shape[1]
     ridge = 0.1 * np.square(zt).sum() / p
@@ -124,7 +126,7 @@ def main() -> None:
         for name, rank in scouts(corpus).items():
             found = dict(zip(LENGTHS, corpus.recall(rank), strict=True))
             table.append({"student": task, "scout": name} | {str(n): share for n, share in found.items()})
-            if name.startswith("corrected"):
+            if name.endswith("(used)"):
                 figures.append(Figure(f"recall_{task}_{MEASURED}", found[MEASURED], "", runs=QUERIES))
         print(f"{task} done", file=sys.stderr)
     notes = [
@@ -132,7 +134,7 @@ def main() -> None:
         f"({origin}), {QUERIES} other sentences as queries, vectors compared without an index.",
         f"Students: projection to {catalogue.DIMENSION} dimensions and an mlp head on a frozen encoder, fitted to "
         f"{catalogue.PAIRS:,} training pairs of the task; of MNLI the log-odds of entailment are searched for.",
-        f"The learned map saw {TAUGHT} other queries. `directions`: {width(catalogue.DIMENSION)} principal ones.",
+        f"The learned linear map saw {TAUGHT} other queries; the towers learn from the rows alone.",
     ]
     command = shlex.join(["python", "-m", "benchmarks.scouts", *sys.argv[1:]])
     print(json.dumps(Result("scouts", command, figures, table, notes).to_dict(), indent=2))

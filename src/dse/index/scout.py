@@ -9,8 +9,11 @@ shortlist has the largest z_query(q) . z_row(v). The pair head scores it, and a 
 z_row, around what the towers say, gives the direction in which scores really grow near this query; the second half has
 the largest w . z_row(v):
 
-    w = a z_query(q) + (A'A + r I)^-1 A' (s - a A z_query(q))       # (p,)   A: centred z_row of the first half, (n, p)
-                                                                    #        a: slope of s on A z_query(q)
+    w = a z_query(q) + (A'G A + r I)^-1 A'G (s - a A z_query(q))     # (p,)   A: centred z_row of the first half, (n, p)
+                                                                     #        a: slope of s on A z_query(q)
+                                                                     #        G: weights exp(s / deviation of s)
+
+High scores weigh more, because only near the top must w be right.
 
 The vectors are kept in 16 bits and searched by Lance's own vector index (IVF_FLAT), which knows deletions and filters
 and looks at rows it has not indexed yet one by one. docs/decisions.md says what it was compared with.
@@ -32,7 +35,7 @@ from dse.index.store import Store
 
 EXACT_ROWS = 10_000  # up to so many rows every one is scored: that takes no longer than being clever
 LADDER = tuple(round(32 * 2 ** (step / 2)) for step in range(15))  # lengths of shortlists: 32, 45, 64, ... 4,096
-RIDGE = 1.0  # r in units of the variance of the scored rows; the best of 0.3, 1, 3 and 10
+RIDGE = 1.0  # r in units of the variance of the scored rows, over their number; the best of 0.3, 1, 3 and 10
 DEFAULT_SHORTLIST = 1024  # until `calibrate` has found out
 INPUTS, HIDDEN, OUTPUTS = 256, 256, 128  # m, h and p at most
 
@@ -149,13 +152,14 @@ class Scout:
         Returns:
             A vector (p,) to search with; its length means nothing.
         """
-        a_ = seen - seen.mean(axis=0)  # A
-        s = scores - scores.mean()
+        g = np.exp((scores - scores.max()) / max(scores.std(), 1e-9))  # (n,)
+        g /= g.sum()
+        a_, s = seen - g @ seen, scores - g @ scores  # (n, p), (n,)
         along = a_ @ vector  # (n,)
-        slope = (along @ s) / max(along @ along, 1e-12)
-        ridge = RIDGE * np.square(a_).sum() / len(a_)
-        gram = a_.T @ a_ + (ridge + 1e-6) * np.eye(len(vector), dtype=np.float32)
-        result: np.ndarray = slope * vector + np.linalg.solve(gram, a_.T @ (s - slope * along))
+        slope = (g * along) @ s / max((g * along) @ along, 1e-12)
+        gram = (a_ * g[:, None]).T @ a_  # A' G A
+        gram += (RIDGE * np.trace(gram) / len(a_) + 1e-6) * np.eye(len(vector), dtype=np.float32)
+        result: np.ndarray = slope * vector + np.linalg.solve(gram, a_.T @ (g * (s - slope * along)))
         return result.astype(np.float32)
 
     # ------------------------------------------------------------------------------------------------ on disk

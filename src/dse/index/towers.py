@@ -72,7 +72,7 @@ def learn(
     y = scout.reduced(embeddings)  # (n, m)
     c = float(np.sqrt(np.square(y).mean())) or 1.0
     device = next(head.parameters()).device if any(True for _ in head.parameters()) else torch.device("cpu")
-    rows = torch.from_numpy(np.asarray(embeddings, dtype=np.float32)).to(device)  # (n, d)
+    rows = torch.tensor(embeddings, device=device)  # (n, d)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         query, row = (_Tower(y.shape[1], scout.width).to(device) for _ in range(2))
@@ -84,7 +84,7 @@ def _scorer(head: PairHead, label: int | None, rows: Tensor) -> Callable[[Tensor
     @torch.no_grad()
     def scores(queries: Tensor, candidates: Tensor) -> Tensor:  # (q,), (q, n) -> (q, n)
         pairs = zip(queries, candidates, strict=True)
-        return torch.stack([raw_scores(head, label, rows[q], rows[n]) for q, n in pairs])
+        return torch.stack([raw_scores(head, label, rows[q].float(), rows[n].float()) for q, n in pairs])
 
     return scores
 
