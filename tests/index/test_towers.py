@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dse.index import CandidateIndex
-from dse.index.scout import Scout, Tower
+from dse.index.scout import RIDGE, Scout, Tower
 from dse.index.search import best
 from dse.index.towers import learn
 from dse.modules import PairHead
@@ -40,6 +40,29 @@ def test_untaught_it_is_the_cosine():
     scout = Scout.cosine(v)
     unit = v / np.linalg.norm(v, axis=1, keepdims=True)
     np.testing.assert_allclose(scout.queries(v) @ scout.rows(v).T, unit @ unit.T, atol=1e-5)
+
+
+def test_the_correction_is_a_weighted_ridge_regression():
+    random = np.random.default_rng(0)
+    seen, vector = random.standard_normal((40, 5)).astype(np.float32), random.standard_normal(5).astype(np.float32)
+    scores = (seen @ random.standard_normal(5) + random.standard_normal(40)).astype(np.float32)
+    weights = np.exp((scores - scores.max()) / scores.std())
+    weights /= weights.sum()
+    a, s = seen - weights @ seen, scores - weights @ scores
+    slope = np.sum(weights * (a @ vector) * s) / np.sum(weights * (a @ vector) ** 2)
+    rest = s - slope * (a @ vector)
+    ridge = RIDGE * sum(weights[i] * a[i, j] ** 2 for i in range(40) for j in range(5)) / 40 + 1e-6
+    # Rows sqrt(g) a and, for the ridge, sqrt(r) times each unit vector: least squares of the whole.
+    left = np.concatenate([np.sqrt(weights)[:, None] * a, np.sqrt(ridge) * np.eye(5)])
+    right = np.concatenate([np.sqrt(weights) * rest, np.zeros(5)])
+    expected = slope * vector + np.linalg.lstsq(left, right, rcond=None)[0]
+    np.testing.assert_allclose(Scout.cosine(seen).corrected(vector, seen, scores), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_equal_scores_correct_nothing_into_nan():
+    seen = np.ones((10, 4), np.float32)
+    w = Scout.cosine(seen).corrected(np.ones(4, np.float32), seen, np.zeros(10, np.float32))
+    assert np.isfinite(w).all()
 
 
 @pytest.fixture(scope="module")
