@@ -78,7 +78,8 @@ def shortlist_recall(scout, head, v, queries):
     return np.mean([np.isin(a, b).mean() for a, b in zip(exact, listed, strict=True)])
 
 
-def test_taught_it_follows_the_head(head):
+def test_taught_it_follows_the_head(head, monkeypatch):
+    monkeypatch.setattr("dse.index.towers.QUERIES", 512)
     v = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
     queries = np.random.default_rng(1).standard_normal((50, 16)).astype(np.float32)
     cosine, taught = Scout.cosine(v), learn(head, None, v)
@@ -101,7 +102,8 @@ def test_few_or_equal_rows_teach_without_nan(head, count):
     assert np.isfinite(learn(head, None, v).rows(v)).all()
 
 
-def test_of_three_classes_one_is_taught():
+def test_of_three_classes_one_is_taught(monkeypatch):
+    monkeypatch.setattr("dse.index.towers.QUERIES", 300)
     torch.manual_seed(0)
     head = PairHead(16, 3, "mlp", 32)
     v = np.random.default_rng(0).standard_normal((600, 16)).astype(np.float32)
