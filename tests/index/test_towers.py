@@ -14,10 +14,11 @@ from dse.modules import PairHead
 from tests.index.tables import make_embeddings, prepared
 
 
-def plain(v, directions, w1, b1, w2, b2):
+def plain(v, directions, w0, w1, b1, w2, b2):
     """One vector at a time, as the equation in `dse.index.scout` reads."""
     y = np.array([direction @ v for direction in directions.T])
-    z = y[: len(b2)] / np.sqrt((y[: len(b2)] ** 2).sum())
+    linear = np.array([column @ y for column in w0.T])
+    z = linear / np.sqrt((linear**2).sum())
     hidden = np.array([max(0.0, w1[:, j] @ y + b1[j]) for j in range(len(b1))])
     return z + np.array([w2[:, j] @ hidden + b2[j] for j in range(len(b2))])
 
@@ -26,12 +27,12 @@ def test_rows_and_queries_follow_the_equation():
     random = np.random.default_rng(0)
     directions = random.standard_normal((12, 6)).astype(np.float32)
     query, row = (
-        Tower(*(random.standard_normal(shape).astype(np.float32) for shape in ((6, 5), (5,), (5, 4), (4,))))
+        Tower(*(random.standard_normal(shape).astype(np.float32) for shape in ((6, 4), (6, 5), (5,), (5, 4), (4,))))
         for _ in range(2)
     )
     scout, v = Scout("x", directions, query, row), random.standard_normal((3, 12))
     for vectors, tower in ((scout.queries(v), query), (scout.rows(v), row)):
-        expected = [plain(one, directions, tower.w1, tower.b1, tower.w2, tower.b2) for one in v]
+        expected = [plain(one, directions, *vars(tower).values()) for one in v]
         np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-4)
 
 

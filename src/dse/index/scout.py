@@ -2,7 +2,7 @@
 
     y = P' v / c                                      # (m,)  P: leading eigenvectors of sum x x', x = v / |v|; (d, m)
                                                       #       c: root mean square of a coordinate
-    z(v) = y_p / |y_p| + W2 relu(W1 y + b1) + b2      # (p,)  y_p: the first p of y: at first, z follows the cosine
+    z(v) = W0 y / |W0 y| + W2 relu(W1 y + b1) + b2    # (p,)  at first W0 keeps the first p of y: z follows the cosine
 
 Rows and queries have weights of their own (z_row, z_query); `dse.index.towers` learns them. A first half of the
 shortlist has the largest z_query(q) . z_row(v). The pair head scores it, and a ridge regression of these scores s on
@@ -65,12 +65,14 @@ class Tower:
     """The weights of one side.
 
     Attributes:
+        w0: (m, p).
         w1: (m, h); c is in it.
         b1: (h,).
         w2: (h, p).
         b2: (p,).
     """
 
+    w0: np.ndarray
     w1: np.ndarray
     b1: np.ndarray
     w2: np.ndarray
@@ -80,11 +82,11 @@ class Tower:
     def empty(cls, m: int, h: int, p: int) -> Tower:
         """Adds nothing to the cosine."""
         shapes = (m, h), (h,), (h, p), (p,)
-        return cls(*(np.zeros(shape, dtype=np.float32) for shape in shapes))
+        return cls(np.eye(m, p, dtype=np.float32), *(np.zeros(shape, dtype=np.float32) for shape in shapes))
 
     def __call__(self, y: np.ndarray) -> np.ndarray:
         """(n, m) -> (n, p)."""
-        z = normalised(y[:, : len(self.b2)])  # (n, p)
+        z = normalised(y @ self.w0)  # (n, p)
         z += np.maximum(y @ self.w1 + self.b1, 0) @ self.w2 + self.b2
         return z
 

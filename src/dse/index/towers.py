@@ -36,18 +36,19 @@ SPREAD = 32  # scores whose deviation is the temperature
 class _Tower(nn.Module):
     def __init__(self, m: int, p: int) -> None:
         super().__init__()
-        self.p, self.first, self.second = p, nn.Linear(m, HIDDEN), nn.Linear(HIDDEN, p)
+        self.linear, self.first, self.second = nn.Linear(m, p, bias=False), nn.Linear(m, HIDDEN), nn.Linear(HIDDEN, p)
+        nn.init.eye_(self.linear.weight)
         nn.init.zeros_(self.second.weight)  # begins as the cosine
         nn.init.zeros_(self.second.bias)
 
     def forward(self, y: Tensor) -> Tensor:  # (..., m) -> (..., p)
-        cosine = nn.functional.normalize(y[..., : self.p], dim=-1)
-        return cosine + cast(Tensor, self.second(torch.relu(self.first(y))))
+        return nn.functional.normalize(self.linear(y), dim=-1) + cast(Tensor, self.second(torch.relu(self.first(y))))
 
     def weights(self, c: float) -> Tower:
         """As the scout keeps them: for y not divided by c."""
-        w1, b1, w2, b2 = (p.detach().cpu().numpy() for layer in (self.first, self.second) for p in layer.parameters())
-        return Tower(np.ascontiguousarray(w1.T) / np.float32(c), b1, np.ascontiguousarray(w2.T), b2)
+        w0, w1, b1, w2, b2 = (p.detach().cpu().numpy() for p in self.parameters())
+        w0, w1, w2 = (np.ascontiguousarray(w.T) for w in (w0, w1, w2))
+        return Tower(w0, w1 / np.float32(c), b1, w2, b2)  # the length of W0 y does not matter
 
 
 def learn(
