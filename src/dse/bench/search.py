@@ -114,7 +114,8 @@ def measure(path: str, student_path: str, queries: list[str], quick: bool) -> di
     if rows <= catalogue.COSINE_ROWS:
         ways["cosine_s"] = lambda query: _cosine(index, student, query)
     for query in test[:20]:  # fills Lance's cache of partitions
-        _ = [way(query) for way in ways.values()]
+        for way in ways.values():
+            way(query)
     times: dict[str, list[float]] = {name: [] for name in ways}
     for query in test:
         for name, way in ways.items():

@@ -183,7 +183,7 @@ def optimize(
     def teach(embeddings: Any) -> Any:  # the student is loaded only if a scout has to be taught
         from dse.index import students
 
-        return students.teacher(student, store, o.on_terminal())(embeddings)
+        return students.teach(embeddings, student, store, o.on_terminal())
 
     upkeep.optimize(store, timedelta(minutes=keep_minutes), teach)
     _show_info(describe(store), as_json)

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch import Tensor
 
-from dse import scoring
 from dse.index import rebuild as rebuilding
 from dse.index import scout as scouting
-from dse.index import search as searching
 from dse.index import students, upkeep
+from dse.index.answer import answer
 from dse.index.calibration import queries_needed
 from dse.index.layout import ID, TEXT, now
 from dse.index.rebuild import BATCH_ROWS, HOUR
 from dse.index.recalls import shortest_shortlist
-from dse.index.report import describe, promise
+from dse.index.report import describe
 from dse.index.rows import Rows
 from dse.index.scout import Scout
 from dse.index.store import Store
 from dse.index.write import Writer
 from dse.model import DSE
-from dse.runtime import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -257,79 +254,14 @@ class CandidateIndex:
             raise ValueError(f"k is {k}; ask for at least one row.")
         start = perf_counter()
         self._refresh()
-        store, scout = self._store.view(), self._scout
-        opened = perf_counter()
-        embeddings = self._embed(queries)
-        encoded = perf_counter()
-        listed = None if exact or scout is None else self._shortlist(store, k, where)
-        head, label = self._student.head, students.label_row(self._student, store.card.label)
-        if listed is None or scout is None:
-            found = searching.exact(store, head, label, embeddings, k, where)
-        else:
-            with one_thread():  # beside Lance's threads
-                found = [searching.two_passes(store, scout, head, label, q, k, listed, where) for q in embeddings]
-        said = promise(store.card, store.count(), exact=listed is None, k=k, where=where)
-        if said["warning"] and said["warning"] not in self._warned:
-            self._warned.add(said["warning"])
-            logger.warning("%s: %s", store.path, said["warning"])
-        answers = []
-        for result in found:
-            before = perf_counter()
-            hits = self._hits(store, result, activation_fn)
-            seconds = {"open": opened - start, "encode": (encoded - opened) / len(found), **result.seconds}
-            answers.append(
-                {
-                    "hits": hits,
-                    "mode": "exact" if listed is None else "two passes",
-                    "scored": result.scored,
-                    "seconds": seconds | {"read": perf_counter() - before},
-                    "promise": said,
-                }
-            )
+        opened = {"open": perf_counter() - start}
+        answers = answer(self._store.view(), self._student, self._scout, queries, k, where, exact, activation_fn)
+        for found in answers:
+            found["seconds"] = opened | found["seconds"]
+        if answers and (warning := answers[0]["promise"]["warning"]) and warning not in self._warned:
+            self._warned.add(warning)
+            logger.warning("%s: %s", self._store.path, warning)
         return answers
-
-    def _embed(self, queries: Any) -> Tensor:
-        if isinstance(queries, str):
-            queries = [queries]
-        if len(queries) == 0:
-            return torch.empty(0, self._student.head.embedding_dimension, device=self._student.device)
-        if not isinstance(queries, np.ndarray | Tensor):
-            with one_thread() if len(queries) == 1 else contextlib.nullcontext():
-                queries = self._student.encode(list(queries), convert_to_tensor=True, show_progress_bar=False)
-        return scoring.check_embeddings(torch.as_tensor(queries), self._student.head, "queries")
-
-    def _shortlist(self, store: Store, k: int, where: str | None) -> int | None:
-        """How many rows the scout is to keep; None if scoring all is as good."""
-        length = scouting.DEFAULT_SHORTLIST
-        if store.card.calibration is not None:
-            calibrated = store.card.calibration["shortlist"]
-            if calibrated is None:
-                return None
-            length = calibrated
-        length = max(length, 4 * k)
-        # Few rows meet a narrow condition, and the scout's partitions may hold none of them: score all that do.
-        rows = store.count(where)
-        return None if rows <= max(length, scouting.EXACT_ROWS) else length
-
-    def _hits(self, store: Store, found: searching.Found, activation_fn: Any) -> list[dict[str, Any]]:
-        if len(found.rows) == 0:
-            return []
-        scores = self._activated(found.scores, activation_fn).tolist()
-        rows = store.take(found.rows, [ID, TEXT, *store.columns]).to_pylist()
-        hits = [
-            {"id": row.pop(ID), "score": score, "text": row.pop(TEXT), "metadata": row}
-            for row, score in zip(rows, scores, strict=True)
-        ]
-        if found.scout_ranks is not None:
-            for hit, rank in zip(hits, found.scout_ranks.tolist(), strict=True):
-                hit["scout_rank"] = rank
-        return hits
-
-    def _activated(self, scores: Tensor, activation_fn: Any) -> Tensor:
-        if activation_fn is None:  # of several classes the score is a log-odds: sigmoid makes it the probability
-            activation_fn = torch.sigmoid if self._store.card.label is not None else self._student.activation_fn
-        result: Tensor = activation_fn(scores.unsqueeze(-1)).squeeze(-1)
-        return result
 
     # ------------------------------------------------------------------------------------------------ upkeep
 
@@ -369,7 +301,7 @@ class CandidateIndex:
             )
         self._refresh()
         store, scout = self._store.view(), self._scout
-        embeddings = self._embed(queries)
+        embeddings = students.embed(self._student, queries)
         result: dict[str, Any] = {"shortlist": None, "measured": 1.0}
         if scout is not None and store.count() > scouting.EXACT_ROWS:
             head, row = self._student.head, students.label_row(self._student, store.card.label)
@@ -395,7 +327,8 @@ class CandidateIndex:
         Returns:
             As `info`.
         """
-        upkeep.optimize(self._store, keep, students.teacher(self._student, self._store, show_progress_bar))
+        teach = partial(students.teach, student=self._student, store=self._store, show_progress_bar=show_progress_bar)
+        upkeep.optimize(self._store, keep, teach)
         self._refresh()
         return self.info()
 

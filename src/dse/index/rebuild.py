@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import lance
@@ -51,7 +52,8 @@ def rebuild(store: Store, student: DSE | str, label: str | None = None, *, show_
             shutil.rmtree(Path(store._uri("rebuild")))
         else:
             lance.LanceDataset.drop(store._uri("rebuild"), storage_options=store.options)
-    upkeep.optimize(store, HOUR, students.teacher(student, store, show_progress_bar))
+    teach = partial(students.teach, student=student, store=store, show_progress_bar=show_progress_bar)
+    upkeep.optimize(store, HOUR, teach)
     return student
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from dse import scoring
 from dse.errors import BadDataError, MismatchError
 from dse.index.layout import Card, now
 from dse.index.scout import Scout
 from dse.index.store import Store
 from dse.model import DSE
+from dse.runtime import one_thread
 
 
 def load(student: DSE | str | None, store: Store) -> DSE:
@@ -61,20 +66,17 @@ def label_row(student: DSE, label: str | None) -> int | None:
     return names.index(label)
 
 
-def teacher(student: DSE | str | None, store: Store, show_progress_bar: bool = False) -> Callable[[np.ndarray], Scout]:
-    """Makes the scout of an index from a sample of its embeddings (n, d), taught by the student's pair head.
+def teach(embeddings: np.ndarray, student: DSE | str | None, store: Store, show_progress_bar: bool = False) -> Scout:
+    """The scout of an index, taught by the student's pair head on a sample of its embeddings (n, d).
 
-    A student that is not loaded yet is loaded when it is needed.
+    Raises:
+        MismatchError: If the student did not make the index, or nobody says where it is.
     """
+    from dse.index.towers import learn
 
-    def teach(embeddings: np.ndarray) -> Scout:
-        from dse.index.towers import learn
-
-        found = load(student, store)
-        check(found.fingerprint, store)
-        return learn(found.head, label_row(found, store.card.label), embeddings, show_progress_bar=show_progress_bar)
-
-    return teach
+    found = load(student, store)
+    check(found.fingerprint, store)
+    return learn(found.head, label_row(found, store.card.label), embeddings, show_progress_bar=show_progress_bar)
 
 
 def check(fingerprint: str, store: Store) -> None:
@@ -105,3 +107,15 @@ def encode(student: DSE, texts: Sequence[str]) -> np.ndarray:
             f"The embedding of {texts[bad[0]]!r} holds NaN or values beyond 65,504; train the student again."
         )
     return halves
+
+
+def embed(student: DSE, queries: str | Sequence[str] | np.ndarray | Tensor) -> Tensor:
+    """Embeddings of queries, which may be embeddings already, (q, d)."""
+    if isinstance(queries, str):
+        queries = [queries]
+    if len(queries) == 0:
+        return torch.empty(0, student.head.embedding_dimension, device=student.device)
+    if not isinstance(queries, np.ndarray | Tensor):
+        with one_thread() if len(queries) == 1 else contextlib.nullcontext():
+            queries = student.encode(list(queries), convert_to_tensor=True, show_progress_bar=False)
+    return scoring.check_embeddings(torch.as_tensor(queries), student.head, "queries")

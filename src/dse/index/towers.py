@@ -1,7 +1,7 @@
 """Learning the scout: its two towers are taught by the pair head, on rows of the index that play the query.
 
     p(v | q) = softmax_v (s(q, v) / t_q)                      # t_q: deviation of the query's 32 highest scores
-    loss     = KL(p || softmax_v (e^c z_query(q) . z_row(v)))    # c is learned, and not needed afterwards
+    loss     = KL(p || softmax_v (e^b z_query(q) . z_row(v)))    # b is learned, and not needed afterwards
 
 over a few candidates of each query: those the scout itself puts highest, and some at random. In every round they are
 looked for anew, so that what the scout wrongly puts high is what it learns from. Many queries with few candidates each
@@ -72,7 +72,7 @@ def learn(
     scout = Scout.cosine(embeddings)
     y = scout.reduced(embeddings)  # (n, m)
     c = float(np.sqrt(np.square(y).mean())) or 1.0
-    device = next(head.parameters()).device if any(True for _ in head.parameters()) else torch.device("cpu")
+    device = next((p.device for p in head.parameters()), torch.device("cpu"))
     rows = torch.tensor(embeddings, device=device)  # (n, d)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -93,11 +93,10 @@ def _scorer(head: PairHead, label: int | None, rows: Tensor) -> Callable[[Tensor
 def _train(query: _Tower, row: _Tower, y: Tensor, score: Callable[..., Tensor], show_progress_bar: bool) -> None:
     queries = torch.randperm(len(y))[:QUERIES].to(y.device)  # (q,)
     candidates, scores = queries.new_empty(len(queries), 0), y.new_empty(len(queries), 0)  # (q, n)
-    scale = nn.Parameter(torch.tensor(3.0, device=y.device))  # c
+    scale = nn.Parameter(torch.tensor(3.0, device=y.device))  # b
     parameters = [*query.parameters(), *row.parameters(), scale]
     steps = EPOCHS * -(-len(queries) // BATCH)
-    bar = tqdm(total=ROUNDS * steps, desc="Scout", unit="step", disable=not show_progress_bar)
-    with bar:
+    with tqdm(total=ROUNDS * steps, desc="Scout", unit="step", disable=not show_progress_bar) as bar:
         for number in range(ROUNDS):
             new = _mined(query, row, y, queries)
             candidates = torch.cat([candidates, new], dim=1)
