@@ -48,7 +48,10 @@ def test_search_equals_brute_force(index, student):
     raw = index.search("a bike", k=1, activation_fn=torch.nn.Identity())[0]["score"]
     assert 1 / (1 + np.exp(-raw)) == pytest.approx(hits[0]["score"], abs=1e-6)
     both = index.search(["a bike", "a tent"], k=2)
-    assert both[0] == hits[:2] and both[1] == index.search("a tent", k=2)
+    for together, alone in zip(both, (hits[:2], index.search("a tent", k=2)), strict=True):
+        assert [hit["id"] for hit in together] == [hit["id"] for hit in alone]
+        # Queries encoded together may differ from one encoded alone in the last bit: products of other shapes.
+        assert [hit["score"] for hit in together] == pytest.approx([hit["score"] for hit in alone], abs=1e-6)
     assert index.search(student.encode(["a bike"]), k=2)[0] == hits[:2]
 
 
