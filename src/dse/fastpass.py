@@ -25,7 +25,7 @@ from dse.modules import PairHead
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 1024  # candidates at a time where there are too few of them to measure what is best
+BLOCK = 4096  # candidates at a time where there are too few of them to measure what is best
 MEASURE_FROM = 100_000  # candidates from which it pays to measure: that takes about as long as scoring 20,000
 
 
@@ -41,7 +41,7 @@ class FastPass:
     @torch.inference_mode()
     def __init__(self, head: PairHead, queries: Tensor, dtype: torch.dtype = torch.float32) -> None:
         self.head, self.queries, self.dtype = head, queries, dtype
-        self.buffer = queries.new_empty(0, dtype=dtype)
+        self.buffers: tuple[Tensor, ...] = ()
         if head.kind in MLP:
             wu, wv, wp, wd = split_weights(head)  # (h, d) each
             self.c = torch.addmm(head.dense.bias.float(), queries, wu.T).to(dtype)  # (q, h)   c_u
@@ -78,15 +78,21 @@ class FastPass:
     def _mlp(self, v: Tensor) -> Tensor:
         if v.is_cuda and kernels.available():
             return kernels.fused_scores(v, self.u, self.folded, self.c, self.wd, self.head)
-        if self.buffer.shape != v.shape:
-            self.buffer = torch.empty_like(v)
+        difference, hidden, wide = self._room(v)
         scores = torch.empty(len(self.u), len(v), device=v.device)  # (q, B)
         for i, (u, folded) in enumerate(zip(self.u, self.folded, strict=True)):
-            hidden = torch.addmm(self.c[i], v, folded.T)  # (B, h)   c_u + F_u v
-            difference = torch.sub(v, u, out=self.buffer).abs_()  # (B, d)   |u-v|
-            hidden = hidden.addmm_(difference, self.wd.T).relu_()
-            torch.mv(hidden.float(), self.w2, out=scores[i])
+            torch.addmm(self.c[i], v, folded.T, out=hidden)  # (B, h)   c_u + F_u v
+            torch.sub(v, u, out=difference).abs_()  # (B, d)   |u-v|
+            hidden.addmm_(difference, self.wd.T)
+            torch.mv(wide.copy_(hidden).relu_(), self.w2, out=scores[i])
         return scores.add_(self.head.out.bias.float())
+
+    def _room(self, v: Tensor) -> list[Tensor]:
+        """Where |u-v| (B, d), the hidden layer (B, h) and its float32 copy go: fresh memory costs as much as a step."""
+        if not self.buffers or len(self.buffers[0]) < len(v):
+            hidden = v.new_empty(len(v), len(self.wd))
+            self.buffers = torch.empty_like(v), hidden, torch.empty_like(hidden, dtype=torch.float32)
+        return [buffer[: len(v)] for buffer in self.buffers]
 
     def block_size(self, n: int) -> int:
         """How many of n candidates to take at a time: what this machine does fastest, measured once per process."""
