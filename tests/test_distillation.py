@@ -103,6 +103,23 @@ def test_loss_is_that_of_numpy(task, link, name, alpha):
         assert loss_of(task, settings, s, targets, link) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("task", [BINARY, NLI, REGRESSION])
+def test_pairs_without_a_label_cost_nothing_and_count(student, task):
+    loss = DistillationLoss(student, task, Distillation(alpha=0.25))
+    scores = torch.randn(6, task.num_labels, requires_grad=True)
+    label = torch.tensor([0, 1, 0, 1, 1, 0], dtype=torch.long if task.kind == "multiclass" else torch.float32)
+    labels = {"label": label.clone(), "teacher": torch.zeros(6, task.num_labels)}
+    labels["label"][[1, 4]] = -1 if task.kind == "multiclass" else torch.nan
+    known = [0, 2, 3, 5]
+    alone = loss.supervised_loss(scores[known], label[known])
+    found = loss.terms(scores, labels)["task"]
+    assert float(found) == pytest.approx(0.75 * float(alone) * 4 / 6, abs=1e-6)
+    found.backward()
+    assert torch.isfinite(scores.grad).all() and not scores.grad[[1, 4]].any() and scores.grad[known].any(dim=1).all()
+    none = loss.supervised_loss(scores, torch.full_like(label, -1 if task.kind == "multiclass" else torch.nan))
+    assert float(none.detach()) == 0 and none.requires_grad
+
+
 @pytest.mark.parametrize(("name", "same"), [("centred", True), ("not-centred", False), ("kl", True), ("kl-warm", True)])
 def test_a_shift_of_all_logits_of_a_pair_says_nothing(name, same):
     random = np.random.default_rng(1)

@@ -203,6 +203,35 @@ def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
     assert len({kept.teachers[pair] for pair in learned.tuples()}) == 2
 
 
+@pytest.mark.parametrize("task", [BINARY, NLI])
+def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeypatch, task):
+    given = save_teacher(tmp_path / "teacher", backbone, task.labels if task.kind == "multiclass" else ("score",))
+    recipe = recipe_of(backbone, teacher=given, extra_pairs=0.5)
+    report = make(task, tmp_path / "s", recipe)
+    check_folder(tmp_path / "s", task, report)
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "distill", lambda student, *args, **k: seen.append(args) or stop())
+        with pytest.raises(KeyboardInterrupt):
+            make(task, tmp_path / "again", recipe, scores=tmp_path / "s" / "teacher_scores.parquet")
+    train, scores = seen[0][:2]
+    learned, _ = hold_out(make_pairs(task, 80, 1), QUICK.seed)
+    n = len(learned)
+    assert len(train) == len(scores) == n + n // 2 and train.tuples()[:n] == learned.tuples()
+    missing = np.isnan(train.label) if task.kind == "binary" else train.label < 0
+    assert not missing[:n].any() and missing[n:].all()
+    teacher = CrossEncoder(given, device="cpu")
+    z = teacher_scores(teacher, train.tuples(), task, dtype="float32")
+    assert np.abs(scores - z).max() < 1e-5
+
+
+def test_extra_pairs_that_cannot_be_meant(backbone):
+    with pytest.raises(ValueError, match="extra_pairs is -1"):
+        recipe_of(backbone, extra_pairs=-1)
+    with pytest.raises(ValueError, match="leave out folds"):
+        recipe_of(backbone, extra_pairs=1.0, folds=2)
+
+
 def test_validation_given(tmp_path, backbone, monkeypatch):
     seen = {}
     monkeypatch.setattr(pipeline, "distill", lambda student, train, *a, **k: seen.update(k, train=train) or stop())
@@ -237,6 +266,7 @@ def other_label(pairs: Pairs) -> Pairs:
         ({"teacher": "elsewhere"}, r"recipe.teacher was None, now 'elsewhere'"),
         ({"init": "teacher"}, r"recipe.init was 'backbone', now 'teacher'"),
         ({"folds": 3}, r"recipe.folds was 0, now 3"),
+        ({"extra_pairs": 2.0}, r"recipe.extra_pairs was 0.0, now 2.0"),
     ],
 )
 def test_other_settings_in_the_same_folder(binary, monkeypatch, changes, named):

@@ -16,6 +16,7 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "dse": (),
     "dse_no_labels": ("--alpha", "1"),
     "no_distillation": ("--alpha", "0"),
+    "extra_pairs": ("--extra-pairs", "1"),
     "crossfit": ("--folds", "2"),
     "head_dot": ("--head", "dot"),
     "head_cosine": ("--head", "cosine"),

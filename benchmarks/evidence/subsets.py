@@ -32,7 +32,12 @@ class Size:
     epochs: int | None = None
 
 
-SIZES = {"tiny": Size(500, 300, 300, 2), "small": Size(1_000, 600, 1_000, 2), "full": Size()}
+SIZES = {
+    "tiny": Size(500, 300, 300, 2),
+    "small": Size(1_000, 600, 1_000, 2),
+    "medium": Size(5_000, 5_000, 5_000),
+    "full": Size(),
+}
 SEED = 0
 
 

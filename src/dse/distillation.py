@@ -3,6 +3,7 @@
     loss = (1 - alpha) * task(s, label) + alpha * mean_i sum_c (s_ic - t_ic)^2
 
 t are the teacher's raw logits. alpha = 1 needs no labels, alpha = 0 no teacher (the ablation without distillation).
+Pairs without a label (see `dse.mining`) have a task loss of 0.
 """
 
 from __future__ import annotations
@@ -101,10 +102,17 @@ class DistillationLoss(nn.Module):
         """The weighted terms of scores (n, C)."""
         alpha, terms = self.distillation.alpha, {}
         if alpha < 1:
-            terms["task"] = (1 - alpha) * task_loss(self.task, scores, labels["label"], self.linked)
+            terms["task"] = (1 - alpha) * self.supervised_loss(scores, labels["label"])
         if alpha > 0:
             terms["distill"] = alpha * self.distillation_loss(scores, labels["teacher"])
         return terms
+
+    def supervised_loss(self, scores: Tensor, label: Tensor) -> Tensor:
+        """The task's loss, (n, C) and (n,) to its mean over the pairs; NaN, or -1 as a class, stands for no label."""
+        known = ~label.isnan() if label.is_floating_point() else label >= 0
+        if not known.any():
+            return scores.sum() * 0
+        return task_loss(self.task, scores[known], label[known], self.linked) * known.float().mean()
 
     def distillation_loss(self, s: Tensor, t: Tensor) -> Tensor:
         """How far the student's scores s are from the teacher's t, both (n, C)."""

@@ -21,6 +21,7 @@ from dse.distillation import Distillation, distill
 from dse.errors import MismatchError
 from dse.files import write_json
 from dse.labelling import cross_fit, label_pairs, teacher_name
+from dse.mining import recombine, with_unlabelled
 from dse.model import DSE
 from dse.tasks import Task
 from dse.teacher import TeacherPooling, fit_teacher, load_teacher
@@ -44,6 +45,8 @@ class Recipe:
         teacher_labels: Names of the teacher's outputs, where its configuration has none.
         init: Start the student from the backbone or from the fine-tuned teacher's layers.
         folds: Train on out-of-fold scores of so many teachers; 0 takes the teacher's own scores.
+        extra_pairs: Pairs recombined from the training sentences, as a multiple of the training pairs, that the teacher
+            alone judges; none at alpha 0.
         student: Keywords of `DSE.from_backbone`.
         distillation: Loss.
         teacher_pooling: What a teacher made here judges by, see `fit_teacher`.
@@ -56,11 +59,19 @@ class Recipe:
     teacher_labels: tuple[str, ...] | None = None
     init: Literal["backbone", "teacher"] = "backbone"
     folds: int = 0
+    extra_pairs: float = 0.0
     student: Mapping[str, Any] = field(default_factory=dict)
     distillation: Distillation = field(default_factory=Distillation)
     teacher_pooling: TeacherPooling = "cls"
     training: Training = field(default_factory=Training)
     teacher_training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.extra_pairs < 0:
+            raise ValueError(f"extra_pairs is {self.extra_pairs}; it must be 0 or more.")
+        if self.extra_pairs and self.folds:
+            raise ValueError("extra_pairs are judged by one teacher; leave out folds, whose teachers are several.")
 
 
 def hold_out(train: Pairs, seed: int) -> tuple[Pairs, Pairs]:
@@ -125,6 +136,8 @@ def make_student(
             student.info["teacher"] = teacher_name(teacher, task)
             if isinstance(teacher.activation_fn, nn.Identity) and task.kind == "regression":
                 student.info["activation"] = "identity"  # the student learns the scale its teacher speaks
+        if teacher is not None and targets is not None and recipe.extra_pairs:
+            train, targets = _with_extra(task, train, targets, teacher, student, recipe, file, show_progress_bar)
         student = distill(
             student,
             train,
@@ -240,6 +253,28 @@ def _scores(
         )
     assert teacher is not None
     return label_pairs(teacher, train, task, file, dtype=dtype, show_progress_bar=bar)
+
+
+def _with_extra(
+    task: Task,
+    train: Pairs,
+    targets: np.ndarray,
+    teacher: CrossEncoder,
+    student: DSE,
+    recipe: Recipe,
+    file: Path,
+    bar: bool,
+) -> tuple[Pairs, np.ndarray]:
+    """The training pairs and recombined ones, with the teacher's scores of both."""
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        return student.encode(texts, convert_to_tensor=True, show_progress_bar=bar)
+
+    more = recombine(train, encode, round(recipe.extra_pairs * len(train)), recipe.training.seed)
+    if not len(more):
+        return train, targets
+    scores = label_pairs(teacher, more, task, file, dtype=recipe.training.dtype, show_progress_bar=bar)
+    return with_unlabelled(train, more), np.concatenate([targets, scores])
 
 
 def _start(recipe: Recipe, output: Path) -> str:

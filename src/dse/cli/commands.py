@@ -168,6 +168,12 @@ def distill(
     ] = "mse",
     temperature: Annotated[float, typer.Option("--temperature", help="Softens kl.")] = 1.0,
     folds: Annotated[int, typer.Option("--folds", help="Learn from out-of-fold scores of K teachers.")] = 0,
+    extra_pairs: Annotated[
+        float,
+        typer.Option(
+            "--extra-pairs", min=0, help="New pairs of the training sentences for the teacher to judge, per pair."
+        ),
+    ] = 0.0,
     scores: Annotated[
         Path | None,
         typer.Option("--scores", help="Parquet file of teacher scores, to share. Default: in the student's folder."),
@@ -229,6 +235,7 @@ def distill(
         teacher_labels=o.comma(teacher_labels) or None,
         init=init,
         folds=folds,
+        extra_pairs=extra_pairs,
         teacher_pooling=teacher_pooling,
         student={
             "head": head,

@@ -1,0 +1,65 @@
+"""New pairs made of the training sentences, for the teacher to judge: more to learn from than its labels hold.
+
+A cross-encoder is only as useful to its student as the pairs it is asked about. Sentences recombined with those that
+lie near them give pairs that are hard to tell, in any number (Thakur et al., NAACL 2021, arXiv:2010.08240).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dse.data import Pairs
+
+NEAR = 10  # neighbours of a sentence that may become its partner
+BLOCK = 1024  # sentences compared with all others at a time
+
+Encode = Callable[[list[str]], Tensor]  # from texts to embeddings (n, d)
+
+
+def recombine(pairs: Pairs, encode: Encode, count: int, seed: int) -> Pairs:
+    """Pair first sentences with second ones that lie near them and were not their partners.
+
+    Args:
+        pairs: Where the sentences come from; each keeps its side.
+        encode: Gives the vectors whose cosine says what is near.
+        count: How many new pairs; fewer come back where there are not so many.
+        seed: Decides which.
+
+    Returns:
+        Pairs without labels, none of them among ``pairs`` in either order.
+
+    Example:
+        >>> given = Pairs(["a red bike", "a tent"], ["one red bicycle", "some tent"])
+        >>> recombine(given, getfixture("student").encode, 5, seed=0).tuples()
+        [('a red bike', 'some tent'), ('a tent', 'one red bicycle')]
+    """
+    left, right = (list(dict.fromkeys(side)) for side in (pairs.sentence1, pairs.sentence2))
+    taken = set(pairs.tuples()) | {(b, a) for a, b in pairs.tuples()}
+    found: list[tuple[str, str]] = []
+    for i, near in enumerate(_neighbours(encode(left), encode(right))):
+        partners = [(left[i], right[j]) for j in near if left[i] != right[j]]
+        found += [pair for pair in partners if pair not in taken][:NEAR]
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:count])
+    some = [found[i] for i in chosen]
+    return Pairs([a for a, _ in some], [b for _, b in some], source=f"{pairs.source}, recombined")
+
+
+def _neighbours(x: Tensor, y: Tensor) -> list[Sequence[int]]:
+    """Rows of y (m, d) nearest to each row of x (n, d), nearest first; more than enough, as some are partners."""
+    x, y = F.normalize(torch.as_tensor(x), dim=1), F.normalize(torch.as_tensor(y), dim=1)
+    near = min(2 * NEAR, len(y))
+    return [row for part in x.split(BLOCK) for row in (part @ y.T).topk(near, dim=1).indices.tolist()]
+
+
+def with_unlabelled(pairs: Pairs, more: Pairs) -> Pairs:
+    """The pairs of both; the labels of the second, if any, are not used."""
+    label = pairs.label
+    if label is not None:
+        missing = np.nan if label.dtype.kind == "f" else -1
+        label = np.append(label, np.full(len(more), missing, dtype=label.dtype))
+    return Pairs(pairs.sentence1 + more.sentence1, pairs.sentence2 + more.sentence2, label, pairs.source)
