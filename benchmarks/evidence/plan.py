@@ -82,7 +82,11 @@ def plan() -> Iterator[Row]:
     yield from (Row(task, name) for name in ("dse_no_labels", "frozen", "bilstm") for task in GLUE)
     yield from (Row("allnli", name) for name in ("teacher", "dse"))
     yield from (Row("transfer", name) for name in TRANSFER)
-    yield from (Row(task, name) for name in ("crossfit", "one_layer", "all_at_once", *HEADS, "static") for task in GLUE)
+    yield from (
+        Row(task, name)
+        for name in ("extra_pairs", "crossfit", "one_layer", "all_at_once", *HEADS, "static")
+        for task in GLUE
+    )
     for seed in SEEDS[1:]:
         yield from (Row(task, name, seed) for task in GLUE for name in MAIN)
 
