@@ -2,7 +2,7 @@
 
     python -m benchmarks.evidence --data ../shared/data                   # small: at most 1,000 training rows a task
     python -m benchmarks.evidence --data ../shared/data --size tiny       # at most 500
-    python -m benchmarks.evidence --data ../shared/data --size medium     # at most 5,000, in the configured epochs
+    python -m benchmarks.evidence --data ../shared/data --size medium     # at most 3,000, in the configured epochs
     python -m benchmarks.evidence --data ../shared/data --size full       # all rows
     python -m benchmarks.evidence --configs configs/paper --size full     # the paper's setting, from the hub, on a GPU
     python -m benchmarks.evidence --pages                                 # only write the pages from what is there

@@ -16,8 +16,8 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "dse": (),
     "dse_no_labels": ("--alpha", "1"),
     "no_distillation": ("--alpha", "0"),
-    "extra_pairs": ("--extra-pairs", "1"),
-    "crossfit": ("--folds", "2"),
+    "no_extra_pairs": ("--extra-pairs", "0"),
+    "crossfit": ("--folds", "2", "--extra-pairs", "0"),
     "head_dot": ("--head", "dot"),
     "head_cosine": ("--head", "cosine"),
     "head_bilinear": ("--head", "bilinear"),
@@ -84,7 +84,7 @@ def plan() -> Iterator[Row]:
     yield from (Row("transfer", name) for name in TRANSFER)
     yield from (
         Row(task, name)
-        for name in ("extra_pairs", "crossfit", "one_layer", "all_at_once", *HEADS, "static")
+        for name in ("no_extra_pairs", "crossfit", "one_layer", "all_at_once", *HEADS, "static")
         for task in GLUE
     )
     for seed in SEEDS[1:]:

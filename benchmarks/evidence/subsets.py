@@ -35,7 +35,7 @@ class Size:
 SIZES = {
     "tiny": Size(500, 300, 300, 2),
     "small": Size(1_000, 600, 1_000, 2),
-    "medium": Size(5_000, 5_000, 5_000),
+    "medium": Size(3_000, 3_000, 3_000),
     "full": Size(),
 }
 SEED = 0

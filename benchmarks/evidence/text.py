@@ -12,7 +12,7 @@ ROWS = {
     "dse": "DSE, alpha 0.5",
     "dse_no_labels": "DSE, alpha 1: teacher's scores only",
     "no_distillation": "DSE, alpha 0: labels only",
-    "extra_pairs": "DSE that also learned from as many recombined pairs, judged by the teacher alone",
+    "no_extra_pairs": "DSE without the recombined pairs that the teacher alone judges",
     "crossfit": "DSE on cross-fitted teacher scores (2 folds)",
     "head_dot": "head: dot",
     "head_cosine": "head: cosine",

@@ -128,7 +128,7 @@ class Machine(RuleBasedStateMachine):
 def test_an_index_behaves_as_a_dict(backbone, monkeypatch):
     monkeypatch.setattr(scout, "EXACT_ROWS", 5)  # two passes from six rows on
     monkeypatch.setattr(scout, "DEFAULT_SHORTLIST", 4)
-    monkeypatch.setattr(towers, "QUERIES", 8)
+    monkeypatch.setattr(towers, "QUERIES", (8, 8))
     Machine.student = make_student(backbone, head="cosine")
     run_state_machine_as_test(
         Machine,

@@ -80,7 +80,7 @@ def shortlist_recall(scout, head, v, queries):
 
 
 def test_taught_it_follows_the_head(head, monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", 512)
+    monkeypatch.setattr("dse.index.towers.QUERIES", (512, 512))
     v = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
     queries = np.random.default_rng(1).standard_normal((50, 16)).astype(np.float32)
     cosine, taught = Scout.cosine(v), learn(head, None, v)
@@ -89,7 +89,7 @@ def test_taught_it_follows_the_head(head, monkeypatch):
 
 
 def test_the_same_seed_teaches_the_same(head, monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", 32)
+    monkeypatch.setattr("dse.index.towers.QUERIES", (32, 32))
     v = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
     state = torch.random.get_rng_state()
     first, again, other = learn(head, None, v), learn(head, None, v), learn(head, None, v, seed=1)
@@ -104,7 +104,7 @@ def test_few_or_equal_rows_teach_without_nan(head, count):
 
 
 def test_of_three_classes_one_is_taught(monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", 300)
+    monkeypatch.setattr("dse.index.towers.QUERIES", (300, 300))
     torch.manual_seed(0)
     head = PairHead(16, 3, "mlp", 32)
     v = np.random.default_rng(0).standard_normal((600, 16)).astype(np.float32)

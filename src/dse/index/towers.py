@@ -26,9 +26,9 @@ from dse.modules import PairHead
 
 logger = logging.getLogger(__name__)
 
-QUERIES = 4096  # rows that play the query
+QUERIES = 4096, 24_576  # rows that play the query: a quarter of the rows, within these bounds
 NEAR, RANDOM = 32, 16  # candidates of a query that each round adds
-ROUNDS, EPOCHS, BATCH = 3, 4, 32
+ROUNDS, EPOCHS, BATCH = 3, 2, 32
 RATE = 1e-3  # of learning; three times as much was worse
 SPREAD = 32  # scores whose deviation is the temperature
 
@@ -91,7 +91,8 @@ def _scorer(head: PairHead, label: int | None, rows: Tensor) -> Callable[[Tensor
 
 
 def _train(query: _Tower, row: _Tower, y: Tensor, score: Callable[..., Tensor], show_progress_bar: bool) -> None:
-    queries = torch.randperm(len(y))[:QUERIES].to(y.device)  # (q,)
+    fewest, most = QUERIES
+    queries = torch.randperm(len(y))[: min(most, max(fewest, len(y) // 4))].to(y.device)  # (q,)
     candidates, scores = queries.new_empty(len(queries), 0), y.new_empty(len(queries), 0)  # (q, n)
     scale = nn.Parameter(torch.tensor(3.0, device=y.device))  # b
     parameters = [*query.parameters(), *row.parameters(), scale]
