@@ -16,6 +16,7 @@ from dse.index.layout import EMBEDDING, matrix
 from dse.index.scout import Scout, probes
 from dse.index.store import Store
 from dse.modules import PairHead
+from dse.runtime import auto_dtype
 
 SCAN_ROWS = 8192  # rows read at a time in exact mode
 
@@ -40,9 +41,9 @@ class Found:
 
 
 def best(head: PairHead, label: int | None, queries: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best candidates of each query: raw scores (q, k) and rows of ``candidates`` (q, k)."""
+    """The k best candidates of each query: raw scores (q, k) in float32 and rows of ``candidates`` (q, k)."""
     if label is None:
-        return scoring.topk(head, queries, candidates, k)
+        return scoring.topk(head, queries, candidates, k, auto_dtype(queries.device))
     odds = log_odds(scoring.score_matrix(head, queries, candidates), label)  # (q, n)
     scores, rows = odds.sort(dim=1, descending=True, stable=True)
     return scores[:, :k], rows[:, :k]
