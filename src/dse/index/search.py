@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dse import scoring
 from dse.index.layout import EMBEDDING, matrix
-from dse.index.scout import Scout, probes
+from dse.index.scout import FIRST, SECOND, Scout, probes
 from dse.index.store import Store
 from dse.modules import PairHead
 from dse.runtime import auto_dtype
@@ -140,9 +140,11 @@ class Shortlist:
     ) -> None:
         self.seconds = dict.fromkeys(("scout", "fetch", "score"), 0.0)
         self._score = (store, head, label, query)
-        nprobes = probes(length, store.card.indexed_rows)
+        few, many = (probes(length, store.card.indexed_rows, factor) for factor in (FIRST, SECOND))
         vector = scout.queries(query.cpu().numpy()[None])[0]  # (p,)
-        first = self._timed("scout", lambda: store.nearest(vector, length // 2, nprobes, where))
+        first = self._timed("scout", lambda: store.nearest(vector, length // 2, few, where))
+        if len(first) < length // 2:  # a condition leaves few rows
+            first = self._timed("scout", lambda: store.nearest(vector, length // 2, many, where))
         seen = seen or Seen.nothing(len(vector))
         new = first[~np.isin(first, seen.rows)]
         scores, embeddings = self._scored(new)
@@ -152,7 +154,7 @@ class Shortlist:
         if len(first) < length // 2:  # there are no more
             return
         corrected = scout.corrected(vector, known.vectors, known.scores)
-        more = self._timed("scout", lambda: store.nearest(corrected, length, nprobes, where))
+        more = self._timed("scout", lambda: store.nearest(corrected, length, many, where))
         self._second = more[~np.isin(more, first)][: length - len(first)]
 
     def add_second(self) -> None:
