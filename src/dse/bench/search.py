@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from dse.bench.harness import Figure, Result
 from dse.bench.sentences import distinct_sentences
 from dse.index import CandidateIndex
 from dse.index.layout import EMBEDDING
+from dse.index.scout import LADDER
 from dse.model import DSE
 from dse.offline import offline_backbone
 
@@ -26,7 +28,7 @@ K = 10
 QUICK_ROWS = (12_000, 24_000)
 HELD_OUT = 1000  # sentences that are queries and not in the index
 FIRST_TEST_QUERY = 600  # those before it calibrate
-CALIBRATED_ROWS = 2_000_000  # a larger index takes over what one of a million rows found: scoring it takes long
+CALIBRATED_ROWS = 2_000_000  # a larger index lengthens what one of a million rows found: scoring it takes long
 SENTENCES = 225_000  # at most: more take too long to encode
 
 
@@ -155,7 +157,9 @@ def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
     if len(index) > CALIBRATED_ROWS and smaller.exists():
         with index._store.writing():  # scanning ten million rows for hundreds of queries takes too long here
             found = CandidateIndex(smaller, index._student).info()["calibration"]
-            index._store.update_card(calibration=found)
+            enough = found["shortlist"] * math.sqrt(len(index) / found["rows"])
+            longer = next((length for length in LADDER if length >= enough), LADDER[-1])
+            index._store.update_card(calibration=found | {"shortlist": longer})
         return
     recall, confidence = (0.95, 0.9) if quick else (0.99, 0.95)
     index.calibrate(queries[: _calibrating(queries)], K, recall=recall, confidence=confidence)
@@ -252,7 +256,9 @@ def _notes(measured: list[dict[str, Any]], wide: dict[str, Any], origin: str) ->
     ]
     for m in measured:
         c, steps = m["calibration"], ", ".join(f"{step} {ms:.1f}" for step, ms in m["steps_ms"].items())
-        where = "" if c["rows"] == m["rows"] else " (taken over from that size, not calibrated at this one)"
+        where = (
+            "" if c["rows"] == m["rows"] else " (and lengthened with the root of the rows, not calibrated at this size)"
+        )
         notes.append(
             f"{label(m['rows'])}: calibrated for recall {c['recall']:g} with confidence {c['confidence']:g} on "
             f"{c['queries']} queries at {c['rows']:,} rows{where}; recall on {m['recall_queries']} others. "
