@@ -68,7 +68,8 @@ def bench_page(name: str) -> str:
     ]
     machine = ", ".join(f"{k} {v}" for k, v in result["machine"].items())
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-    lines = [f"# {name.capitalize().replace('_', ', ')}", "", BENCHES[name], "", *table(figures), "", *table(result["table"]), ""]
+    title = name.capitalize().replace("_", ", ")
+    lines = [f"# {title}", "", BENCHES[name], "", *table(figures), "", *table(result["table"]), ""]
     lines += [*(f"- {note}" for note in result["notes"]), "", f"    {result['command']}", ""]
     lines += [f"Machine: {machine}. Versions: {versions}. Absolute times belong to this machine.", ""]
     return "\n".join(lines)
