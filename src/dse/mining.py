@@ -6,17 +6,15 @@ lie near them give pairs that are hard to tell, in any number (Thakur et al., NA
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-import torch
+from sentence_transformers.util import semantic_search
 from torch import Tensor
-from torch.nn import functional as F
 
 from dse.data import Pairs
 
 NEAR = 10  # neighbours of a sentence that may become its partner
-BLOCK = 1024  # sentences compared with all others at a time
 
 Encode = Callable[[list[str]], Tensor]  # from texts to embeddings (n, d)
 
@@ -41,19 +39,13 @@ def recombine(pairs: Pairs, encode: Encode, count: int, seed: int) -> Pairs:
     left, right = (list(dict.fromkeys(side)) for side in (pairs.sentence1, pairs.sentence2))
     taken = set(pairs.tuples()) | {(b, a) for a, b in pairs.tuples()}
     found: list[tuple[str, str]] = []
-    for i, near in enumerate(_neighbours(encode(left), encode(right))):
-        partners = [(left[i], right[j]) for j in near if left[i] != right[j]]
-        found += [pair for pair in partners if pair not in taken][:NEAR]
+    near = semantic_search(encode(left), encode(right), top_k=2 * NEAR)  # more than enough, as some are partners
+    for a, hits in zip(left, near, strict=True):
+        partners = [(a, right[int(hit["corpus_id"])]) for hit in hits]
+        found += [(a, b) for a, b in partners if a != b and (a, b) not in taken][:NEAR]
     chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:count])
     some = [found[i] for i in chosen]
     return Pairs([a for a, _ in some], [b for _, b in some], source=f"{pairs.source}, recombined")
-
-
-def _neighbours(x: Tensor, y: Tensor) -> list[Sequence[int]]:
-    """Rows of y (m, d) nearest to each row of x (n, d), nearest first; more than enough, as some are partners."""
-    x, y = F.normalize(torch.as_tensor(x), dim=1), F.normalize(torch.as_tensor(y), dim=1)
-    near = min(2 * NEAR, len(y))
-    return [row for part in x.split(BLOCK) for row in (part @ y.T).topk(near, dim=1).indices.tolist()]
 
 
 def with_unlabelled(pairs: Pairs, more: Pairs) -> Pairs:

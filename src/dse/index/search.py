@@ -143,7 +143,7 @@ class Shortlist:
         few, many = (probes(length, store.card.indexed_rows, factor) for factor in (FIRST, SECOND))
         vector = scout.queries(query.cpu().numpy()[None])[0]  # (p,)
         first = self._timed("scout", lambda: store.nearest(vector, length // 2, few, where))
-        if len(first) < length // 2:  # a condition leaves few rows
+        if len(first) < length // 2 and few < many:  # a condition leaves few rows
             first = self._timed("scout", lambda: store.nearest(vector, length // 2, many, where))
         seen = seen or Seen.nothing(len(vector))
         new = first[~np.isin(first, seen.rows)]
