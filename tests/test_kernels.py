@@ -22,7 +22,7 @@ for kind, n, q, d, h in [("mlp", 300, 2, 96, 160), ("mlp-symmetric", 7, 3, 33, 2
     queries, candidates = torch.randn(q, d), torch.randn(n, d)
     fast_pass = FastPass(head, queries)
     expected = fast_pass(candidates, slice(0, n))
-    parts = fast_pass.u, fast_pass.folded, fast_pass.c, fast_pass.wd
+    parts = fast_pass.u, fast_pass.folded, fast_pass.c, fast_pass.m
     torch.testing.assert_close(kernels.fused_scores(candidates, *parts, head), expected, atol=1e-4, rtol=1e-4)
 assert kernels.fused_scores(candidates[:0], *parts, head).shape == (1, 0)
 print("same")

@@ -1,12 +1,13 @@
 """The fast pass: scores of all candidates for some queries, with everything folded that can be.
 
-For one query u against many candidates v the first layer of the head is
+For one query u against many candidates v the first layer of the head is, with |u-v| = 2 max(u,v) - u - v,
 
-    W1 [u, v, u*v, |u-v|] + b1 = (Wu u + b1) + (Wv + Wp diag(u)) v + Wd |u-v|
-                               =    c_u      +        F_u v        + Wd |u-v|
+    W1 [u, v, u*v, |u-v|] + b1 = (Wu u + b1 - Wd u) + (Wv + Wp diag(u) - Wd) v + 2 Wd max(u,v)
+                               =        c_u         +           F_u v          +   M max(u,v)
 
 c_u and F_u are made once per query; per pair two matrix products of d x h are left, where the head written plainly
-takes four and builds a row of 4d features. The symmetric head has Wu = Wv. Bilinear, dot and cosine are one product.
+takes four and builds a row of 4d features. The maximum takes one look at v where |u-v| takes two, and rounds nothing.
+The symmetric head has Wu = Wv. Bilinear, dot and cosine are one product.
 """
 
 from __future__ import annotations
@@ -44,12 +45,14 @@ class FastPass:
         self.buffers: tuple[Tensor, ...] = ()
         if head.kind in MLP:
             wu, wv, wp, wd = split_weights(head)  # (h, d) each
-            self.c = torch.addmm(head.dense.bias.float(), queries, wu.T).to(dtype)  # (q, h)   c_u
+            self.u, wd = queries.to(dtype), wd.to(dtype)  # rounded before they are used: max(u,v) meets the same u
+            self.c = torch.addmm(head.dense.bias.float(), queries, wu.T)  # (q, h)   c_u
+            self.c = (self.c - self.u.float() @ wd.T.float()).to(dtype)
             self.folded = torch.empty(len(queries), *wv.shape, dtype=dtype, device=queries.device)  # (q, h, d)
+            rest = wv - wd
             for i, u in enumerate(queries):
-                self.folded[i] = wv + wp * u  # F_u = Wv + Wp diag(u)
-            self.wd, self.w2 = wd.to(dtype), head.out.weight.float()[0]  # (h, d), (h,)
-            self.u = queries.to(dtype)
+                self.folded[i] = torch.addcmul(rest, wp, u)  # F_u = Wv + Wp diag(u) - Wd
+            self.m, self.w2 = 2 * wd, head.out.weight.float()[0]  # (h, d), (h,)
         elif head.kind == "bilinear":
             self.u = (queries @ head.weight.float()[0]).to(dtype)  # (q, d)   u' M
         else:
@@ -77,20 +80,19 @@ class FastPass:
 
     def _mlp(self, v: Tensor) -> Tensor:
         if v.is_cuda and kernels.available():
-            return kernels.fused_scores(v, self.u, self.folded, self.c, self.wd, self.head)
-        difference, hidden, wide = self._room(v)
+            return kernels.fused_scores(v, self.u, self.folded, self.c, self.m, self.head)
+        larger, hidden, wide = self._room(v)
         scores = torch.empty(len(self.u), len(v), device=v.device)  # (q, B)
         for i, (u, folded) in enumerate(zip(self.u, self.folded, strict=True)):
             torch.addmm(self.c[i], v, folded.T, out=hidden)  # (B, h)   c_u + F_u v
-            torch.sub(v, u, out=difference).abs_()  # (B, d)   |u-v|
-            hidden.addmm_(difference, self.wd.T)
+            hidden.addmm_(torch.maximum(v, u, out=larger), self.m.T)  # M max(u,v)
             torch.mv(wide.copy_(hidden).relu_(), self.w2, out=scores[i])
         return scores.add_(self.head.out.bias.float())
 
     def _room(self, v: Tensor) -> list[Tensor]:
-        """Where |u-v| (B, d), the hidden layer (B, h) and its float32 copy go: fresh memory costs as much as a step."""
+        """Where max(u,v) (B, d), the hidden layer (B, h) and its float32 copy go: fresh memory costs as much as a step."""
         if not self.buffers or len(self.buffers[0]) < len(v):
-            hidden = v.new_empty(len(v), len(self.wd))
+            hidden = v.new_empty(len(v), len(self.m))
             self.buffers = torch.empty_like(v), hidden, torch.empty_like(hidden, dtype=torch.float32)
         return [buffer[: len(v)] for buffer in self.buffers]
 

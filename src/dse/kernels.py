@@ -1,6 +1,6 @@
-"""One CUDA kernel for the fast pass: |u-v| is formed tile by tile on the chip, the (N, d) temporary never exists.
+"""One CUDA kernel for the fast pass: max(u,v) is formed tile by tile on the chip, the (N, d) temporary never exists.
 
-    s = w2 . relu(c_u + F_u v + Wd |u-v|) + b2
+    s = w2 . relu(c_u + F_u v + M max(u,v)) + b2           # see dse.fastpass
 
 Written in Triton (optional: without it the same is done by torch). A program takes BM candidates and one query, goes
 through the hidden units BH at a time, and for each through d in steps of BK: a tile of v, read once, feeds both
@@ -34,7 +34,7 @@ def _kernel() -> Any:  # triton's compiled function
 
     @triton.jit
     def kernel(  # type: ignore[no-untyped-def]
-        v_at, u_at, f_at, c_at, wd_at, w2_at, s_at, bias, n, d, h, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr
+        v_at, u_at, f_at, c_at, m_at, w2_at, s_at, bias, n, d, h, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr
     ):
         query = tl.program_id(1)
         rows = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -51,9 +51,9 @@ def _kernel() -> Any:  # triton's compiled function
                 tile = units[None].to(tl.int64) * d + cols[:, None]  # (BK, BH) of an (h, d) matrix
                 inside = (units[None] < h) & in_d[:, None]
                 f = tl.load(f_at + query.to(tl.int64) * h * d + tile, inside, 0.0)
-                wd = tl.load(wd_at + tile, inside, 0.0)
+                m = tl.load(m_at + tile, inside, 0.0)
                 hidden += tl.dot(v, f)  # F_u v
-                hidden += tl.dot(tl.abs(v - u[None]), wd)  # Wd |u-v|
+                hidden += tl.dot(tl.maximum(v, u[None]), m)  # M max(u,v)
             c = tl.load(c_at + query * h + units, units < h, 0.0).to(tl.float32)
             w2 = tl.load(w2_at + units, units < h, 0.0)
             score += tl.sum(tl.maximum(hidden + c[None], 0.0) * w2[None], axis=1)
@@ -62,7 +62,7 @@ def _kernel() -> Any:  # triton's compiled function
     return kernel
 
 
-def fused_scores(v: Tensor, u: Tensor, folded: Tensor, c: Tensor, wd: Tensor, head: PairHead) -> Tensor:
+def fused_scores(v: Tensor, u: Tensor, folded: Tensor, c: Tensor, m: Tensor, head: PairHead) -> Tensor:
     """Raw scores of queries with a block of candidates, the mlp heads.
 
     Args:
@@ -70,7 +70,7 @@ def fused_scores(v: Tensor, u: Tensor, folded: Tensor, c: Tensor, wd: Tensor, he
         u: Queries, (q, d).
         folded: F_u, (q, h, d).
         c: c_u, (q, h).
-        wd: Wd, (h, d).
+        m: M, (h, d).
         head: Gives W2 and b2; one label.
 
     Returns:
@@ -80,6 +80,6 @@ def fused_scores(v: Tensor, u: Tensor, folded: Tensor, c: Tensor, wd: Tensor, he
     scores = torch.empty(q, n, device=v.device, dtype=torch.float32)
     if n and q:
         w2, bias = head.out.weight.detach().float()[0].contiguous(), float(head.out.bias)
-        parts = (v.contiguous(), u.contiguous(), folded.contiguous(), c.contiguous(), wd.contiguous(), w2)
+        parts = (v.contiguous(), u.contiguous(), folded.contiguous(), c.contiguous(), m.contiguous(), w2)
         _kernel()[-(-n // BM), q](*parts, scores, bias, n, d, h, BM=BM, BH=BH, BK=BK, num_warps=8, num_stages=3)
     return scores

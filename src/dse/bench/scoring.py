@@ -250,13 +250,13 @@ def _parts(head: PairHead, embeddings: Tensor, dtype: torch.dtype) -> list[dict[
     n = 3 * BLOCK
     v, u = repeated(embeddings, n, dtype).split(BLOCK), embeddings[0].to(dtype)
     w = torch.randn(head.hidden_dimension, head.embedding_dimension, device=u.device).to(dtype)
-    c, difference = torch.zeros(len(w), device=u.device, dtype=dtype), (v[0] - u).abs()
+    c, larger = torch.zeros(len(w), device=u.device, dtype=dtype), torch.maximum(v[0], u)
     hidden = torch.randn(BLOCK, len(w), device=u.device).to(dtype)
     w2, wide = torch.randn(len(w), device=u.device), torch.empty_like(hidden, dtype=torch.float32)
     steps: dict[str, Callable[[Tensor], object]] = {
         "F v": lambda b: torch.addmm(c, b, w.T, out=hidden),
-        "Wd |u-v|": lambda b: hidden.addmm_(difference, w.T),
-        "|u-v|": lambda b: torch.sub(b, u, out=difference).abs_(),
+        "M max(u,v)": lambda b: hidden.addmm_(larger, w.T),
+        "max(u,v)": lambda b: torch.maximum(b, u, out=larger),
         "w2 relu": lambda b: torch.mv(wide.copy_(hidden).relu_(), w2),
     }
     with torch.inference_mode():
