@@ -160,7 +160,7 @@ class DSE(PairScorer):
     @property
     def fingerprint(self) -> str:
         """Name of the weights and tokenizer, see `dse.runtime.fingerprint`; made again when one of them has changed."""
-        key = (*weights_key(self), self.max_seq_length, len(self.tokenizer))
+        key = (*weights_key(self.parameters()), self.max_seq_length, len(self.tokenizer))
         if self._fingerprint is None or self._fingerprint[0] != key:
             self._fingerprint = (key, fingerprint(self))
         return self._fingerprint[1]

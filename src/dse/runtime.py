@@ -9,7 +9,7 @@ import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -66,12 +66,12 @@ def _count_step(*_: Any) -> None:
 register_optimizer_step_post_hook(_count_step)  # fused optimisers write without raising a parameter's version
 
 
-def weights_key(module: nn.Module) -> tuple[Any, ...]:
-    """Changes whenever a weight of the module may have changed.
+def weights_key(parameters: Iterable[nn.Parameter]) -> tuple[Any, ...]:
+    """Changes whenever one of these weights may have changed.
 
     Writing in place raises the version, save in fused optimisers; `.to()` and loading may swap the memory.
     """
-    return (_optimizer_steps, *((p.data_ptr(), p._version) for p in module.parameters()))
+    return (_optimizer_steps, *((p.data_ptr(), p._version) for p in parameters))
 
 
 class FastCopy:
@@ -89,7 +89,7 @@ class FastCopy:
         parameters = list(module.parameters())
         if all(p.dtype == dtype or not p.dtype.is_floating_point for p in parameters):
             return module
-        key = (dtype, *weights_key(module))
+        key = (dtype, *weights_key(parameters))
         if self._copy is None or key != self._key:
             self._copy = None  # frees the old one before the new one is made
             self._copy, self._key = _cast_copy(module, dtype), key

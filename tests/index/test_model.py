@@ -106,7 +106,7 @@ class Machine(RuleBasedStateMachine):
         assert len({hit["id"] for hit in hits}) == len(hits)
         for hit in hits:
             row = self.rows[hit["id"]]
-            assert (hit["text"], hit["metadata"]["price"]) == (row["text"], row["price"])
+            assert (hit["text"], hit["metadata"].get("price")) == (row["text"], row["price"])
             assert hit["score"] == pytest.approx(expected[hit["id"]], abs=1e-4)
         best = sorted(expected.values(), reverse=True)[:k]
         if exact:

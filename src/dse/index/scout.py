@@ -15,8 +15,9 @@ the largest w . z_row(v):
 
 High scores weigh more, because only near the top must w be right.
 
-The vectors are kept in 16 bits and searched by Lance's own vector index (IVF_FLAT), which knows deletions and filters
-and looks at rows it has not indexed yet one by one. docs/decisions.md says what it was compared with.
+The vectors are searched by Lance's own vector index (IVF_RQ, 8 bits a value: most rows are dismissed by the first of
+them), which knows deletions and filters and looks at rows it has not indexed yet one by one. docs/decisions.md says
+what it was compared with.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Scout:
         _, directions = np.linalg.eigh(x.T @ x)  # smallest first
         directions = np.ascontiguousarray(directions[:, ::-1][:, :INPUTS], dtype=np.float32)
         m = directions.shape[1]
-        p = min(m, OUTPUTS)
+        p = min(-(-m // 8) * 8, OUTPUTS)  # IVF_RQ wants a multiple of 8; what lies beyond m is 0 until towers learn
         return cls(f"cosine {p} {now()}", directions, Tower.empty(m, HIDDEN, p), Tower.empty(m, HIDDEN, p))
 
     @property

@@ -182,7 +182,14 @@ class Store:
                 prefilter=True,
                 with_row_id=True,
                 disable_scoring_autoprojection=True,
-                nearest={"column": SCOUT, "q": query, "k": k, "metric": "dot", "nprobes": nprobes},
+                nearest={
+                    "column": SCOUT,
+                    "q": query,
+                    "k": k,
+                    "metric": "dot",
+                    "nprobes": nprobes,
+                    "approx_mode": "accurate",  # all bits of the rows that the first bit does not dismiss
+                },
             ).to_table()
         rows: np.ndarray = found["_rowid"].to_numpy()
         return rows

@@ -68,7 +68,13 @@ def bring_up_to_date(store: Store, teach: Teach) -> None:
     if store.card.indexed_rows == 0 or rows > RETRAIN_GROWTH * store.card.indexed_rows:
         logger.info("indexing %d rows in %d partitions", rows, partitions(rows))
         store.data.create_index(
-            SCOUT, "IVF_FLAT", metric="dot", num_partitions=partitions(rows), replace=True, name=f"{SCOUT}_idx"
+            SCOUT,
+            "IVF_RQ",
+            metric="dot",
+            num_bits=8,
+            num_partitions=partitions(rows),
+            replace=True,
+            name=f"{SCOUT}_idx",
         )
         store.refresh()
         store.update_card(indexed_rows=rows)
