@@ -90,7 +90,7 @@ class FastPass:
         return scores.add_(self.head.out.bias.float())
 
     def _room(self, v: Tensor) -> list[Tensor]:
-        """Where max(u,v) (B, d), the hidden layer (B, h) and its float32 copy go: fresh memory costs as much as a step."""
+        """Where max(u,v) (B, d), the hidden layer (B, h) and its float32 copy go: fresh memory costs like a step."""
         if not self.buffers or len(self.buffers[0]) < len(v):
             hidden = v.new_empty(len(v), len(self.m))
             self.buffers = torch.empty_like(v), hidden, torch.empty_like(hidden, dtype=torch.float32)
