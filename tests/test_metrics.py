@@ -6,9 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dse import metrics
 from dse.errors import BadDataError, MismatchError
 from dse.metrics import best_threshold, compute_metrics
 from dse.tasks import Task, get_task
@@ -116,6 +117,43 @@ scored = st.lists(
     min_size=1,
     max_size=30,
 )
+
+
+def brute_force(task, scores, labels):
+    values = sorted(set(scores))
+    candidates = [values[0] - 1, *((a + b) / 2 for a, b in itertools.pairwise(values)), values[-1] + 1]
+    return max(compute_metrics(task, scores, labels, candidate)[task.main_metric] for candidate in candidates)
+
+
+@pytest.fixture
+def sure(monkeypatch):
+    """Pairs are as positive as their labels say: then the expected metric is the metric of these pairs."""
+    monkeypatch.setattr(metrics, "_rise", lambda scores, labels: labels)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["mrpc", "qnli"]), scored)
+def test_best_threshold_is_as_good_as_brute_force(sure, name, pairs):
+    task, scores, labels = get_task(name), [s for s, _ in pairs], [float(y) for _, y in pairs]
+    found = best_threshold(task, scores, labels)
+    if len(set(labels)) == 1:
+        assert found == 0.0
+    else:
+        assert compute_metrics(task, scores, labels, found)[task.main_metric] >= brute_force(task, scores, labels)
+    order = np.random.default_rng(0).permutation(len(scores))
+    assert best_threshold(task, np.take(scores, order), np.take(labels, order)) == found
+
+
+def test_best_threshold_prefers_the_one_closest_to_zero(sure):
+    # Accuracy 3/4 at -1.5 and at 0.5: the order of rows and the sign of the others do not matter.
+    assert best_threshold(get_task("qnli"), [-2.0, -1.0, 0.0, 1.0], [0, 1, 0, 1]) == 0.5
+    assert best_threshold(get_task("qnli"), [-1.0, 0.0, 1.0, 2.0], [0, 1, 0, 1]) == -0.5
+
+
+def test_best_threshold_maximises_the_metric_of_the_task(sure):
+    scores, labels = [4.0, 3.0, 2.0, 1.0, 0.0], [1, 0, 0, 1, 0]
+    assert best_threshold(get_task("qnli"), scores, labels) == 3.5
+    assert best_threshold(get_task("mrpc"), scores, labels) == 0.5
 
 
 @settings(deadline=None)

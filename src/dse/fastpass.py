@@ -46,8 +46,8 @@ class FastPass:
         if head.kind in MLP:
             wu, wv, wp, wd = split_weights(head)  # (h, d) each
             self.u, wd = queries.to(dtype), wd.to(dtype)  # rounded before they are used: max(u,v) meets the same u
-            self.c = torch.addmm(head.dense.bias.float(), queries, wu.T)  # (q, h)   c_u
-            self.c = (self.c - self.u.float() @ wd.T.float()).to(dtype)
+            c = torch.addmm(head.dense.bias.float(), queries, wu.T)
+            self.c = c.addmm_(self.u.float(), wd.float().T, alpha=-1).to(dtype)  # (q, h)   c_u
             self.folded = torch.empty(len(queries), *wv.shape, dtype=dtype, device=queries.device)  # (q, h, d)
             rest = wv - wd
             for i, u in enumerate(queries):

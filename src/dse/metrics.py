@@ -117,8 +117,9 @@ def best_threshold(task: Task, scores: ArrayLike, labels: ArrayLike) -> float:
     cuts = np.concatenate([[s[0] - 1], middles[steps], [s[-1] + 1]])
     below = np.concatenate([[0], steps + 1, [len(s)]])  # how many rows each cut calls negative
     missed = np.concatenate([[0], np.cumsum(p)])[below]  # positives expected among them
-    found = p.sum() - missed
-    quality = 2 * found / (len(s) - below + p.sum()) if task.main_metric == "f1" else found + below - missed
+    positives = p.sum()
+    found = positives - missed
+    quality = 2 * found / (len(s) - below + positives) if task.main_metric == "f1" else found + below - missed
     best = cuts[quality >= quality.max() - 1e-9]
     return float(best[np.argmin(np.abs(best))])
 
