@@ -8,8 +8,10 @@ from dse.bench.memory import peak_mib
 
 
 def test_every_figure_is_there(tiny_backbone, data_folder, monkeypatch):
-    monkeypatch.setattr(scoring, "_FLOP", 2.0 * 2 * 64**3)
-    monkeypatch.setattr(scoring, "_products", lambda *_: lambda: torch.randn(64, 64) @ torch.randn(64, 64))
+    monkeypatch.setattr(
+        scoring, "_products", lambda *_: (lambda: torch.randn(64, 64) @ torch.randn(64, 64), 2.0 * 64**3)
+    )
+    monkeypatch.setattr(scoring, "_runs", lambda n: 2)
     monkeypatch.setattr(scoring, "SIZES", {True: (300, 400), False: ()})
     result = scoring.run(data=data_folder, backbone=tiny_backbone, quick=True, command="dse bench scoring --quick")
     names = {figure.name for figure in result.figures}

@@ -81,8 +81,8 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
             "takes a head at random.",
             "Head: fitted to the labels of those pairs, on frozen embeddings. Top 10, one query unless said otherwise; "
             f"the fast pass computes in {'bfloat16' if fast == 'bf16' else 'float32'} here.",
-            "GEMM rate: products of 4096 x 2048 x 2048 in that precision, timed in turn with the search; after "
-            "folding a pair takes 2 x 2 x d x 512 operations. The figure is the worst of all N.",
+            "GEMM rate: products of 4096 x 2048 x 2048 in that precision, as many operations as the search has, timed "
+            "in turn with it; after folding a pair takes 2 x 2 x d x 512. The figure is the worst of all N.",
             "Teacher: the same backbone as a cross-encoder, CrossEncoder.predict with its defaults; its times are "
             "extrapolated from a sample of pairs, the student's are measured.",
             "break_even_pairs_per_sentence: a sentence compared less often than that is cheaper with the teacher.",
@@ -136,15 +136,15 @@ def _against_the_matrix_unit(
     table, per_pair = [], []
     for n in sizes:
         part = candidates[:n]
-        runs = 3 if n <= 100_000 else 2
-        rounds = alternate(_products(dtype, embeddings.device), _search(head, query, part, dtype), runs=runs)
-        gemm = [_FLOP / seconds[0] for seconds in rounds]
-        fractions = [4 * d * h * n / seconds[1] / rate for seconds, rate in zip(rounds, gemm, strict=True)]
+        operations = 4.0 * d * h * n
+        products, made = _products(operations, dtype, embeddings.device)
+        rounds = alternate(products, _search(head, query, part, dtype), runs=_runs(n))
+        fractions = [(operations / seconds[1]) / (made / seconds[0]) for seconds in rounds]
         worst = min(worst or fractions, fractions, key=median)
         per_pair.append(median(seconds[1] for seconds in rounds) / n)
         table.append(_row(f"top 10 of N, d = {d}", 1, n, per_pair[-1] * n, f"{median(fractions):.2f} of GEMM"))
     q = 8
-    rounds = alternate(_search(head, embeddings[:q].float(), candidates[: sizes[0]], dtype), runs=3)
+    rounds = alternate(_search(head, embeddings[:q].float(), candidates[: sizes[0]], dtype), runs=5)
     per_pair.append(median(seconds[0] for seconds in rounds) / sizes[0] / q)
     table.append(_row(f"top 10 of N, d = {d}", q, sizes[0], per_pair[-1] * q * sizes[0], ""))
     figures = [Figure.of(worst, f"gemm_fraction_d{d}", "", target=0.85)]
@@ -168,13 +168,23 @@ def growth(per_pair: Sequence[float]) -> float:
     return max((b / a - 1 for i, a in enumerate(per_pair) for b in per_pair[i:]), default=0.0)
 
 
-_FLOP = 2.0 * 2 * 4096 * 2048 * 2048
+def _runs(n: int) -> int:
+    """Rounds timed with n candidates: where one takes milliseconds, what else the machine does hits half of a few."""
+    return min(30, max(5, 300_000 // n))
 
 
-def _products(dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
-    """Large products of ``_FLOP`` operations: what the matrix unit gives at its best."""
+def _products(operations: float, dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], object], float]:
+    """Large products of about so many operations, what the matrix unit gives at its best; and how many they are."""
+    one = 2.0 * 4096 * 2048 * 2048
+    times = max(1, round(operations / one))
     a, b = (torch.randn(n, 2048, device=device).to(dtype) for n in (4096, 2048))
-    return lambda: (a @ b, a @ b)
+    room = torch.empty_like(a)
+
+    def products() -> None:
+        for _ in range(times):
+            torch.mm(a, b, out=room)
+
+    return products, times * one
 
 
 def _memory(head: PairHead, embeddings: Tensor, n: int, dtype: torch.dtype) -> Figure:
@@ -210,7 +220,7 @@ def _against_the_plain_head(
             return torch.cat(scores).topk(K).values
 
         ways = _search(head, query, held, dtype), _search(head, query, candidates, torch.float32)
-        rounds = alternate(plain, *ways, runs=3)
+        rounds = alternate(plain, *ways, runs=_runs(n))
         figures = [Figure.of(ratios(rounds, 0, 2), "over_plain_fp32", "x", target=2.5)]
         if fast == "bf16":
             figures.append(Figure.of(ratios(rounds, 0, 1), "over_plain_bf16", "x", target=10))
@@ -276,7 +286,7 @@ def _against_the_teacher(
     rounds = alternate(
         lambda: teacher.predict(sample, show_progress_bar=False),
         lambda: student.rank(texts[0], candidates, top_k=K, show_progress_bar=False),
-        runs=3,
+        runs=5,
     )
     per_pair = median(seconds[0] for seconds in rounds) / len(sample)
     table = []
