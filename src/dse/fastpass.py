@@ -47,12 +47,13 @@ class FastPass:
             wu, wv, wp, wd = split_weights(head)  # (h, d) each
             self.u, wd = queries.to(dtype), wd.to(dtype)  # rounded before they are used: max(u,v) meets the same u
             c = torch.addmm(head.dense.bias.float(), queries, wu.T)
-            self.c = c.addmm_(self.u.float(), wd.float().T, alpha=-1).to(dtype)  # (q, h)   c_u
+            self.c = c.addmm_(self.u.float(), wd.float().T, alpha=-1)  # (q, h)   c_u
             self.folded = torch.empty(len(queries), *wv.shape, dtype=dtype, device=queries.device)  # (q, h, d)
             rest = wv - wd
             for i, u in enumerate(queries):
                 self.folded[i] = torch.addcmul(rest, wp, u)  # F_u = Wv + Wp diag(u) - Wd
             self.m, self.w2 = 2 * wd, head.out.weight.float()[0]  # (h, d), (h,)
+            self.always = self.c @ self.w2 + head.out.bias.float()  # (q,)   W2 c_u + b2
         elif head.kind == "bilinear":
             self.u = (queries @ head.weight.float()[0]).to(dtype)  # (q, d)   u' M
         else:
@@ -84,16 +85,18 @@ class FastPass:
         larger, hidden, wide = self._room(v)
         scores = torch.empty(len(self.u), len(v), device=v.device)  # (q, B)
         for i, (u, folded) in enumerate(zip(self.u, self.folded, strict=True)):
-            torch.addmm(self.c[i], v, folded.T, out=hidden)  # (B, h)   c_u + F_u v
+            torch.mm(v, folded.T, out=hidden)  # (B, h)   F_u v; a product that begins with c_u takes a fifth longer
             hidden.addmm_(torch.maximum(v, u, out=larger), self.m.T)  # M max(u,v)
-            torch.mv(wide.copy_(hidden).relu_(), self.w2, out=scores[i])
-        return scores.add_(self.head.out.bias.float())
+            # W2 relu(c_u + x) = W2 max(x, -c_u) + W2 c_u
+            torch.mv(torch.maximum(wide.copy_(hidden), -self.c[i], out=wide), self.w2, out=scores[i])
+        return scores.add_(self.always[:, None])
 
     def _room(self, v: Tensor) -> list[Tensor]:
         """Where max(u,v) (B, d), the hidden layer (B, h) and its float32 copy go: fresh memory costs like a step."""
         if not self.buffers or len(self.buffers[0]) < len(v):
             hidden = v.new_empty(len(v), len(self.m))
-            self.buffers = torch.empty_like(v), hidden, torch.empty_like(hidden, dtype=torch.float32)
+            wide = hidden if hidden.dtype == torch.float32 else torch.empty_like(hidden, dtype=torch.float32)
+            self.buffers = torch.empty_like(v), hidden, wide
         return [buffer[: len(v)] for buffer in self.buffers]
 
     def block_size(self, n: int) -> int:

@@ -235,13 +235,11 @@ def _misses(head: PairHead, embeddings: Tensor, q: int, n: int, dtype: torch.dty
     queries, candidates = embeddings[:q].float(), repeated(embeddings, n, torch.float32)
     _, true = scoring.topk(head, queries, candidates, K)
     size = K + scoring.MARGIN + scoring.SPARE
+    some = (FastPass(head, part, dtype) for part in queries.split(scoring.QUERIES))
+    listed = torch.cat([scoring.shortlist(fast_pass, candidates, size)[1] for fast_pass in some])  # (q, size)
     missed = {}
     for length in (size, K):
-        found = [
-            scoring.shortlist(FastPass(head, some, dtype), candidates, size)[1][:, :length]
-            for some in queries.split(scoring.QUERIES)
-        ]
-        hits = (torch.cat(found)[:, :, None] == true[:, None]).any(dim=1)  # (q, K)
+        hits = (listed[:, :length, None] == true[:, None]).any(dim=1)  # (q, K)
         missed[length] = float((~hits).float().mean())
     return [
         Figure("fast_pass_miss_rate", missed[size], "", target=1e-4, runs=q * K),
@@ -260,14 +258,14 @@ def _parts(head: PairHead, embeddings: Tensor, dtype: torch.dtype) -> list[dict[
     n = 3 * BLOCK
     v, u = repeated(embeddings, n, dtype).split(BLOCK), embeddings[0].to(dtype)
     w = torch.randn(head.hidden_dimension, head.embedding_dimension, device=u.device).to(dtype)
-    c, larger = torch.zeros(len(w), device=u.device, dtype=dtype), torch.maximum(v[0], u)
+    c, larger = torch.randn(len(w), device=u.device), torch.maximum(v[0], u)
     hidden = torch.randn(BLOCK, len(w), device=u.device).to(dtype)
     w2, wide = torch.randn(len(w), device=u.device), torch.empty_like(hidden, dtype=torch.float32)
     steps: dict[str, Callable[[Tensor], object]] = {
-        "F v": lambda b: torch.addmm(c, b, w.T, out=hidden),
+        "F v": lambda b: torch.mm(b, w.T, out=hidden),
         "M max(u,v)": lambda b: hidden.addmm_(larger, w.T),
         "max(u,v)": lambda b: torch.maximum(b, u, out=larger),
-        "w2 relu": lambda b: torch.mv(wide.copy_(hidden).relu_(), w2),
+        "w2 relu": lambda b: torch.mv(torch.maximum(wide.copy_(hidden), -c, out=wide), w2),
     }
     with torch.inference_mode():
         rounds = alternate(*(lambda step=step: [step(b) for b in v] for step in steps.values()), runs=5)
