@@ -109,6 +109,16 @@ def test_retention_is_none_where_the_teacher_is_worth_nothing(student, binary):
     json.dumps(report.to_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_teacher_that_is_not_ahead_is_spoken_of(student, rows, ahead):
+    scores = raw(student, rows)
+    known = labelled(rows, (scores > np.median(scores)).astype(float))  # the student orders them as they are
+    good, bad = scores - np.median(scores), -scores
+    student.info["threshold"] = float(np.median(scores)) if ahead else float(scores.max()) + 1
+    report = evaluate(student, known, BINARY, teacher_scores=bad if ahead else good, measure_speed=False)
+    assert ("may have little to teach" in " ".join(report.table().split())) == ahead
+
+
 def test_table_shows_the_numbers_of_the_json(student, teacher, binary, tmp_path):
     report = evaluate(student, binary, BINARY, teacher=teacher, command="dse evaluate S --task duplicates")
     report.write(tmp_path)

@@ -56,6 +56,11 @@ def notes(report: Report) -> list[str]:
         found.append(f"The student predicts at {stored} {report.threshold:.3f} (raw score){teacher}.")
     if report.kind == "regression" and report.metrics:
         found.append("The metrics are those of activated scores, as predict returns them.")
+    if (retained := report.retention.get(report.main_metric)) is not None and retained >= 1:
+        found.append(
+            "The student is not behind its teacher here, so the teacher may have little to teach: compare a student "
+            "of labels alone (`dse distill --alpha 0`), or look for a stronger teacher."
+        )
     if "queries" in report.fidelity:
         queries = int(report.fidelity["queries"])
         found.append(f"Kendall tau is that of {queries:,} {'query' if queries == 1 else 'queries'}.")

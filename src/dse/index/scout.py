@@ -37,7 +37,7 @@ from dse.index.store import Store
 EXACT_ROWS = 10_000  # up to so many rows every one is scored: that takes no longer than being clever
 LADDER = tuple(round(32 * 2 ** (step / 2)) for step in range(15))  # lengths of shortlists: 32, 45, 64, ... 4,096
 RIDGE = 1.0  # r in units of the variance of the scored rows, over their number; the best of 0.3, 1, 3 and 10
-FIRST, SECOND = 4, 16  # parts looked at, times the root of the shortlist: the first half only has to find the direction
+FIRST, SECOND = 2, 32  # parts looked at, times the root of the shortlist: the first half only has to find the direction
 DEFAULT_SHORTLIST = 1024  # until `calibrate` has found out
 INPUTS, HIDDEN, OUTPUTS = 256, 256, 128  # m, h and p at most
 
@@ -56,8 +56,8 @@ def probes(shortlist: int, rows: int, factor: int) -> int:
     """How many parts are looked at for a shortlist: more for longer ones, so that one number decides both.
 
     Example:
-        >>> probes(1024, 1_000_000, FIRST), probes(1024, 1_000_000, SECOND)
-        (128, 512)
+        >>> probes(512, 1_000_000, FIRST), probes(512, 1_000_000, SECOND)
+        (46, 725)
     """
     return max(1, min(partitions(rows), math.ceil(factor * math.sqrt(shortlist))))
 
