@@ -5,14 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dse import DSE, distill
 from dse.data import Pairs
-from dse.distillation import raw_scores
+from dse.distillation import Distillation, raw_scores
+from dse.modules import PairHead
 from dse.tasks import Task
 from dse.teacher import fit_teacher, teacher_scores
 from dse.training import Training
-from dse.warmup import ROWS, fit_head, some_rows
+from dse.warmup import ROWS, fit_head, fit_scale, some_rows
 
 TASK = Task("same", "binary", ("no", "yes"), symmetric=True)
 STILL = Training(epochs=1, batch_size=16, learning_rate=0.0, head_learning_rate=1e-12, dtype="float32", weight_decay=0)
@@ -81,3 +84,52 @@ def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, mo
     off = replace(STILL, head_steps=0)
     fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=off, pooling="segments")
     distill(DSE.from_backbone(backbone), pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=off)
+
+
+@pytest.mark.parametrize("kind", ["dot", "cosine"])
+def test_a_head_of_one_weight_is_fitted_and_then_held(backbone, pairs, tmp_path, kind):
+    torch.manual_seed(0)
+    student = DSE.from_backbone(backbone, num_layers=1, head=kind)
+    # A teacher that says what the cosine says, on a scale far from where the head starts.
+    u, v = (student.encode(side, convert_to_tensor=True) for side in (pairs.sentence1, pairs.sentence2))
+    cosine = torch.nn.functional.cosine_similarity(u, v).cpu().numpy()[:, None]
+    t = 40 * (cosine - cosine.mean())
+    only = Distillation(alpha=1)
+    student = distill(student, pairs, t, TASK, tmp_path / "s", distillation=only, training=STILL)
+    assert student.head.out.weight.item() > 0
+    assert abs(raw_scores(student, pairs).mean()) < 0.5
+    if kind == "cosine":
+        assert student.head.out.weight.item() == pytest.approx(40, rel=0.05)
+        assert raw_scores(student, pairs) == pytest.approx(t, abs=0.5)
+    assert all(weight.requires_grad for weight in student.head.parameters())  # a later training may move it again
+
+
+@pytest.mark.parametrize("kind", ["dot", "cosine", "bilinear"])
+@pytest.mark.parametrize("labels", [1, 3])
+def test_rescaling_a_head_rescales_its_scores(kind, labels):
+    torch.manual_seed(1)
+    head = PairHead(8, num_labels=labels, kind=kind)
+    u, v, slope, shift = torch.randn(5, 8), torch.randn(5, 8), torch.randn(labels), torch.randn(labels)
+    before = head.score(u, v)
+    head.rescale(slope, shift)
+    assert torch.allclose(head.score(u, v), slope * before + shift, atol=1e-5)
+
+
+@given(st.integers(0, 2**16), st.floats(-3, 3), st.floats(-3, 3), st.floats(-2, 2))
+def test_the_scale_fitted_does_not_depend_on_that_of_the_scores(seed, slope, shift, zoom):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(40, 1, generator=generator)
+    target = slope * scores + shift + 0.1 * torch.randn(40, 1, generator=generator)
+    a, b = fit_scale(10**zoom * scores - 7, lambda s: (s - target).square().mean())
+    assert a.item() * 10**zoom == pytest.approx(slope, abs=0.1)
+    assert (a * (10**zoom * scores - 7) + b).mean().item() == pytest.approx(target.mean().item(), abs=0.01)
+
+
+def test_a_bilinear_head_learns(backbone, pairs, tmp_path):
+    torch.manual_seed(0)
+    student = DSE.from_backbone(backbone, num_layers=1, head="bilinear")
+    t = np.linspace(-5, 5, len(pairs))[:, None]
+    before = float(((raw_scores(student, pairs) - t) ** 2).mean())
+    only, steps = Distillation(alpha=1), replace(STILL, head_steps=64, head_learning_rate=5e-4)
+    student = distill(student, pairs, t, TASK, tmp_path / "s", distillation=only, training=steps)
+    assert ((raw_scores(student, pairs) - t) ** 2).mean() < min(before, t.var())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,12 +24,14 @@ from torch.nn import functional as F
 
 from dse.data import Pairs
 from dse.errors import BadDataError, MismatchError
+from dse.exact import MLP
 from dse.files import write_json
 from dse.metrics import best_threshold
 from dse.model import DSE
+from dse.modules import ONE_WEIGHT
 from dse.tasks import Task
 from dse.training import PairEvaluator, Training, last_checkpoint, run, task_loss
-from dse.warmup import fit_head, some_rows
+from dse.warmup import BATCH, fit_head, fit_scale, some_rows
 
 logger = logging.getLogger(__name__)
 
@@ -213,8 +215,11 @@ def distill(
         validation = None  # nothing to choose by
     evaluator = PairEvaluator(validation, task, raw_scores, tuned=True) if validation is not None else None
     loss = DistillationLoss(student, task, distillation)
+    training = _for_head(training, student)
     if training.head_steps and last_checkpoint(output / "checkpoints") is None:
         warm_up(student, dataset, loss, training)
+    if training.head_steps and student.head.kind in ONE_WEIGHT:
+        student.head.requires_grad_(False)  # fitted; from here on the embeddings move, not their scale
     trainer = SentenceTransformerTrainer(
         model=student,
         args=training.arguments(
@@ -231,6 +236,7 @@ def distill(
         data_collator=DistillationCollator(preprocess_fn=student.preprocess),
     )
     history = run(trainer, training, "distil")
+    student.head.requires_grad_(True)
     if trainer.is_world_process_zero():
         if validation is not None and task.kind == "binary" and validation.label is not None:
             student.info["threshold"] = best_threshold(task, raw_scores(student, validation)[:, 0], validation.label)
@@ -250,12 +256,32 @@ def warm_up(student: DSE, dataset: Any, loss: DistillationLoss, training: Traini
     left, right = embeddings.float().clone().split(len(rows))  # (n, d) each, out of inference mode
     head = student.head
 
-    def mean_loss(some: Tensor) -> Tensor:
-        u, v = (F.dropout(side[some], head.dropout) for side in (left, right))  # (b, d)
-        terms = loss.terms(head.score(u, v), {name: value[some].to(u.device) for name, value in labels.items()})
+    def total(scores: Tensor, some: Tensor | slice = slice(None)) -> Tensor:
+        terms = loss.terms(scores, {name: value[some].to(scores.device) for name, value in labels.items()})
         return torch.stack(list(terms.values())).sum()
 
+    def mean_loss(some: Tensor) -> Tensor:
+        u, v = (F.dropout(side[some], head.dropout) for side in (left, right))  # (b, d)
+        return total(head.score(u, v), some)
+
+    if head.kind not in MLP:
+        with torch.no_grad():
+            start = torch.cat([head.score(u, v) for u, v in zip(left.split(BATCH), right.split(BATCH), strict=True)])
+        head.rescale(*fit_scale(start, total))
+    if head.kind in ONE_WEIGHT:
+        return
     fit_head(head.parameters(), mean_loss, len(rows), training, cast(Any, student.config).hidden_size)
+
+
+def _for_head(training: Training, student: DSE) -> Training:
+    """The rate that suits the head: AdamW moves every weight by it, whatever the gradient.
+
+    A score of u' M v adds up d * d weights, a hidden unit of the mlp 4d: its rate would throw M about.
+    """
+    if student.head.kind != "bilinear":
+        return training
+    rate = training.head_rate(cast(Any, student.config).hidden_size)
+    return replace(training, head_learning_rate=rate * 4 / student.head.embedding_dimension)
 
 
 def _dataset(

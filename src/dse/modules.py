@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 HeadKind = Literal["mlp", "mlp-symmetric", "bilinear", "dot", "cosine"]
 HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
+ONE_WEIGHT = ("dot", "cosine")  # a class has one weight, the scale of a similarity of the embeddings
 
 
 class LayerConcat(Module):
@@ -175,6 +176,16 @@ class PairHead(Module):
         else:
             scores = self.out(nn.functional.cosine_similarity(u, v, dim=-1).unsqueeze(-1))
         return scores
+
+    @torch.no_grad()
+    def rescale(self, slope: Tensor, shift: Tensor) -> None:
+        """Make every score s_c of a head without a hidden layer slope_c * s_c + shift_c; both (C,)."""
+        if self.kind == "bilinear":
+            self.weight.mul_(slope[:, None, None])
+            self.bias.mul_(slope).add_(shift)
+        else:
+            self.out.weight.mul_(slope[:, None])
+            self.out.bias.mul_(slope).add_(shift)
 
     def forward(self, features: dict[str, Any], pairs: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Leave the features as they are, or, with ``pairs=True``, add ``scores`` (n, C)."""

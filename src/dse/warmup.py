@@ -17,6 +17,7 @@ from dse.training import Training
 
 ROWS = 8_192  # of the training rows, read once without gradients
 BATCH = 32
+RIDGE = 1e-4  # on the squared slope of standardised scores
 PASSES = 3  # over those rows at most: longer, and the head learns them by heart
 
 
@@ -58,3 +59,38 @@ def fit_head(
             optimizer.step()
             schedule.step()
     optimizer.zero_grad()
+
+
+def fit_scale(scores: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """The slope and shift of each class that suit scores best; the losses are convex in both, so there is one best.
+
+    Args:
+        scores: Of a head as it starts, (n, C).
+        loss: From scores (n, C) to their mean loss.
+
+    Returns:
+        Slopes and shifts, (C,) each: slope * scores + shift has the smallest loss.
+
+    Example:
+        >>> scores, target = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[9.0], [7.0], [3.0]])
+        >>> slope, shift = fit_scale(scores, lambda s: (s - target).square().mean())
+        >>> round(slope.item(), 1), round(shift.item(), 1)
+        (-2.0, 11.0)
+    """
+    scores = scores.detach()
+    mean, std = scores.mean(dim=0), scores.std(dim=0, correction=0).clamp_min(1e-6)  # (C,)
+    scaled = (scores - mean) / std  # (n, C)
+    slope, shift = torch.ones_like(mean, requires_grad=True), torch.zeros_like(mean, requires_grad=True)
+    optimizer = torch.optim.LBFGS([slope, shift], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        # The ridge keeps the slope finite where the scores separate the classes.
+        value = loss(slope * scaled + shift) + RIDGE * slope.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    slope, shift = slope.detach() / std, shift.detach()
+    return slope, shift - slope * mean
