@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.evidence import embeddings, shallow
-from benchmarks.evidence.plan import SHALLOW, SPLITS, Row, command, scores_file
+from benchmarks.evidence.plan import SHALLOW, SPLITS, TEACHERS, Row, command, scores_file
 from benchmarks.evidence.subsets import Size, prepare
 from dse.cli.config import read_config
 from dse.data import Pairs, load_pairs
@@ -96,7 +96,7 @@ def needs(row: Row) -> list[Row]:
     """Rows that must be there before."""
     if row.task == "transfer":
         return [Row(row.name.removeprefix("dse_"), "dse", row.seed)] if row.name.startswith("dse_") else []
-    return [] if row.name in ("teacher", "cosine_untrained", "bilstm") else [row.sibling("teacher")]
+    return [] if row.name in ("cosine_untrained", "bilstm", *TEACHERS) else [row.sibling("teacher")]
 
 
 def _result(row: Row, task: str, split: str, metric: str, value: float, rows: int, place: Workshop) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _trained(row: Row, place: Workshop) -> Values:
         backbone = shortened(place, row)
     _dse(command(row, place.runs, place.config(row), data, place.sizes.epochs, backbone))
     task = get_task(row.task)
-    if row.name == "teacher":
+    if row.name in TEACHERS:
         return _teacher(row, task, data, place)
     report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
     metrics = report["metrics"]["student"] | {

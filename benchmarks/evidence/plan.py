@@ -26,6 +26,8 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "all_at_once": ("--head-steps", "0"),
     "three_blocks": (),
 }
+# Rows that `dse teacher` makes.
+TEACHERS: dict[str, tuple[str, ...]] = {"teacher": (), "teacher_labels_only": ("--bootstrap-pairs", "0")}
 HEADS = tuple(name for name in DISTILLED if name.startswith("head_"))
 # Rows on frozen vectors, see shallow.py.
 SHALLOW = ("cosine_untrained", "frozen", "static", "bilstm")
@@ -79,7 +81,9 @@ def plan() -> Iterator[Row]:
     # One student a backbone and head, for the picture of speed and quality.
     yield from (Row("stsb", name) for name in ("head_dot", "head_cosine", "static", "three_blocks", "one_layer"))
     yield from (Row("mrpc", name) for name in HEADLINE)
-    yield from (Row(task, name) for name in ("dse_no_labels", "frozen", "bilstm") for task in GLUE)
+    yield from (
+        Row(task, name) for name in ("dse_no_labels", "teacher_labels_only", "frozen", "bilstm") for task in GLUE
+    )
     yield from (Row("allnli", name) for name in ("teacher", "dse"))
     yield from (Row("transfer", name) for name in TRANSFER)
     yield from (
@@ -98,13 +102,15 @@ def rows() -> list[Row]:
 
 def command(row: Row, runs: Path, config: Path, data: Path, epochs: int | None, backbone: str | None) -> list[str]:
     """The `dse` command that trains a row; epochs and backbone, if given, replace the configuration's."""
-    what = "teacher" if row.name == "teacher" else "distill"
+    what = "teacher" if row.name in TEACHERS else "distill"
     made = ["dse", what, "--config", str(config), "--data", str(data), "--seed", str(row.seed)]
     if backbone is not None:
         made += ["--backbone", backbone]
     if epochs is not None:
         made += ["--epochs", str(epochs)]
-    if what == "distill":
+    if what == "teacher":
+        made += TEACHERS[row.name]
+    else:
         teacher = row.sibling("teacher").folder(runs)
         made += ["--teacher", str(teacher), "--scores", str(scores_file(row, runs)), "--no-speed"]
         made += DISTILLED[row.name]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dse.data import Pairs, load_pairs
 from dse.files import write_json, write_table
@@ -42,21 +41,8 @@ SEED = 0
 
 
 def load(source: str | None, name: str, split: str) -> Pairs:
-    """All usable pairs of a split, from a folder or, without one, from the task's hub data set.
-
-    A copy of MNLI in circulation has lost every full stop; rows whose column `periods_removed` says so are left out,
-    so that what is trained on reads as what is reported on.
-    """
-    task = get_task(name)
-    pairs = load_pairs(source, task, split)
-    if source is None:
-        return pairs
-    lost: list[bool] = []
-    for stem in task.splits.get(split, ()):
-        file = Path(source, f"{stem}.parquet")
-        if file.exists() and "periods_removed" in pq.read_schema(file).names:
-            lost += pq.read_table(file, columns=["periods_removed"])[0].to_pylist()
-    return pairs.select(~np.array(lost)) if len(lost) == len(pairs) else pairs
+    """All pairs of a split, from a folder or, without one, from the task's hub data set."""
+    return load_pairs(source, get_task(name), split)
 
 
 def allnli(source: str | None, split: str) -> Pairs:

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 BLOCK = 4096  # candidates at a time where there are too few of them to measure what is best
 MEASURE_FROM = 100_000  # candidates from which it pays to measure: that takes about as long as scoring 20,000
+LARGEST = 2**30  # bytes of a block: those of candidates that do not lie on the GPU are copied there
 
 
 class FastPass:
@@ -111,8 +112,9 @@ class FastPass:
 def _measured_block(d: int, h: int, dtype: torch.dtype, device: torch.device, threads: int) -> int:
     """The block size with the most candidates a second: large products run best, but a block must stay in the cache."""
     head = PairHead(d, hidden_dimension=h).to(device)
-    sizes = (512, 1024, 2048, 4096) if device.type == "cpu" else (8192, 16_384, 32_768, 65_536)
-    candidates = torch.randn(max(sizes), d, device=device).to(dtype)
+    offered = (512, 1024, 2048, 4096) if device.type == "cpu" else (16_384, 65_536, 262_144)
+    sizes = [size for size in offered if size * d * dtype.itemsize <= LARGEST] or [offered[0]]
+    candidates = torch.randn(max(sizes), d, device=device, dtype=dtype)
     fast_pass = FastPass(head, torch.randn(1, d, device=device), dtype)
     rates = dict.fromkeys(sizes, 0.0)
     for size in sizes * 2:  # twice, apart: what else the machine does should not decide

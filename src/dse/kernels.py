@@ -34,7 +34,20 @@ def _kernel() -> Any:  # triton's compiled function
 
     @triton.jit
     def kernel(  # type: ignore[no-untyped-def]
-        v_at, u_at, f_at, c_at, m_at, w2_at, s_at, bias, n, d, h, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr
+        v_at,
+        u_at,
+        f_at,
+        c_at,
+        m_at,
+        w2_at,
+        s_at,
+        bias_at,
+        n,
+        d,
+        h,
+        BM: tl.constexpr,
+        BH: tl.constexpr,
+        BK: tl.constexpr,
     ):
         query = tl.program_id(1)
         rows = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -57,7 +70,7 @@ def _kernel() -> Any:  # triton's compiled function
             c = tl.load(c_at + query * h + units, units < h, 0.0).to(tl.float32)
             w2 = tl.load(w2_at + units, units < h, 0.0)
             score += tl.sum(tl.maximum(hidden + c[None], 0.0) * w2[None], axis=1)
-        tl.store(s_at + query.to(tl.int64) * n + rows, score + bias, here)
+        tl.store(s_at + query.to(tl.int64) * n + rows, score + tl.load(bias_at), here)
 
     return kernel
 
@@ -79,7 +92,7 @@ def fused_scores(v: Tensor, u: Tensor, folded: Tensor, c: Tensor, m: Tensor, hea
     (n, d), (q, h) = v.shape, c.shape
     scores = torch.empty(q, n, device=v.device, dtype=torch.float32)
     if n and q:
-        w2, bias = head.out.weight.detach().float()[0].contiguous(), float(head.out.bias)
-        parts = (v.contiguous(), u.contiguous(), folded.contiguous(), c.contiguous(), m.contiguous(), w2)
+        w2, bias = head.out.weight.detach().float()[0], head.out.bias.detach().float()
+        parts = (part.contiguous() for part in (v, u, folded, c, m, w2))
         _kernel()[-(-n // BM), q](*parts, scores, bias, n, d, h, BM=BM, BH=BH, BK=BK, num_warps=8, num_stages=3)
     return scores

@@ -50,6 +50,7 @@ class Recipe:
         student: Keywords of `DSE.from_backbone`.
         distillation: Loss.
         teacher_pooling: What a teacher made here judges by, see `fit_teacher`.
+        bootstrap_pairs: On how many pairs it first learns the cosine of the backbone.
         training: Optimiser settings of the student.
         teacher_training: Optimiser settings of the teacher.
     """
@@ -63,6 +64,7 @@ class Recipe:
     student: Mapping[str, Any] = field(default_factory=dict)
     distillation: Distillation = field(default_factory=Distillation)
     teacher_pooling: TeacherPooling = "cls"
+    bootstrap_pairs: int = 0
     training: Training = field(default_factory=Training)
     teacher_training: Training = field(default_factory=Training)
 
@@ -230,6 +232,7 @@ def _teacher(task: Task, train: Pairs, validation: Pairs, recipe: Recipe, output
         validation=validation,
         training=recipe.teacher_training,
         pooling=recipe.teacher_pooling,
+        bootstrap_pairs=recipe.bootstrap_pairs,
     )
 
 
@@ -250,6 +253,7 @@ def _scores(
             dtype=dtype,
             show_progress_bar=bar,
             pooling=recipe.teacher_pooling,
+            bootstrap_pairs=recipe.bootstrap_pairs,
         )
     assert teacher is not None
     return label_pairs(teacher, train, task, file, dtype=dtype, show_progress_bar=bar)

@@ -30,7 +30,7 @@ from dse.exact import (
 from dse.fastpass import FastPass
 from dse.modules import PairHead
 
-__all__ = ["Embeddings", "check_embeddings", "score_matrix", "score_pairs", "shortlist", "topk"]
+__all__ = ["Embeddings", "check_embeddings", "rescore", "score_matrix", "score_pairs", "shortlist", "topk"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,11 +97,11 @@ def _topk(
             for block in blocks(n, EXACT_BLOCK):
                 check_finite(rows_of(candidates, block, queries.device), "candidates", first + block.start)
             rows = torch.arange(n, device=queries.device).expand(len(queries), -1)
-            return _best(_rescore(head, queries, candidates, rows), rows, k)
+            return _best(rescore(head, queries, candidates, rows), rows, k)
         fast_pass = fast_pass or FastPass(head, queries, dtype)
         fast, rows = shortlist(fast_pass, candidates, size, first)  # (q, size)
         sure = min(size, k + MARGIN)
-        exact = _rescore(head, queries, candidates, rows[:, :sure])  # (q, k + margin)
+        exact = rescore(head, queries, candidates, rows[:, :sure])  # (q, k + margin)
         reach = _reach(exact, fast[:, :sure], k)  # (q, 1)
         more = int((fast >= reach).sum(dim=1).max())
         if more < size:
@@ -109,7 +109,7 @@ def _topk(
         logger.debug("a shortlist of %d was too short for k = %d; the pass is made again", size, k)
         size = min(n, 4 * size)
     if more > sure:
-        exact = torch.cat([exact, _rescore(head, queries, candidates, rows[:, sure:more])], dim=1)
+        exact = torch.cat([exact, rescore(head, queries, candidates, rows[:, sure:more])], dim=1)
     return _best(exact, rows[:, : exact.shape[1]], k)
 
 
@@ -149,7 +149,8 @@ def shortlist(fast_pass: FastPass, candidates: Embeddings, size: int, first: int
     return best, best_rows
 
 
-def _rescore(head: PairHead, queries: Tensor, candidates: Embeddings, rows: Tensor) -> Tensor:
+@torch.inference_mode()
+def rescore(head: PairHead, queries: Tensor, candidates: Embeddings, rows: Tensor) -> Tensor:
     """Float32 scores of rows (q, m) of the candidates: (q, m)."""
     q, m = rows.shape
     scores = queries.new_empty(q, m)

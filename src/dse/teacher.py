@@ -145,6 +145,7 @@ def fit_teacher(
     regression_loss: Literal["bce", "mse"] = "bce",
     max_seq_length: int | None = None,
     pooling: TeacherPooling = "cls",
+    bootstrap_pairs: int = 0,
     **kwargs: Any,
 ) -> CrossEncoder:
     """Fine-tune a cross-encoder. Goes on from the last checkpoint of an interrupted run with the same output.
@@ -161,6 +162,8 @@ def fit_teacher(
         max_seq_length: Tokens of a pair; the backbone's own limit by default.
         pooling: ``"cls"``, the usual classification model, or ``"segments"``, which judges by the means of the two
             sentences (`SegmentPooling`) and learns from far fewer pairs where the backbone is a sentence encoder.
+        bootstrap_pairs: On how many pairs of the training sentences it first learns the cosine of its backbone, a
+            sentence encoder, see `dse.bootstrap`; for pooling ``"segments"``.
         **kwargs: As `CrossEncoder` takes them.
 
     Returns:
@@ -168,6 +171,7 @@ def fit_teacher(
 
     Raises:
         BadDataError: If the pairs have no labels.
+        ValueError: If a teacher that judges by ``[CLS]`` is to be bootstrapped.
     """
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 
@@ -175,6 +179,13 @@ def fit_teacher(
     if pooling == "cls":
         training = replace(training, head_learning_rate=None, head_steps=0)  # it has no pair head
     linear = task.kind == "regression" and regression_loss == "mse"
+    dataset = _dataset(train, task, linear)
+    if bootstrap_pairs:
+        if pooling == "cls":
+            raise ValueError("bootstrap_pairs needs pooling 'segments'; [CLS] has no cosine to begin with.")
+        from dse.bootstrap import bootstrap  # which calls this function
+
+        backbone = bootstrap(backbone, train, output / "bootstrap", bootstrap_pairs, training, max_seq_length)
     torch.manual_seed(training.seed)  # the classifier starts at random
     names = list(task.labels) if task.kind == "multiclass" else [task.positive or "score"]
     kwargs |= {"max_length": max_seq_length, **_activation(linear)}
@@ -191,7 +202,6 @@ def fit_teacher(
         evaluator = PairEvaluator(
             validation, task, lambda model, pairs: teacher_scores(model, pairs.tuples(), task, fast=fast)
         )
-    dataset = _dataset(train, task, linear)
     if training.head_steps and last_checkpoint(output / "checkpoints") is None:
         warm_up(teacher, train, task, linear, training)
     trainer = CrossEncoderTrainer(
@@ -213,6 +223,7 @@ def fit_teacher(
         teacher.save_pretrained(str(output))
         write_json(output / "training.json", {"training": training.to_dict(), "log": history})
         shutil.rmtree(output / "checkpoints")
+        shutil.rmtree(output / "bootstrap", ignore_errors=True)
     return teacher
 
 

@@ -35,6 +35,7 @@ def teacher(
         typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper)."),
     ] = "bce",
     teacher_pooling: o.TeacherPoolingOption = "cls",
+    bootstrap_pairs: o.BootstrapOption = 0,
     head_steps: o.HeadStepsOption = 256,
     max_seq_length: o.LengthOption = None,
     dtype: o.DtypeOption = "auto",
@@ -70,6 +71,7 @@ def teacher(
         regression_loss=regression_loss,
         max_seq_length=max_seq_length,
         pooling=teacher_pooling,
+        bootstrap_pairs=bootstrap_pairs,
     )
     o.show({"teacher": str(output)}, f"The teacher is in {output}.", as_json)
 
@@ -212,6 +214,7 @@ def distill(
         int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
     ] = 3,
     teacher_pooling: o.TeacherPoolingOption = "cls",
+    bootstrap_pairs: o.BootstrapOption = 0,
     patience: o.PatienceOption = None,
     speed: o.SpeedOption = True,
     dtype: o.DtypeOption = "auto",
@@ -237,6 +240,7 @@ def distill(
         folds=folds,
         extra_pairs=extra_pairs,
         teacher_pooling=teacher_pooling,
+        bootstrap_pairs=bootstrap_pairs,
         student={
             "head": head,
             "num_layers": layers,

@@ -69,6 +69,15 @@ TeacherPoolingOption = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+BootstrapOption = Annotated[
+    int,
+    typer.Option(
+        "--bootstrap-pairs",
+        min=0,
+        help="Pairs of the training sentences on which a teacher made here first learns the backbone's cosine.",
+        rich_help_panel=TRAIN,
+    ),
+]
 TeacherLabelsOption = Annotated[
     str | None,
     typer.Option("--teacher-labels", help="Names of the teacher's outputs, in order.", rich_help_panel=MODEL),
