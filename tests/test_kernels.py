@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+import torch
+
+from dse import kernels
 
 pytest.importorskip("triton")
 
@@ -16,7 +20,7 @@ from dse import kernels
 from dse.fastpass import FastPass
 from dse.modules import PairHead
 
-for kind, n, q, d, h in [("mlp", 300, 2, 96, 160), ("mlp-symmetric", 7, 3, 33, 20), ("mlp", 128, 1, 64, 128)]:
+for kind, n, q, d, h in [("mlp", 300, 2, 96, 160), ("mlp-symmetric", 7, 3, 36, 20), ("mlp", 128, 1, 64, 128)]:
     torch.manual_seed(0)
     head = PairHead(d, kind=kind, hidden_dimension=h)
     queries, candidates = torch.randn(q, d), torch.randn(n, d)
@@ -33,3 +37,35 @@ def test_the_kernel_in_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=300)
     assert result.stdout == "same\n", result.stderr
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from dse import kernels
+
+sizes = {"BM": BM, "BH": BH, "BK": BK}
+types = {name: "*fp32" for name in ("c_at", "w2_at", "s_at", "bias_at")} | {"u_at": "*bf16"}
+types |= {name: "i32" for name in ("n", "d", "h")}
+types |= {"v_at": f"tensordesc<bf16[{BM},{BK}]>"} | {at: f"tensordesc<bf16[{BH},{BK}]>" for at in ("f_at", "m_at")}
+order = kernels._kernel().arg_names
+source = ASTSource(kernels._kernel(), {name: types.get(name, "constexpr") for name in order}, constexprs=sizes)
+options = {"num_warps": WARPS, "num_stages": STAGES}
+made = triton.compile(source, target=GPUTarget("cuda", CAPABILITY, 32), options=options)
+assert made.metadata.shared <= ROOM, made.metadata.shared
+print("compiled")
+"""
+
+
+@pytest.mark.parametrize(("capability", "room"), [(80, 163), (89, 99), (90, 227)], ids=["A100", "L4", "H100"])
+def test_the_kernel_compiles_for_gpus_that_are_not_there(capability, room, monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: divmod(capability, 10))
+    how = kernels._blocks.__wrapped__(torch.device("cuda"))
+    given = how | {"CAPABILITY": capability, "ROOM": room * 1024}
+    renamed = {"num_warps": "WARPS", "num_stages": "STAGES"}
+    program = "".join(f"{renamed.get(name, name)} = {value}\n" for name, value in given.items()) + COMPILE
+    env = os.environ | {"TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=env)
+    assert result.stdout == "compiled\n", result.stderr

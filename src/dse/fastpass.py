@@ -81,7 +81,7 @@ class FastPass:
         return part.to(self.queries.device, self.dtype)
 
     def _mlp(self, v: Tensor) -> Tensor:
-        if v.is_cuda and kernels.available():
+        if kernels.fits(v):
             return kernels.fused_scores(v, self.u, self.folded, self.c, self.m, self.head)
         larger, hidden, wide = self._room(v)
         scores = torch.empty(len(self.u), len(v), device=v.device)  # (q, B)

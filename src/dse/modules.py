@@ -15,6 +15,7 @@ import math
 from typing import Any, Literal, Self, get_args
 
 import torch
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from safetensors.torch import load_model
 from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
@@ -65,7 +66,10 @@ class LayerConcat(Module):
                 f"The student uses the last {self.num_layers} layers, its backbone has {config.num_hidden_layers}; "
                 f"choose num_layers between 1 and {config.num_hidden_layers}."
             )
-        config.output_hidden_states = list(range(-self.num_layers, 0))
+        try:
+            config.output_hidden_states = list(range(-self.num_layers, 0))
+        except StrictDataclassFieldValidationError:  # transformers before 5.23 gives all layers or none
+            config.output_hidden_states = True
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Replace ``token_embeddings`` by the joined layers, (B, T, d)."""
