@@ -6,13 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
 
-from dse import DSE
 from dse.bootstrap import bootstrap
 from dse.data import Pairs
-from dse.errors import MismatchError
 from dse.tasks import Task
 from dse.teacher import fit_teacher, teacher_scores
 from dse.training import Training
@@ -48,22 +45,6 @@ def test_it_learns_the_cosine_of_the_backbone_without_any_label(backbone, pairs,
     # Within what bfloat16 rounds, where the processor has it.
     assert read[0].label == pytest.approx(np.clip((u * v).sum(axis=1), 0, 1), abs=0.01)
     assert len(set(read[0].tuples()) - set(pairs.tuples())) > 100  # sentences that never met
-
-
-def test_it_learns_the_scores_of_a_student(backbone, pairs, tmp_path, read):
-    torch.manual_seed(0)
-    student = DSE.from_backbone(backbone)
-    student.save_pretrained(str(tmp_path / "s"))
-    bootstrap(backbone, pairs, tmp_path / "b", 2_000, QUICK, source=str(tmp_path / "s"))
-    expected = student.predict(read[0].tuples(), show_progress_bar=False)
-    assert read[0].label == pytest.approx(np.asarray(expected), abs=1e-3)
-
-
-def test_a_student_of_three_classes_is_refused_before_anything_is_read(backbone, pairs, tmp_path, read):
-    DSE.from_backbone(backbone, num_labels=3).save_pretrained(str(tmp_path / "s"))
-    with pytest.raises(MismatchError, match="does not give one score between 0 and 1"):
-        bootstrap(backbone, pairs, tmp_path / "b", 20, QUICK, source=str(tmp_path / "s"))
-    assert not read
 
 
 def test_one_that_is_there_is_taken_as_it_is(backbone, pairs, tmp_path, monkeypatch):

@@ -50,8 +50,7 @@ class Recipe:
         student: Keywords of `DSE.from_backbone`.
         distillation: Loss.
         teacher_pooling: What a teacher made here judges by, see `fit_teacher`.
-        bootstrap_pairs: On how many pairs it first learns the score of ``bootstrap_from``, see `dse.bootstrap`.
-        bootstrap_from: A student; None takes the cosine of the backbone.
+        bootstrap_pairs: On how many pairs it first learns the cosine of the backbone.
         training: Optimiser settings of the student.
         teacher_training: Optimiser settings of the teacher.
     """
@@ -66,7 +65,6 @@ class Recipe:
     distillation: Distillation = field(default_factory=Distillation)
     teacher_pooling: TeacherPooling = "cls"
     bootstrap_pairs: int = 0
-    bootstrap_from: str | None = None
     training: Training = field(default_factory=Training)
     teacher_training: Training = field(default_factory=Training)
 
@@ -236,7 +234,6 @@ def _teacher(task: Task, train: Pairs, validation: Pairs, recipe: Recipe, output
         training=recipe.teacher_training,
         pooling=recipe.teacher_pooling,
         bootstrap_pairs=recipe.bootstrap_pairs,
-        bootstrap_from=recipe.bootstrap_from,
     )
 
 
@@ -258,7 +255,6 @@ def _scores(
             show_progress_bar=bar,
             pooling=recipe.teacher_pooling,
             bootstrap_pairs=recipe.bootstrap_pairs,
-            bootstrap_from=recipe.bootstrap_from,
         )
     assert teacher is not None
     return label_pairs(teacher, train, task, file, dtype=dtype, show_progress_bar=bar)

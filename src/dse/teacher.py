@@ -146,7 +146,6 @@ def fit_teacher(
     max_seq_length: int | None = None,
     pooling: TeacherPooling = "cls",
     bootstrap_pairs: int = 0,
-    bootstrap_from: str | None = None,
     **kwargs: Any,
 ) -> CrossEncoder:
     """Fine-tune a cross-encoder. Goes on from the last checkpoint of an interrupted run with the same output.
@@ -163,9 +162,8 @@ def fit_teacher(
         max_seq_length: Tokens of a pair; the backbone's own limit by default.
         pooling: ``"cls"``, the usual classification model, or ``"segments"``, which judges by the means of the two
             sentences (`SegmentPooling`) and learns from far fewer pairs where the backbone is a sentence encoder.
-        bootstrap_pairs: On how many pairs of the training sentences it first learns what a model of single sentences
-            says, see `dse.bootstrap`; for pooling ``"segments"``.
-        bootstrap_from: Folder or hub id of that model, a student; None takes the cosine of ``backbone``.
+        bootstrap_pairs: On how many pairs of the training sentences it first learns the cosine of its backbone, a
+            sentence encoder, see `dse.bootstrap`; for pooling ``"segments"``.
         **kwargs: As `CrossEncoder` takes them.
 
     Returns:
@@ -187,8 +185,7 @@ def fit_teacher(
             raise ValueError("bootstrap_pairs needs pooling 'segments'; [CLS] has no cosine to begin with.")
         from dse.bootstrap import bootstrap  # which calls this function
 
-        folder = output / "bootstrap"
-        backbone = bootstrap(backbone, train, folder, bootstrap_pairs, training, bootstrap_from, max_seq_length)
+        backbone = bootstrap(backbone, train, output / "bootstrap", bootstrap_pairs, training, max_seq_length)
     torch.manual_seed(training.seed)  # the classifier starts at random
     names = list(task.labels) if task.kind == "multiclass" else [task.positive or "score"]
     kwargs |= {"max_length": max_seq_length, **_activation(linear)}

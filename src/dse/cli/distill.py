@@ -36,7 +36,6 @@ def teacher(
     ] = "bce",
     teacher_pooling: o.TeacherPoolingOption = "cls",
     bootstrap_pairs: o.BootstrapOption = 0,
-    bootstrap_from: o.BootstrapFromOption = None,
     head_steps: o.HeadStepsOption = 256,
     max_seq_length: o.LengthOption = None,
     dtype: o.DtypeOption = "auto",
@@ -73,7 +72,6 @@ def teacher(
         max_seq_length=max_seq_length,
         pooling=teacher_pooling,
         bootstrap_pairs=bootstrap_pairs,
-        bootstrap_from=bootstrap_from,
     )
     o.show({"teacher": str(output)}, f"The teacher is in {output}.", as_json)
 
@@ -217,7 +215,6 @@ def distill(
     ] = 3,
     teacher_pooling: o.TeacherPoolingOption = "cls",
     bootstrap_pairs: o.BootstrapOption = 0,
-    bootstrap_from: o.BootstrapFromOption = None,
     patience: o.PatienceOption = None,
     speed: o.SpeedOption = True,
     dtype: o.DtypeOption = "auto",
@@ -244,7 +241,6 @@ def distill(
         extra_pairs=extra_pairs,
         teacher_pooling=teacher_pooling,
         bootstrap_pairs=bootstrap_pairs,
-        bootstrap_from=bootstrap_from,
         student={
             "head": head,
             "num_layers": layers,

@@ -74,14 +74,8 @@ BootstrapOption = Annotated[
     typer.Option(
         "--bootstrap-pairs",
         min=0,
-        help="Pairs of the training sentences on which a teacher made here first learns the backbone's cosine ...",
+        help="Pairs of the training sentences on which a teacher made here first learns the backbone's cosine.",
         rich_help_panel=TRAIN,
-    ),
-]
-BootstrapFromOption = Annotated[
-    str | None,
-    typer.Option(
-        "--bootstrap-from", help="... or the scores of this student: folder or hub id.", rich_help_panel=TRAIN
     ),
 ]
 TeacherLabelsOption = Annotated[
