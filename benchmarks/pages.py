@@ -30,12 +30,13 @@ BENCHES = {
     "scouts": "What keeps most of the exact best in a shortlist of an index? Several scouts, students of four tasks.",
     "labelling": "`label_pairs` against `CrossEncoder.predict` with its defaults, the same teacher.",
     "scoring": "Candidates scored by the pair head: against the matrix unit, the head written plainly, the teacher.",
+    "scoring_h100": "The same on a GPU: bfloat16 products and max(u,v) in one fused kernel (Triton 3.6.0).",
     "scoring_float32": "The same by an earlier version, on a processor without bfloat16 products.",
 }
 # Pages with figures that are not reached; docs/results/README.md says what stands in their way.
-SHORT = ("search", "scoring")
+SHORT = ("search", "scoring", "scoring_h100")
 # Not in README.md: ratios that are not all times faster, or told already.
-ELSEWHERE = ("search", "scoring_float32")
+ELSEWHERE = ("search", "scoring_h100", "scoring_float32")
 
 
 def number(value: Any) -> str:

@@ -13,7 +13,16 @@ from dse.tasks import get_task
 PAPER = 4.6  # % average relative degradation: the abstract of Barkan et al., AAAI 2020; BERT-large, all training rows
 FEW = 1_000  # training rows below which a number says little
 VARIANTS = (
-    *("no_extra_pairs", "crossfit", "head_dot", "head_cosine", "head_bilinear", "head_mlp_symmetric", "one_layer"),
+    *(
+        "squared_error",
+        "extra_pairs",
+        "crossfit",
+        "head_dot",
+        "head_cosine",
+        "head_bilinear",
+        "head_mlp_symmetric",
+        "one_layer",
+    ),
     *("all_at_once", "three_blocks"),
     *SHALLOW,
 )

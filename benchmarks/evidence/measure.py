@@ -53,6 +53,14 @@ class Workshop:
         configured = read_config(config, "distill").get("backbone") if config.exists() else None
         return self.backbone or configured or offline_backbone()
 
+    def changed(self, row: Row) -> dict[str, Any]:
+        """Options of `dse` that the size or the command line changes."""
+        configured = read_config(self.config(row), "teacher").get("bootstrap_pairs")
+        found: dict[str, Any] = {"backbone": self.backbone, "epochs": self.sizes.epochs}
+        if configured is not None and self.sizes.bootstrap is not None:
+            found["bootstrap_pairs"] = min(configured, self.sizes.bootstrap)
+        return {name: value for name, value in found.items() if value is not None}
+
     def folder(self, row: Row) -> Path:
         """Rows of the task, as `--data` takes them."""
         splits = SPLITS.get(row.task, ("dev",))
@@ -118,11 +126,10 @@ Values = dict[str, tuple[int, dict[str, float]]]  # split -> rows, metrics
 
 def _trained(row: Row, place: Workshop) -> Values:
     """Rows that `dse` itself makes."""
-    data, folder = place.folder(row), row.folder(place.runs)
-    backbone = place.backbone
+    data, folder, changed = place.folder(row), row.folder(place.runs), place.changed(row)
     if row.name == "three_blocks":
-        backbone = shortened(place, row)
-    _dse(command(row, place.runs, place.config(row), data, place.sizes.epochs, backbone))
+        changed["backbone"] = shortened(place, row)
+    _dse(command(row, place.runs, place.config(row), data, changed))
     task = get_task(row.task)
     if row.name in TEACHERS:
         return _teacher(row, task, data, place)

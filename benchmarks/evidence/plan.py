@@ -16,8 +16,9 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "dse": (),
     "dse_no_labels": ("--alpha", "1"),
     "no_distillation": ("--alpha", "0"),
-    "no_extra_pairs": ("--extra-pairs", "0"),
-    "crossfit": ("--folds", "2", "--extra-pairs", "0"),
+    "squared_error": ("--divergence", "mse"),
+    "extra_pairs": ("--extra-pairs", "1"),
+    "crossfit": ("--folds", "2"),
     "head_dot": ("--head", "dot"),
     "head_cosine": ("--head", "cosine"),
     "head_bilinear": ("--head", "bilinear"),
@@ -88,7 +89,7 @@ def plan() -> Iterator[Row]:
     yield from (Row("transfer", name) for name in TRANSFER)
     yield from (
         Row(task, name)
-        for name in ("no_extra_pairs", "crossfit", "one_layer", "all_at_once", *HEADS, "static")
+        for name in ("squared_error", "extra_pairs", "crossfit", "one_layer", "all_at_once", *HEADS, "static")
         for task in GLUE
     )
     for seed in SEEDS[1:]:
@@ -100,22 +101,20 @@ def rows() -> list[Row]:
     return list(dict.fromkeys(plan()))
 
 
-def command(row: Row, runs: Path, config: Path, data: Path, epochs: int | None, backbone: str | None) -> list[str]:
-    """The `dse` command that trains a row; epochs and backbone, if given, replace the configuration's."""
+def command(row: Row, runs: Path, config: Path, data: Path, changed: dict[str, Any]) -> list[str]:
+    """The `dse` command that trains a row; ``changed`` are options that replace the configuration's."""
     what = "teacher" if row.name in TEACHERS else "distill"
     made = ["dse", what, "--config", str(config), "--data", str(data), "--seed", str(row.seed)]
-    if backbone is not None:
-        made += ["--backbone", backbone]
-    if epochs is not None:
-        made += ["--epochs", str(epochs)]
+    for option, value in changed.items():
+        made += [f"--{option.replace('_', '-')}", str(value)]
     if what == "teacher":
         made += TEACHERS[row.name]
     else:
         teacher = row.sibling("teacher").folder(runs)
         made += ["--teacher", str(teacher), "--scores", str(scores_file(row, runs)), "--no-speed"]
         made += DISTILLED[row.name]
-        if row.name == "crossfit" and epochs is not None:
-            made += ["--teacher-epochs", str(epochs)]
+        if row.name == "crossfit" and "epochs" in changed:
+            made += ["--teacher-epochs", str(changed["epochs"])]
     return [*made, "--output", str(row.folder(runs))]
 
 

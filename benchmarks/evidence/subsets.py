@@ -16,24 +16,26 @@ from dse.tasks import get_task
 
 @dataclass(frozen=True)
 class Size:
-    """How much is used; None takes all rows, and the configurations' epochs.
+    """How much is used; None takes all rows, and epochs and bootstrap pairs of the configurations.
 
     Attributes:
         train: Most training rows of a task.
         dev: Most rows that are reported on.
         transfer: Most rows of each transfer file.
         epochs: Of teachers and students.
+        bootstrap: Pairs on which a teacher first learns the cosine of its backbone.
     """
 
     train: int | None = None
     dev: int | None = None
     transfer: int | None = None
     epochs: int | None = None
+    bootstrap: int | None = None
 
 
 SIZES = {
-    "tiny": Size(500, 300, 300, 2),
-    "small": Size(1_000, 600, 1_000, 2),
+    "tiny": Size(500, 300, 300, 2, 1_000),
+    "small": Size(1_000, 600, 1_000, 2, 4_000),
     "medium": Size(3_000, 3_000, 3_000),
     "full": Size(),
 }

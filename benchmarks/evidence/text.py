@@ -9,10 +9,12 @@ from benchmarks.evidence.results import COMMAND, RESULTS, Value
 
 ROWS = {
     "teacher": "teacher: cross-encoder",
+    "teacher_labels_only": "teacher that learned from labels only",
     "dse": "DSE, alpha 0.5",
     "dse_no_labels": "DSE, alpha 1: teacher's scores only",
     "no_distillation": "DSE, alpha 0: labels only",
-    "no_extra_pairs": "DSE without the recombined pairs that the teacher alone judges",
+    "squared_error": "squared error between logits, as in the paper",
+    "extra_pairs": "recombined pairs read first, which the teacher alone judges",
     "crossfit": "DSE on cross-fitted teacher scores (2 folds)",
     "head_dot": "head: dot",
     "head_cosine": "head: cosine",
