@@ -214,26 +214,15 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
         patch.setattr(pipeline, "distill", lambda student, *args, **k: seen.append(args) or stop())
         with pytest.raises(KeyboardInterrupt):
             make(task, tmp_path / "again", recipe, scores=tmp_path / "s" / "teacher_scores.parquet")
-    extra, scores = seen[0][:2]
+    train, scores = seen[0][:2]
     learned, _ = hold_out(make_pairs(task, 80, 1), QUICK.seed)
-    assert len(extra) == len(scores) == len(learned) // 2 and extra.label is None
-    assert not set(extra.tuples()) & set(learned.tuples())
+    n = len(learned)
+    assert len(train) == len(scores) == n + n // 2 and train.tuples()[:n] == learned.tuples()
+    missing = np.isnan(train.label) if task.kind == "binary" else train.label < 0
+    assert not missing[:n].any() and missing[n:].all()
     teacher = CrossEncoder(given, device="cpu")
-    assert np.abs(scores - teacher_scores(teacher, extra.tuples(), task, dtype="float32")).max() < 1e-5
-    assert not (tmp_path / "s" / "extra").exists()
-
-
-def test_a_run_killed_after_the_extra_pairs_does_not_read_them_again(tmp_path, backbone, monkeypatch):
-    given = save_teacher(tmp_path / "teacher", backbone, ("score",))
-    recipe = recipe_of(backbone, teacher=given, extra_pairs=1.0)
-    whole = make(BINARY, tmp_path / "whole", recipe)
-    with monkeypatch.context() as patch:
-        kept = pipeline.distill
-        patch.setattr(pipeline, "distill", lambda s, p, *a, **k: stop() if p.label is not None else kept(s, p, *a, **k))
-        with pytest.raises(KeyboardInterrupt):
-            make(BINARY, tmp_path / "cut", recipe)
-    monkeypatch.setattr(pipeline, "recombine", lambda *_: pytest.fail("read again"))
-    assert make(BINARY, tmp_path / "cut", recipe).metrics == whole.metrics
+    z = teacher_scores(teacher, train.tuples(), task, dtype="float32")
+    assert np.abs(scores - z).max() < 1e-5
 
 
 def test_extra_pairs_that_cannot_be_meant(backbone):

@@ -153,7 +153,7 @@ def measure(
 
 def fit(model: Small, task: Task, train: Rows, validation: Rows, t: np.ndarray, how: Setting, seed: int) -> None:
     """Train, and keep the epoch that is best on the validation rows."""
-    loss = DistillationLoss(model, task, Distillation(alpha=how.alpha))  # type: ignore[arg-type]  # all it calls
+    loss = DistillationLoss(model, task, Distillation(alpha=how.alpha, divergence="kl"))  # type: ignore[arg-type]  # all it calls
     optimizer = torch.optim.AdamW(model.parameters(), lr=how.learning_rate, weight_decay=0.01)
     generator = np.random.default_rng(seed)
     label, teacher = torch.as_tensor(train.pairs.label), torch.as_tensor(t, dtype=torch.float32)

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ from dse.distillation import Distillation, distill
 from dse.errors import MismatchError
 from dse.files import write_json
 from dse.labelling import cross_fit, label_pairs, teacher_name
-from dse.mining import recombine
+from dse.mining import recombine, with_unlabelled
 from dse.model import DSE
 from dse.tasks import Task
 from dse.teacher import TeacherPooling, fit_teacher, load_teacher
@@ -46,7 +46,7 @@ class Recipe:
         init: Start the student from the backbone or from the fine-tuned teacher's layers.
         folds: Train on out-of-fold scores of so many teachers; 0 takes the teacher's own scores.
         extra_pairs: Pairs recombined from the training sentences, as a multiple of the training pairs, that the teacher
-            alone judges; the student reads them once before it learns from the training pairs. None at alpha 0.
+            alone judges; none at alpha 0.
         student: Keywords of `DSE.from_backbone`.
         distillation: Loss.
         teacher_pooling: What a teacher made here judges by, see `fit_teacher`.
@@ -139,7 +139,7 @@ def make_student(
             if isinstance(teacher.activation_fn, nn.Identity) and task.kind == "regression":
                 student.info["activation"] = "identity"  # the student learns the scale its teacher speaks
         if teacher is not None and targets is not None and recipe.extra_pairs:
-            student = _extra_first(task, train, teacher, student, recipe, file, output / "extra", show_progress_bar)
+            train, targets = _with_extra(task, train, targets, teacher, student, recipe, file, show_progress_bar)
         student = distill(
             student,
             train,
@@ -150,7 +150,6 @@ def make_student(
             distillation=recipe.distillation,
             training=recipe.training,
         )
-        shutil.rmtree(output / "extra", ignore_errors=True)
     from dse.evaluation import evaluate, write_card
 
     theirs = label_pairs(teacher, test, task, file, dtype=recipe.training.dtype) if teacher is not None else None
@@ -260,34 +259,26 @@ def _scores(
     return label_pairs(teacher, train, task, file, dtype=dtype, show_progress_bar=bar)
 
 
-def _extra_first(
+def _with_extra(
     task: Task,
     train: Pairs,
+    targets: np.ndarray,
     teacher: CrossEncoder,
     student: DSE,
     recipe: Recipe,
     file: Path,
-    folder: Path,
     bar: bool,
-) -> DSE:
-    """The student after one pass over recombined pairs, whose only label is the teacher's score.
-
-    They come first because they are not the pairs of the task: near sentences, few of them alike. Mixed with the
-    training pairs, they pull the student away from what it is asked later; read before, they leave it a better start.
-    """
-    if _finished(folder):
-        return DSE(str(folder))
+) -> tuple[Pairs, np.ndarray]:
+    """The training pairs and recombined ones, with the teacher's scores of both."""
 
     def encode(texts: list[str]) -> torch.Tensor:
         return student.encode(texts, convert_to_tensor=True, show_progress_bar=bar)
 
     more = recombine(train, encode, round(recipe.extra_pairs * len(train)), recipe.training.seed)
     if not len(more):
-        return student
+        return train, targets
     scores = label_pairs(teacher, more, task, file, dtype=recipe.training.dtype, show_progress_bar=bar)
-    alone = replace(recipe.distillation, alpha=1.0)
-    once = replace(recipe.training, epochs=1, patience=None)
-    return distill(student, more, scores, task, folder, distillation=alone, training=once)
+    return with_unlabelled(train, more), np.concatenate([targets, scores])
 
 
 def _start(recipe: Recipe, output: Path) -> str:
