@@ -31,12 +31,13 @@ BENCHES = {
     "labelling": "`label_pairs` against `CrossEncoder.predict` with its defaults, the same teacher.",
     "scoring": "Candidates scored by the pair head: against the matrix unit, the head written plainly, the teacher.",
     "scoring_h100": "The same on a GPU: bfloat16 products and max(u,v) in one fused kernel (Triton 3.6.0).",
+    "scoring_avx512": "The same on a processor that multiplies bfloat16 in its vector units, without a matrix unit.",
     "scoring_float32": "The same by an earlier version, on a processor without bfloat16 products.",
 }
 # Pages with figures that are not reached; docs/results/README.md says what stands in their way.
-SHORT = ("search", "scoring", "scoring_h100")
+SHORT = ("search", "scoring", "scoring_avx512", "scoring_h100")
 # Not in README.md: ratios that are not all times faster, or told already.
-ELSEWHERE = ("search", "scoring_h100", "scoring_float32")
+ELSEWHERE = ("search", "scoring_avx512", "scoring_h100", "scoring_float32")
 
 
 def number(value: Any) -> str:

@@ -193,7 +193,25 @@ def ablations_page(glue: Table) -> str:
             f"- {task}: trained on {part(row['train_rows'], row['train_rows_of'])} rows, reported on "
             f"{part(row['rows'], row['rows_of'])}."
         )
-    return "\n".join([*lines, "", *closing("glue")])
+    return "\n".join([*lines, "", *_teachers(glue), *closing("glue")])
+
+
+def _teachers(glue: Table) -> list[str]:
+    """What the teachers gain by what they learn before the labels."""
+    rows = []
+    for task in GLUE:
+        own, metric = glue.best_size(task, ("teacher", "teacher_labels_only")), get_task(task).main_metric
+        alone = own.value(row="teacher_labels_only", split="dev", metric=metric)
+        first = own.value(alone.seeds, row="teacher", split="dev", metric=metric) if alone else None
+        if alone and first:
+            size = own.rows[0]
+            cells = {"task": task, "metric": metric, "labels only": number(alone), "cosine first": number(first)}
+            gained = {"gain": f"{100 * (first.mean - alone.mean):+.1f}"}
+            rows.append(cells | gained | {"trained on": part(size["train_rows"], size["train_rows_of"])})
+    if not rows:
+        return []
+    said = "Teachers that first learn what the cosine of their backbone says (`--bootstrap-pairs`), and others:"
+    return ["## The teacher", "", said, "", *markdown(rows, left=2), ""]
 
 
 def _compared(glue: Table, found: dict[str, ByTask], task: str) -> Measured:

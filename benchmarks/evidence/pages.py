@@ -54,7 +54,7 @@ def readme_section() -> list[str]:
     words |= {"speed_quality": "speed and quality"}
     links = [f"[{words[file.stem]}](docs/results/{file.name})" for file in pages() if file.stem in words]
     return [
-        f"MiniLM backbone, trained on a CPU, reported on GLUE's dev sets, {count} tasks (x 100). Gain: what the "
+        f"MiniLM backbone, reported on GLUE's dev sets, {count} tasks (x 100). Gain: what the "
         "teacher adds over the same student without distillation, in points.",
         "",
         *markdown(rows, left=2),
