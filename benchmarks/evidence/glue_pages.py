@@ -16,6 +16,7 @@ VARIANTS = (
     *(
         "squared_error",
         "extra_pairs",
+        "no_extra_pairs",  # of an earlier recipe; no longer in the plan
         "crossfit",
         "head_dot",
         "head_cosine",
