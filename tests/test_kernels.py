@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,3 +70,16 @@ def test_the_kernel_compiles_for_gpus_that_are_not_there(capability, room, monke
     command = [sys.executable, "-c", program]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=env)
     assert result.stdout == "compiled\n", result.stderr
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "on_gpu", "fit"),
+    [
+        (torch.bfloat16, 64, True, True),
+        (torch.float32, 64, True, False),  # the matrix units would round it to 10 bits
+        (torch.bfloat16, 63, True, False),  # rows that do not begin at whole 16 bytes
+        (torch.bfloat16, 64, False, False),
+    ],
+)
+def test_what_the_kernel_takes(dtype, width, on_gpu, fit):
+    assert kernels.fits(SimpleNamespace(dtype=dtype, shape=(5, width), is_cuda=on_gpu)) is fit

@@ -9,11 +9,13 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.cross_encoder.evaluation import (
     CrossEncoderClassificationEvaluator,
@@ -22,7 +24,7 @@ from sentence_transformers.cross_encoder.evaluation import (
 )
 
 from dse import DSE
-from dse.modules import HEAD_KINDS
+from dse.modules import HEAD_KINDS, LayerConcat
 from tests.conftest import backbones, make_student
 from tests.test_modules import numpy_head
 
@@ -698,3 +700,22 @@ def test_two_processes(student: DSE, sentences: list[str], pairs: list[tuple[str
         assert student.predict([], pool=pool).shape == (0,)
     finally:
         student.stop_multi_process_pool(pool)
+
+
+class OlderConfig(transformers.BertConfig):
+    """As transformers before 5.23 have it: all layers or none."""
+
+    def __setattr__(self, name, value):
+        if name == "output_hidden_states" and isinstance(value, list):
+            raise StrictDataclassFieldValidationError(name, TypeError("expected bool"))
+        super().__setattr__(name, value)
+
+
+def test_older_transformers_give_all_layers_and_the_same_embeddings(backbone):
+    student = DSE.from_backbone(backbone, num_layers=2)
+    expected = student.encode(["a red bicycle", "a tent"])
+    older = OlderConfig(num_hidden_layers=student.config.num_hidden_layers)
+    LayerConcat(8, num_layers=2).on_model_ready(SimpleNamespace(config=older))
+    assert older.output_hidden_states is True
+    student.config.output_hidden_states = True
+    np.testing.assert_array_equal(student.encode(["a red bicycle", "a tent"]), expected)
