@@ -133,3 +133,12 @@ def test_a_bilinear_head_learns(backbone, pairs, tmp_path):
     only, steps = Distillation(alpha=1), replace(STILL, head_steps=64, head_learning_rate=5e-4)
     student = distill(student, pairs, t, TASK, tmp_path / "s", distillation=only, training=steps)
     assert ((raw_scores(student, pairs) - t) ** 2).mean() < min(before, t.var())
+
+
+@pytest.mark.parametrize("kind", ["mlp", "dot"])
+def test_a_head_that_was_frozen_stays_so(backbone, pairs, tmp_path, kind):
+    student = DSE.from_backbone(backbone, num_layers=1, head=kind)
+    student.head.requires_grad_(False)
+    still = replace(STILL, head_steps=0)
+    student = distill(student, pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=still)
+    assert not any(weight.requires_grad for weight in student.head.parameters())

@@ -9,7 +9,6 @@ ICLR 2022, arXiv:2109.13059).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,8 +55,8 @@ def bootstrap(
         return str(output)
     encoder = DSE.from_backbone(backbone, num_layers=1)
 
-    def encode(texts: Sequence[str]) -> Tensor:
-        return encoder.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
+    def encode(texts: list[str]) -> Tensor:
+        return encoder.encode(texts, convert_to_tensor=True, show_progress_bar=False)
 
     pairs = with_unlabelled(replace(train, label=None), recombine(train, encode, count, training.seed))
     some = np.sort(np.random.default_rng(training.seed).permutation(len(pairs))[:count])

@@ -218,8 +218,10 @@ def distill(
     training = _for_head(training, student)
     if training.head_steps and last_checkpoint(output / "checkpoints") is None:
         warm_up(student, dataset, loss, training)
-    if training.head_steps and student.head.kind in ONE_WEIGHT:
-        student.head.requires_grad_(False)  # fitted; from here on the embeddings move, not their scale
+    held = [weight for weight in student.head.parameters() if weight.requires_grad]
+    held = held if training.head_steps and student.head.kind in ONE_WEIGHT else []
+    for weight in held:
+        weight.requires_grad_(False)  # fitted; from here on the embeddings move, not their scale
     trainer = SentenceTransformerTrainer(
         model=student,
         args=training.arguments(
@@ -236,7 +238,8 @@ def distill(
         data_collator=DistillationCollator(preprocess_fn=student.preprocess),
     )
     history = run(trainer, training, "distil")
-    student.head.requires_grad_(True)
+    for weight in held:
+        weight.requires_grad_(True)
     if trainer.is_world_process_zero():
         if validation is not None and task.kind == "binary" and validation.label is not None:
             student.info["threshold"] = best_threshold(task, raw_scores(student, validation)[:, 0], validation.label)
