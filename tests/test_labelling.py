@@ -231,13 +231,14 @@ def test_killed_process_loses_one_shard_at_most(tmp_path, teacher, scored, monke
 @pytest.fixture
 def folds(monkeypatch):
     """Training pairs of every teacher that is made, and pairs that every teacher scored."""
-    seen = SimpleNamespace(trained={}, scored={}, training=[])
+    seen = SimpleNamespace(trained={}, scored={}, training=[], started=[])
     fit = labelling.fit_teacher
 
     def fit_recording(backbone, train, task, folder, **kwargs):
         made = fit(backbone, train, task, folder, **kwargs)
         seen.trained[teacher_name(made, task)] = train.tuples()
         seen.training.append(kwargs["training"])
+        seen.started.append(backbone)
         return made
 
     def score_recording(teacher, pairs, task, **kwargs):
@@ -309,6 +310,27 @@ def test_cross_fitting_goes_on_where_it_stopped(tmp_path, backbone, folds, monke
     folds.scored.clear()
     assert np.array_equal(cross_fit(backbone, pairs, BINARY, tmp_path / "s.parquet", **common), resumed)
     assert len(folds.trained) == 1 and not folds.scored
+
+
+def test_folds_share_what_needs_no_labels(tmp_path, backbone, folds, monkeypatch):
+    """The cosine is learned once, and both teachers start from it."""
+    pairs, calls = make_pairs(BINARY, 24), []
+    learn = labelling.bootstrap
+
+    def bootstrap_recording(*args):
+        calls.append(learn(*args))
+        return calls[-1]
+
+    monkeypatch.setattr(labelling, "bootstrap", bootstrap_recording)
+    common = {"folds": 2, "training": QUICK, "pooling": "segments", **CPU}
+    cross_fit(backbone, pairs, BINARY, tmp_path / "s.parquet", bootstrap_pairs=16, **common)
+    assert calls == [str(tmp_path / "s.parquet.folds" / "bootstrap")] and len(folds.trained) == 2
+    assert folds.started == calls * 2
+
+
+def test_cross_fitted_teachers_that_judge_by_cls_cannot_be_bootstrapped(tmp_path, backbone):
+    with pytest.raises(ValueError, match="needs pooling 'segments'"):
+        cross_fit(backbone, make_pairs(BINARY, 8), BINARY, tmp_path / "s.parquet", folds=2, bootstrap_pairs=16)
 
 
 @pytest.mark.parametrize("folds", [1, 6])

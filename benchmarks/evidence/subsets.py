@@ -35,7 +35,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(500, 300, 300, 2, 1_000),
-    "small": Size(1_000, 600, 1_000, 2, 4_000),
+    "small": Size(1_000, 1_500, 1_000, 2, 4_000),
     "medium": Size(3_000, 3_000, 3_000),
     "full": Size(),
 }

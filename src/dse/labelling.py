@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sentence_transformers import CrossEncoder
 
+from dse.bootstrap import bootstrap
 from dse.data import Pairs
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_table
 from dse.runtime import Dtype, FastCopy, fingerprint
 from dse.tasks import Task
-from dse.teacher import check_outputs, fit_teacher, load_teacher, teacher_scores
+from dse.teacher import TeacherPooling, check_bootstrap, check_outputs, fit_teacher, load_teacher, teacher_scores
 from dse.training import Training
 
 if TYPE_CHECKING:
@@ -221,9 +222,11 @@ def cross_fit(
     training: Training | None = None,
     dtype: Dtype = "auto",
     show_progress_bar: bool = False,
+    pooling: TeacherPooling = "cls",
+    bootstrap_pairs: int = 0,
     **kwargs: Any,
 ) -> np.ndarray:
-    """Out-of-fold scores: every pair is scored by a teacher that was not trained on it.
+    """Out-of-fold scores: every pair is scored by a teacher that was not trained on its label.
 
     Scores of a teacher for its own training pairs are over-confident (Dao et al., ICLR 2021). Trains one teacher
     per fold in ``OUTPUT.folds/``; goes on where an interrupted run stopped.
@@ -237,13 +240,16 @@ def cross_fit(
         training: Optimiser settings of each teacher.
         dtype: As in `label_pairs`.
         show_progress_bar: As in `label_pairs`.
+        pooling: As `fit_teacher` takes it.
+        bootstrap_pairs: As `fit_teacher` takes it; done once for all folds, as it reads texts and no labels.
         **kwargs: As `fit_teacher` takes them.
 
     Returns:
         Float32 logits without activation, (n, C).
 
     Raises:
-        ValueError: If there are fewer than 2 folds or more folds than distinct pairs.
+        ValueError: If there are fewer than 2 folds or more folds than distinct pairs, or a teacher that judges by
+            ``[CLS]`` is to be bootstrapped.
     """
     training, output = training or Training(), Path(output)
     rows = pairs.tuples()
@@ -255,14 +261,20 @@ def cross_fit(
         )
     fold = np.random.default_rng(training.seed).permutation(len(groups))[group] % folds  # (n,)
     scores = np.empty((len(rows), task.num_labels), np.float32)
+    teachers = output.with_name(output.name + ".folds")
+    if bootstrap_pairs:
+        check_bootstrap(pooling)
+        backbone = bootstrap(
+            backbone, pairs, teachers / "bootstrap", bootstrap_pairs, training, kwargs.get("max_seq_length")
+        )
     for k in range(folds):
-        folder = output.with_name(output.name + ".folds") / str(k)
+        folder = teachers / str(k)
         if (folder / "training.json").exists():  # written last
             teacher = load_teacher(str(folder), task)
         else:
             settings = replace(training, seed=training.seed + k)
             rest = pairs.select(np.flatnonzero(fold != k))
-            teacher = fit_teacher(backbone, rest, task, folder, training=settings, **kwargs)
+            teacher = fit_teacher(backbone, rest, task, folder, training=settings, pooling=pooling, **kwargs)
         own = np.flatnonzero(fold == k)
         scores[own] = label_pairs(
             teacher, pairs.select(own), task, output, dtype=dtype, show_progress_bar=show_progress_bar

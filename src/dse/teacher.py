@@ -181,8 +181,7 @@ def fit_teacher(
     linear = task.kind == "regression" and regression_loss == "mse"
     dataset = _dataset(train, task, linear)
     if bootstrap_pairs:
-        if pooling == "cls":
-            raise ValueError("bootstrap_pairs needs pooling 'segments'; [CLS] has no cosine to begin with.")
+        check_bootstrap(pooling)
         from dse.bootstrap import bootstrap  # which calls this function
 
         backbone = bootstrap(backbone, train, output / "bootstrap", bootstrap_pairs, training, max_seq_length)
@@ -225,6 +224,16 @@ def fit_teacher(
         shutil.rmtree(output / "checkpoints")
         shutil.rmtree(output / "bootstrap", ignore_errors=True)
     return teacher
+
+
+def check_bootstrap(pooling: TeacherPooling) -> None:
+    """Refuse to bootstrap a teacher that judges by ``[CLS]``.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if pooling == "cls":
+        raise ValueError("bootstrap_pairs needs pooling 'segments'; [CLS] has no cosine to begin with.")
 
 
 def _config(teacher: CrossEncoder) -> Any:  # transformers' PretrainedConfig; every cross-encoder has one
