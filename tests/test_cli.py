@@ -109,3 +109,13 @@ def test_another_task_than_the_teachers_is_refused(tmp_path, backbone):
     assert done.returncode == 6
     assert "3 scores per pair" in done.stderr
     assert not (tmp_path / "s.parquet").exists()
+
+
+def test_unlabelled_pairs_are_read_before_any_work(tmp_path):
+    data, more = tmp_path / "pairs.csv", tmp_path / "more.csv"
+    data.write_text("sentence1,sentence2,label\na,b,1\nc,d,0\n", encoding="utf-8")
+    more.write_text("sentence1,sentence2\na,b\nc\n", encoding="utf-8")
+    words = ["distill", "--kind", "binary", "--data", data, "--test-data", data, "--unlabelled", more]
+    done = dse(*words, "-o", tmp_path / "student")
+    assert done.returncode == 4 and f"{more}:3" in done.stderr
+    assert not (tmp_path / "student").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchmarks.evidence.embeddings import BagOfWords
 from benchmarks.evidence.measure import Workshop, make
 from benchmarks.evidence.plan import DISTILLED, GLUE, MAIN, SEEDS, SHALLOW, TEACHERS, Row, rows
 from benchmarks.evidence.results import Table, headlines
-from benchmarks.evidence.subsets import Size, prepare
+from benchmarks.evidence.subsets import UNLABELLED, Size, prepare
 
 from dse import get_task
 from dse.data import Pairs, load_pairs
@@ -142,7 +143,9 @@ def place(tmp_path, backbone):
     for split, n in (("train", 60), ("dev", 24)):
         write(tmp_path / f"data/stsb/{split}.parquet", n, score, n)
     configs = Path(measure.__file__).parents[2] / "configs" / "small"
-    return Workshop(str(tmp_path / "data"), "small", Size(40, 20, None, 1), configs, tmp_path / "runs/small", backbone)
+    return Workshop(
+        str(tmp_path / "data"), "small", Size(40, 20, None, 1, None, 5), configs, tmp_path / "runs/small", backbone
+    )
 
 
 @pytest.fixture
@@ -156,7 +159,7 @@ def docs(tmp_path, monkeypatch):
 
 def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, capsys):
     monkeypatch.setattr("dse.evaluation.plots.write_plots", lambda *_: [])
-    wanted = [Row("stsb", name) for name in ("dse", "no_distillation", "frozen", "cosine_untrained")]
+    wanted = [Row("stsb", name) for name in ("dse", "no_distillation", "unlabelled", "frozen", "cosine_untrained")]
     for row in wanted:
         make(row, place)
     files = {row: row.folder(place.runs) / "row.json" for row in (*wanted, Row("stsb", "teacher"))}
@@ -181,10 +184,20 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
     shown = glue_pages.glue_page(glue)
     assert f"| stsb | spearman | {100 * headline.teacher.mean:.1f} | {100 * headline.student.mean:.1f} |" in shown
     assert "trained on 40 of 60 rows" in shown
+    assert {row["unlabelled_rows"] for row in glue.where(row="unlabelled").rows} == {5}
+    assert "; 5 further pairs without labels" in glue_pages.ablations_page(glue)
+    known = {frozenset(pair) for pair in load_pairs(place.folder(wanted[0]), get_task("stsb"), "train").tuples()}
+    further = load_pairs(place.folder(wanted[0]) / UNLABELLED, None)
+    assert len(further) == 5 and not known & {frozenset(pair) for pair in further.tuples()}
     assert f"{100 * (glue.value(row='frozen', metric='spearman').mean - headline.student.mean):+.1f}" in (
         glue_pages.ablations_page(glue)
     )
     check_speed(place, docs, monkeypatch)
+
+
+def test_without_rows_left_over_there_is_no_unlabelled_row(place):
+    make(Row("stsb", "unlabelled"), replace(place, sizes=Size()))
+    assert not Row("stsb", "unlabelled").folder(place.runs).exists()
 
 
 def check_speed(place, docs, monkeypatch):
@@ -196,7 +209,7 @@ def check_speed(place, docs, monkeypatch):
     monkeypatch.setattr("sys.argv", words)
     speed.main()
     table = {row["model"]: row for row in json.loads((docs / "speed_quality.json").read_text())["table"]}
-    assert set(table) == {"teacher", "dse", "no_distillation", "static", "cosine_untrained"}
+    assert set(table) == {"teacher", "dse", "static", "cosine_untrained"}
     dse, pairs = table["dse"], speed.QUERIES * speed.CANDIDATES
     assert dse["quality"] == pytest.approx(100 * Table.read("glue").value(row="dse", metric="spearman").mean)
     assert table["static"]["quality"] is None
@@ -222,6 +235,29 @@ def test_seeds_become_mean_and_spread_and_variants_meet_their_own_seeds():
     assert headline.gain == pytest.approx(15.0)
     variant, plain = glue_pages.comparisons(glue)["one_layer"]["mrpc"]
     assert (variant.mean, plain.mean) == (0.81, 0.8)
+
+
+def test_every_seed_counts_where_all_were_run(docs):
+    """One seed at a larger size is the headline; three at a smaller one say whether a gain is more than noise."""
+    names = ("teacher", "dse", "no_distillation")
+    gains = {"mrpc": (0.02, 0.03, 0.025), "stsb": (0.03, -0.02, 0.0)}
+    made = [
+        measured(0.8 + (gain if row == "dse" else 0), task=task, row=row, seed=seed, metric=metric)
+        for task, metric in (("mrpc", "f1"), ("stsb", "spearman"))
+        for seed, gain in zip(SEEDS, gains[task], strict=True)
+        for row in names
+    ]
+    large = [measured(0.9, row=row, train_rows=3668) for row in names]
+    glue = Table(made + large)
+    assert [task.train_rows for task in headlines(glue)] == [3668, 500]
+    first, second = headlines(glue, len(SEEDS))
+    assert (first.train_rows, first.gains) == (500, pytest.approx([2.0, 3.0, 2.5]))
+    assert first.better and not second.better
+    about = {"rows": glue.rows, "command": "c", "machine": {}, "versions": {}}
+    (docs / "glue.json").write_text(json.dumps(about))
+    page = glue_pages.glue_page(glue)
+    assert "none on mrpc." in page and "| +2.5 ± 0.5 |" in page and "| +0.3 ± 2.5 |" in page
+    assert "## 3 seeds" not in glue_pages.glue_page(Table(large))
 
 
 def test_the_largest_complete_size_counts_and_rows_measured_elsewhere_stay(docs):

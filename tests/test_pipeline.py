@@ -225,6 +225,37 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
     assert np.abs(scores - z).max() < 1e-5
 
 
+def test_unlabelled_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeypatch):
+    """Those that train or validation hold in either order are left out, and labels they carry are not looked at."""
+    given = save_teacher(tmp_path / "teacher", backbone, ("score",))
+    learned, held_out = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
+    known = [*learned.tuples()[:3], *held_out.tuples()[:2]]
+    new = [("a nobody has read this", "b nobody has read this"), ("c nor this", "d nor this")]
+    pairs = [*((b, a) for a, b in known), *new]
+    unlabelled = Pairs([a for a, _ in pairs], [b for _, b in pairs], np.ones(len(pairs), np.float32))
+    recipe = recipe_of(backbone, teacher=given)
+    report = make(BINARY, tmp_path / "s", recipe, unlabelled=unlabelled)
+    check_folder(tmp_path / "s", BINARY, report)
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "distill", lambda student, *args, **k: seen.append(args) or stop())
+        with pytest.raises(KeyboardInterrupt):
+            make(BINARY, tmp_path / "again", recipe, unlabelled=unlabelled)
+    train, scores = seen[0][:2]
+    n = len(learned)
+    assert train.tuples() == [*learned.tuples(), *new] and len(scores) == n + 2
+    assert np.array_equal(train.label[:n], learned.label) and np.isnan(train.label[n:]).all()
+    z = teacher_scores(CrossEncoder(given, device="cpu"), train.tuples(), BINARY, dtype="float32")
+    assert np.abs(scores - z).max() < 1e-5
+    with pytest.raises(MismatchError, match=r"data\.unlabelled was"):
+        make(BINARY, tmp_path / "s", recipe, unlabelled=unlabelled.select([5]))
+
+
+def test_unlabelled_pairs_need_one_teacher(tmp_path, backbone):
+    with pytest.raises(ValueError, match="leave out folds"):
+        make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2), unlabelled=make_pairs(BINARY, 8))
+
+
 def test_extra_pairs_that_cannot_be_meant(backbone):
     with pytest.raises(ValueError, match="extra_pairs is -1"):
         recipe_of(backbone, extra_pairs=-1)

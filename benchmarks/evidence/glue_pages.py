@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 
-from benchmarks.evidence.plan import GLUE, MAIN, SHALLOW
+from benchmarks.evidence.plan import GLUE, MAIN, SEEDS, SHALLOW
 from benchmarks.evidence.results import Headline, Measured, Table, Value, headlines
 from benchmarks.evidence.text import closing, markdown, number, part, what
 from dse.tasks import get_task
 
 PAPER = 4.6  # % average relative degradation: the abstract of Barkan et al., AAAI 2020; BERT-large, all training rows
+KEPT = ("task", "metric", "teacher", "student", "retention", "no labels", "no distillation")
 FEW = 1_000  # training rows below which a number says little
 VARIANTS = (
     *(
         "squared_error",
+        "unlabelled",
         "extra_pairs",
         "no_extra_pairs",  # of an earlier recipe; no longer in the plan
         "crossfit",
@@ -46,12 +48,37 @@ def glue_page(glue: Table, name: str = "glue") -> str:
         "",
         *(_data(task) for task in found),
         "",
+        *_seeds(glue),
         "## All metrics",
         "",
     ]
     for task in found:
         lines += _all_metrics(task)
     return "\n".join([*lines, *closing(name)])
+
+
+def _seeds(glue: Table) -> list[str]:
+    """The main rows where every seed was run, on fewer training rows than the headline where that had one seed."""
+    found = headlines(glue, len(SEEDS))
+    if not found:
+        return []
+    rows = []
+    for task in found:
+        row = headline_row(task)
+        gain = f"{task.gain:+.1f} ± {stdev(task.gains):.1f}"
+        rows.append({name: row[name] for name in KEPT} | {"gain": gain, "trained on": row["trained on"]})
+    better = [task.task for task in found if task.better]
+    return [
+        f"## {len(SEEDS)} seeds",
+        "",
+        f"Mean ± standard deviation over seeds {', '.join(map(str, SEEDS))}, that of the gain over the gains of each",
+        f"seed. Beyond two standard errors distillation is better than none on {', '.join(better) or 'no task'}.",
+        "",
+        *markdown(rows, left=2),
+        "",
+        *(_data(task) for task in found),
+        "",
+    ]
 
 
 def _lessons(found: list[Headline]) -> list[str]:
@@ -114,6 +141,7 @@ def headline_row(task: Headline) -> dict[str, str]:
         "no labels": number(of("dse_no_labels")),
         "no distillation": number(task.no_distillation),
         "gain": f"{task.gain:+.1f}",
+        "unlabelled pairs too": number(of("unlabelled")),
         "fidelity r": number(of("dse", "fidelity_pearson")),
         "untrained cosine": number(of("cosine_untrained")),
         "trained on": f"{task.train_rows:,}",
@@ -192,9 +220,15 @@ def ablations_page(glue: Table) -> str:
     for task, row in sizes.items():
         lines.append(
             f"- {task}: trained on {part(row['train_rows'], row['train_rows_of'])} rows, reported on "
-            f"{part(row['rows'], row['rows_of'])}."
+            f"{part(row['rows'], row['rows_of'])}{_further(glue, task)}."
         )
     return "\n".join([*lines, "", *_teachers(glue), *closing("glue")])
+
+
+def _further(glue: Table, task: str) -> str:
+    """How many pairs the row with unlabelled ones had besides."""
+    rows = glue.best_size(task, ("dse", "unlabelled")).where(row="unlabelled").rows
+    return f"; {rows[0]['unlabelled_rows']:,} further pairs without labels" if rows else ""
 
 
 def _teachers(glue: Table) -> list[str]:

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.evidence import embeddings, shallow
 from benchmarks.evidence.plan import SHALLOW, SPLITS, TEACHERS, Row, command, scores_file
-from benchmarks.evidence.subsets import Size, prepare
+from benchmarks.evidence.subsets import UNLABELLED, Size, prepare, prepare_unlabelled
 from dse.cli.config import read_config
 from dse.data import Pairs, load_pairs
 from dse.errors import BadDataError
@@ -80,6 +80,12 @@ def make(row: Row, place: Workshop) -> None:
     folder = row.folder(place.runs)
     if (folder / "row.json").exists():
         return
+    more = 0
+    if row.name == "unlabelled":
+        more = prepare_unlabelled(place.data, row.task, place.sizes.unlabelled, place.folder(row))
+        if not more:
+            logger.info("%s: left out, all training rows are used with their labels", row.key)
+            return
     logger.info("%s", row.key)
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +101,8 @@ def make(row: Row, place: Workshop) -> None:
             for metric, value in metrics.items()
         ]
         counts = json.loads((place.folder(row) / "about.json").read_text(encoding="utf-8"))
-        results = [result | {"train_rows": counts["train"]["rows"]} for result in results]
+        sizes = {"train_rows": counts["train"]["rows"]} | ({"unlabelled_rows": more} if more else {})
+        results = [result | sizes for result in results]
     about = {"results": results, "seconds": round(time.monotonic() - start), "threads": torch.get_num_threads()}
     write_json(folder / "row.json", about | {"machine": machine(), "versions": versions()})
 
@@ -129,6 +136,8 @@ def _trained(row: Row, place: Workshop) -> Values:
     data, folder, changed = place.folder(row), row.folder(place.runs), place.changed(row)
     if row.name == "three_blocks":
         changed["backbone"] = shortened(place, row)
+    if row.name == "unlabelled":
+        changed["unlabelled"] = data / UNLABELLED
     _dse(command(row, place.runs, place.config(row), data, changed))
     task = get_task(row.task)
     if row.name in TEACHERS:

@@ -18,6 +18,7 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "no_distillation": ("--alpha", "0"),
     "squared_error": ("--divergence", "mse"),
     "extra_pairs": ("--extra-pairs", "1"),
+    "unlabelled": (),  # --unlabelled FILE, see measure.py
     "crossfit": ("--folds", "2"),
     "head_dot": ("--head", "dot"),
     "head_cosine": ("--head", "cosine"),
@@ -25,7 +26,7 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "head_mlp_symmetric": ("--head", "mlp-symmetric"),
     "one_layer": ("--layers", "1"),
     "all_at_once": ("--head-steps", "0"),
-    "three_blocks": (),
+    "three_blocks": ("--layers", str(BLOCKS)),  # all there are
 }
 # Rows that `dse teacher` makes.
 TEACHERS: dict[str, tuple[str, ...]] = {"teacher": (), "teacher_labels_only": ("--bootstrap-pairs", "0")}
@@ -89,7 +90,16 @@ def plan() -> Iterator[Row]:
     yield from (Row("transfer", name) for name in TRANSFER)
     yield from (
         Row(task, name)
-        for name in ("squared_error", "extra_pairs", "crossfit", "one_layer", "all_at_once", *HEADS, "static")
+        for name in (
+            "unlabelled",
+            "squared_error",
+            "extra_pairs",
+            "crossfit",
+            "one_layer",
+            "all_at_once",
+            *HEADS,
+            "static",
+        )
         for task in GLUE
     )
     for seed in SEEDS[1:]:

@@ -100,12 +100,12 @@ class Table:
         spread = stdev(found.values()) if len(found) > 1 else None
         return Value(fmean(found.values()), spread, tuple(sorted(found)))
 
-    def best_size(self, task: str, needed: Sequence[str]) -> Table:
-        """The task's rows at the largest number of training rows at which all these rows were measured."""
+    def best_size(self, task: str, needed: Sequence[str], seeds: int = 1) -> Table:
+        """The task's rows at the largest number of training rows where all these have so many seeds."""
         own = self.where(task=task)
         for size in sorted(own.distinct("train_rows"), reverse=True):
             there = own.where(train_rows=size)
-            if set(needed) <= set(there.distinct("row")):
+            if all(len(there.where(row=row).distinct("seed")) >= seeds for row in needed):
                 return there
         return Table([])
 
@@ -132,6 +132,21 @@ class Headline:
         return 100 * (self.student.mean - self.no_distillation.mean)
 
     @property
+    def gains(self) -> list[float]:
+        """The same for each seed with which both were trained."""
+        both = set(self.student.seeds) & set(self.no_distillation.seeds)
+        own = self.table.where(split="dev", metric=self.metric)
+        with_, without = (
+            {row["seed"]: row["value"] for row in own.where(row=name).rows} for name in ("dse", "no_distillation")
+        )
+        return [100 * (with_[seed] - without[seed]) for seed in sorted(both)]
+
+    @property
+    def better(self) -> bool:
+        """Whether distillation gains more than two standard errors of the gain over the seeds."""
+        return len(self.gains) > 1 and fmean(self.gains) > 2 * stdev(self.gains) / len(self.gains) ** 0.5
+
+    @property
     def train_rows(self) -> int:
         """Rows trained on, a tenth of them to choose checkpoint and threshold."""
         return int(self.table.rows[0]["train_rows"])
@@ -147,14 +162,14 @@ class Headline:
         return str(self.table.where(row="dse").rows[0]["command"])
 
 
-def headlines(glue: Table) -> list[Headline]:
-    """The tasks for which there are all three, each at its largest size."""
-    found = []
+def headlines(glue: Table, seeds: int = 1) -> list[Headline]:
+    """The tasks for which there are all three, each at its largest size that has so many seeds."""
+    found, names = [], ("teacher", "dse", "no_distillation")
     for task in GLUE:
-        own = glue.best_size(task, ("teacher", "dse", "no_distillation"))
+        own = glue.best_size(task, names, seeds)
         if own.rows:
             metric = get_task(task).main_metric
-            three = [own.value(row=row, split="dev", metric=metric) for row in ("teacher", "dse", "no_distillation")]
+            three = [own.value(row=row, split="dev", metric=metric) for row in names]
             assert all(value is not None for value in three)
             found.append(Headline(task, metric, own, *three))  # type: ignore[arg-type]
     return found

@@ -21,7 +21,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
 from benchmarks.evidence.embeddings import BagOfWords
-from benchmarks.evidence.plan import DISTILLED, SHALLOW
+from benchmarks.evidence.plan import HEADS, SHALLOW
 from benchmarks.evidence.results import RESULTS, Table
 from dse import DSE, scoring
 from dse.bench.harness import alternate
@@ -33,6 +33,7 @@ from dse.offline import offline_backbone
 from dse.tasks import get_task
 from dse.teacher import load_teacher, teacher_scores
 
+KINDS = ("dse", *HEADS, "one_layer", "three_blocks")  # the students that differ in speed
 TASK, METRIC = "stsb", "spearman"
 QUERIES, CANDIDATES = 100, 10_000
 SENTENCES, PAIRS = 200, 48  # that are timed: encoded, and read by the teacher
@@ -62,7 +63,7 @@ def main() -> None:
         name: items / median(seconds[i] for seconds in rounds) for i, (name, (_, items)) in enumerate(ways.items())
     }
     table = []
-    for name in ("teacher", *(name for name in (*DISTILLED, *SHALLOW) if f"{name} encode" in rates)):
+    for name in ("teacher", *(name for name in (*KINDS, *SHALLOW) if f"{name} encode" in rates)):
         quality = glue.value(row=name, split="dev", metric=METRIC)
         encoding, scoring_rate = rates.get(f"{name} encode"), rates.get(f"{name} score", rates["teacher"])
         table.append({"model": name, "quality": None if quality is None else 100 * quality.mean})
@@ -93,7 +94,7 @@ def _ways(folder: Path, backbone: str, sentences: list[str], texts: list[tuple[s
     teacher = load_teacher(str(folder / "teacher"))
     ways: Ways = {"teacher": (lambda: teacher_scores(teacher, texts), len(texts))}
     models: dict[str, tuple[Any, PairHead]] = {}
-    for name in DISTILLED:
+    for name in KINDS:
         if (folder / name / "dse.json").exists():
             student = DSE(str(folder / name))
             models[name] = student, student.head

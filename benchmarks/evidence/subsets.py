@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dse.data import Pairs, load_pairs
 from dse.files import write_json, write_table
@@ -24,6 +25,7 @@ class Size:
         transfer: Most rows of each transfer file.
         epochs: Of teachers and students.
         bootstrap: Pairs on which a teacher first learns the cosine of its backbone.
+        unlabelled: Most further training rows that one student sees without their labels.
     """
 
     train: int | None = None
@@ -31,15 +33,17 @@ class Size:
     transfer: int | None = None
     epochs: int | None = None
     bootstrap: int | None = None
+    unlabelled: int = 0
 
 
 SIZES = {
-    "tiny": Size(500, 300, 300, 2, 1_000),
-    "small": Size(1_000, 1_500, 1_000, 2, 4_000),
-    "medium": Size(3_000, 3_000, 3_000),
+    "tiny": Size(500, 300, 300, 2, 1_000, 1_000),
+    "small": Size(1_000, 1_500, 1_000, 2, 4_000, 3_000),
+    "medium": Size(3_000, 3_000, 3_000, unlabelled=9_000),
     "full": Size(),
 }
 SEED = 0
+UNLABELLED = "unlabelled.parquet"
 
 
 def load(source: str | None, name: str, split: str) -> Pairs:
@@ -79,6 +83,18 @@ def prepare(source: str | None, task: str, splits: tuple[str, ...], size: Size, 
         counts[split] = {"rows": len(kept), "of": len(pairs), "source": pairs.source}
     write_json(about, counts)
     return own
+
+
+def prepare_unlabelled(source: str | None, task: str, most: int, own: Path) -> int:
+    """Write further training rows of a task without labels, once; returns how many, 0 if none is left over."""
+    file = own / UNLABELLED
+    if not file.exists() and most:
+        pairs = load(source, task, "train")
+        there = {frozenset(pair) for pair in load_pairs(own, get_task(task), "train").tuples()}
+        rest = sample(pairs.select(np.array([frozenset(pair) not in there for pair in pairs.tuples()])), most)
+        if len(rest):
+            write_table(file, pa.table({"sentence1": rest.sentence1, "sentence2": rest.sentence2}))
+    return pq.read_metadata(file).num_rows if file.exists() else 0
 
 
 def sample(pairs: Pairs, most: int | None) -> Pairs:

@@ -16,6 +16,7 @@ ROWS = {
     "squared_error": "squared error between logits, as in the paper",
     "no_extra_pairs": "without recombined pairs (squared error)",
     "extra_pairs": "recombined pairs beside the training pairs, which the teacher alone judges",
+    "unlabelled": "further pairs of the task without their labels, which the teacher alone judges",
     "crossfit": "DSE on cross-fitted teacher scores (2 folds)",
     "head_dot": "head: dot",
     "head_cosine": "head: cosine",

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,6 +92,7 @@ def make_student(
     output: str | Path,
     *,
     validation: Pairs | None = None,
+    unlabelled: Pairs | None = None,
     split: str = "dev",
     scores: str | Path | None = None,
     measure_speed: bool = True,
@@ -109,6 +110,8 @@ def make_student(
         recipe: The settings.
         output: Folder of the student; scores, the teacher made here and the report lie in it too.
         validation: Rows that choose checkpoint and threshold; by default a tenth of ``train``.
+        unlabelled: Further pairs that the teacher alone judges; labels they may have are not used, and at alpha 0,
+            where nobody judges them, the pairs are not either.
         split: What ``test`` is called in the report.
         scores: Parquet file of teacher scores, which several students of one teacher may share; by default
             ``output/teacher_scores.parquet``.
@@ -121,11 +124,15 @@ def make_student(
 
     Raises:
         MismatchError: If ``output`` holds a run with other settings or data, or the teacher does not fit the task.
+        ValueError: If there are unlabelled pairs and several teachers to judge them (``recipe.folds``).
     """
     output = Path(output)
+    if unlabelled is not None and recipe.folds:
+        raise ValueError("Unlabelled pairs are judged by one teacher; leave out folds, whose teachers are several.")
     if validation is None:
         train, validation = hold_out(train, recipe.training.seed)
-    _claim(output, task, recipe, {"train": train, "validation": validation})
+    data = {"train": train, "validation": validation}
+    _claim(output, task, recipe, data if unlabelled is None else data | {"unlabelled": unlabelled})
     teacher = _teacher(task, train, validation, recipe, output)
     file = Path(scores or output / "teacher_scores.parquet")
     if _finished(output):
@@ -138,8 +145,13 @@ def make_student(
             student.info["teacher"] = teacher_name(teacher, task)
             if isinstance(teacher.activation_fn, nn.Identity) and task.kind == "regression":
                 student.info["activation"] = "identity"  # the student learns the scale its teacher speaks
-        if teacher is not None and targets is not None and recipe.extra_pairs:
-            train, targets = _with_extra(task, train, targets, teacher, student, recipe, file, show_progress_bar)
+        if teacher is not None and targets is not None:
+            more = _further(train, validation, unlabelled, student, recipe, show_progress_bar)
+            if len(more):
+                scored = label_pairs(
+                    teacher, more, task, file, dtype=recipe.training.dtype, show_progress_bar=show_progress_bar
+                )
+                train, targets = with_unlabelled(train, more), np.concatenate([targets, scored])
         student = distill(
             student,
             train,
@@ -259,26 +271,23 @@ def _scores(
     return label_pairs(teacher, train, task, file, dtype=dtype, show_progress_bar=bar)
 
 
-def _with_extra(
-    task: Task,
-    train: Pairs,
-    targets: np.ndarray,
-    teacher: CrossEncoder,
-    student: DSE,
-    recipe: Recipe,
-    file: Path,
-    bar: bool,
-) -> tuple[Pairs, np.ndarray]:
-    """The training pairs and recombined ones, with the teacher's scores of both."""
+def _further(
+    train: Pairs, validation: Pairs, unlabelled: Pairs | None, student: DSE, recipe: Recipe, bar: bool
+) -> Pairs:
+    """What the teacher alone judges: unlabelled pairs that are in neither set, and recombined ones."""
 
     def encode(texts: list[str]) -> torch.Tensor:
         return student.encode(texts, convert_to_tensor=True, show_progress_bar=bar)
 
-    more = recombine(train, encode, round(recipe.extra_pairs * len(train)), recipe.training.seed)
-    if not len(more):
-        return train, targets
-    scores = label_pairs(teacher, more, task, file, dtype=recipe.training.dtype, show_progress_bar=bar)
-    return with_unlabelled(train, more), np.concatenate([targets, scores])
+    further = Pairs([], [], source=train.source)
+    if unlabelled is not None:
+        there = {frozenset(pair) for pair in (*train.tuples(), *validation.tuples())}
+        new = [row for row, pair in enumerate(unlabelled.tuples()) if frozenset(pair) not in there]
+        further = replace(unlabelled.select(np.array(new, dtype=int)), label=None)
+    if recipe.extra_pairs:
+        more = recombine(train, encode, round(recipe.extra_pairs * len(train)), recipe.training.seed)
+        further = with_unlabelled(further, more)
+    return further
 
 
 def _start(recipe: Recipe, output: Path) -> str:

@@ -162,6 +162,12 @@ def distill(
         str | None,
         typer.Option("--test-data", help="File to report on, when --data is a file.", rich_help_panel=o.DATA),
     ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            "--unlabelled", help="File of further pairs, which the teacher alone judges.", rich_help_panel=o.DATA
+        ),
+    ] = None,
     alpha: Annotated[
         float, typer.Option("--alpha", min=0, max=1, help="Weight of the teacher; 1 needs no labels, 0 no teacher.")
     ] = 0.5,
@@ -226,6 +232,7 @@ def distill(
     the_task = o.the_task(task, kind, labels, positive, span)
     train = o.read_pairs(data, the_task, "train", columns, skip_bad_rows, labelled=alpha < 1)
     test = o.read_pairs(test_data or data, the_task, split, columns, skip_bad_rows, labelled=alpha < 1)
+    more = o.read_pairs(unlabelled, None, "train", columns, skip_bad_rows, labelled=False) if unlabelled else None
     from dse.distillation import Distillation
     from dse.pipeline import Recipe, make_student
     from dse.training import Training
@@ -267,6 +274,7 @@ def distill(
         test,
         recipe,
         output,
+        unlabelled=more,
         split=split,
         scores=scores,
         measure_speed=speed,
