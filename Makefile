@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine; each works a second time in seconds.
 #   make quickstart   teacher, student and report on bundled data, offline, on a CPU
 #   make test         lint, types, tests
-#   make evidence     the tables of docs/results that need trained models; DATA=folder (default: the hub), SIZE=tiny|small|full
+#   make evidence     the tables of docs/results that need trained models; DATA=folder (default: the hub), SIZE=tiny|small|medium|full
 
 PYTHON ?= python3
 VENV   := .venv

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from benchmarks.evidence import glue_pages, measure, other_pages, pages, results, shallow, speed, text
+from benchmarks.evidence import ablation_pages, glue_pages, measure, other_pages, pages, results, shallow, speed, text
 from benchmarks.evidence.embeddings import BagOfWords
 from benchmarks.evidence.measure import Workshop, make
 from benchmarks.evidence.plan import DISTILLED, GLUE, MAIN, SEEDS, SHALLOW, TEACHERS, Row, rows
@@ -185,12 +185,12 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
     assert f"| stsb | spearman | {100 * headline.teacher.mean:.1f} | {100 * headline.student.mean:.1f} |" in shown
     assert "trained on 40 of 60 rows" in shown
     assert {row["unlabelled_rows"] for row in glue.where(row="unlabelled").rows} == {5}
-    assert "; 5 further pairs without labels" in glue_pages.ablations_page(glue)
+    assert "; 5 further pairs without labels" in ablation_pages.ablations_page(glue)
     known = {frozenset(pair) for pair in load_pairs(place.folder(wanted[0]), get_task("stsb"), "train").tuples()}
     further = load_pairs(place.folder(wanted[0]) / UNLABELLED, None)
     assert len(further) == 5 and not known & {frozenset(pair) for pair in further.tuples()}
     assert f"{100 * (glue.value(row='frozen', metric='spearman').mean - headline.student.mean):+.1f}" in (
-        glue_pages.ablations_page(glue)
+        ablation_pages.ablations_page(glue)
     )
     check_speed(place, docs, monkeypatch)
 
@@ -233,7 +233,7 @@ def test_seeds_become_mean_and_spread_and_variants_meet_their_own_seeds():
     assert headline.student.text() == "85.0 ± 7.1"
     assert headline.retention == pytest.approx(1.0)
     assert headline.gain == pytest.approx(15.0)
-    variant, plain = glue_pages.comparisons(glue)["one_layer"]["mrpc"]
+    variant, plain = ablation_pages.comparisons(glue)["one_layer"]["mrpc"]
     assert (variant.mean, plain.mean) == (0.81, 0.8)
 
 

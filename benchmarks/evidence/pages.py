@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.evidence.glue_pages import (
-    FEW,
-    ablations_page,
-    degradation,
-    glue_page,
-    headline_row,
-    tried_page,
-    warnings,
-)
+from benchmarks.evidence.ablation_pages import ablations_page, tried_page
+from benchmarks.evidence.glue_pages import FEW, degradation, glue_page, headline_row, warnings
 from benchmarks.evidence.other_pages import speed_page, transfer_page
 from benchmarks.evidence.plan import GLUE
 from benchmarks.evidence.results import RESULTS, Table, headlines

@@ -47,7 +47,7 @@ Ways = dict[str, tuple[Callable[[], object], int]]  # name -> what is timed, and
 def main() -> None:
     """Time everything in turn and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("runs/evidence/tiny"), help="the runs of one size")
+    parser.add_argument("--runs", type=Path, default=Path("runs/evidence/small"), help="the runs of one size")
     parser.add_argument("--backbone", help="of the rows that are not saved; default: the offline MiniLM")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

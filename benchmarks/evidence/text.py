@@ -14,7 +14,6 @@ ROWS = {
     "dse_no_labels": "DSE, alpha 1: teacher's scores only",
     "no_distillation": "DSE, alpha 0: labels only",
     "squared_error": "squared error between logits, as in the paper",
-    "no_extra_pairs": "without recombined pairs (squared error)",
     "extra_pairs": "recombined pairs beside the training pairs, which the teacher alone judges",
     "unlabelled": "further pairs of the task without their labels, which the teacher alone judges",
     "crossfit": "DSE on cross-fitted teacher scores (2 folds)",
