@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from benchmarks.evidence.results import RESULTS, Table, headlines
 from benchmarks.evidence.text import what
@@ -59,9 +62,6 @@ def speed_plot() -> Figure:
     for row in rows:
         colour = {"teacher": ORANGE, "dse": BLUE}.get(row["model"], GREY)
         axes.plot(row["seconds"], row["quality"], "s" if row["model"] == "teacher" else "o", color=colour, markersize=8)
-        axes.annotate(
-            row["model"], (row["seconds"], row["quality"]), xytext=(7, 5), textcoords="offset points", fontsize=9
-        )
     axes.set_xscale("log")
     axes.set(
         xlabel=f"seconds for {about['queries']:,} queries x {about['candidates']:,} candidates, from text",
@@ -69,7 +69,30 @@ def speed_plot() -> Figure:
     )
     axes.margins(x=0.2, y=0.15)
     axes.grid(color="#DDDDDD", linewidth=0.6)
+    figure.canvas.draw()  # places are known after this
+    _name_points(axes, [(row["model"], row["seconds"], row["quality"]) for row in rows])
     return figure
+
+
+def _name_points(axes: Any, points: list[tuple[str, float, float]]) -> None:
+    """Write a name beside each point, at the first of some places where it covers no other name and no point."""
+    taken = [Bbox.from_bounds(*(axes.transData.transform((x, y)) - 6), 12, 12) for _, x, y in points]
+    for name, x, y in sorted(points, key=lambda point: -point[2]):
+        for dy, dx in itertools.product((4, -12, 18, -26, 32, -40), (8, -8)):
+            text = axes.annotate(
+                *(name, (x, y)),
+                xytext=(dx, dy),
+                textcoords="offset points",
+                fontsize=9,
+                ha="left" if dx > 0 else "right",
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5} if abs(dy) > 12 else None,
+            )
+            text.update_positions(axes.figure.canvas.get_renderer())
+            box = Text.get_window_extent(text)  # that of an annotation has its line in it
+            if box.count_overlaps(taken) == 0:
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
