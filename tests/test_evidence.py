@@ -185,6 +185,7 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
     assert f"| stsb | spearman | {100 * headline.teacher.mean:.1f} | {100 * headline.student.mean:.1f} |" in shown
     assert "trained on 40 of 60 rows" in shown
     assert {row["unlabelled_rows"] for row in glue.where(row="unlabelled").rows} == {5}
+    assert "| 40 | 5 |" in shown
     assert "; 5 further pairs without labels" in ablation_pages.ablations_page(glue)
     known = {frozenset(pair) for pair in load_pairs(place.folder(wanted[0]), get_task("stsb"), "train").tuples()}
     further = load_pairs(place.folder(wanted[0]) / UNLABELLED, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.evidence.ablation_pages import ablations_page, tried_page
-from benchmarks.evidence.glue_pages import FEW, degradation, glue_page, headline_row, warnings
+from benchmarks.evidence.glue_pages import FEW, degradation, glue_page, headline_row, unlabelled_rows, warnings
 from benchmarks.evidence.other_pages import speed_page, transfer_page
 from benchmarks.evidence.plan import GLUE
 from benchmarks.evidence.results import RESULTS, Table, headlines
@@ -54,7 +54,19 @@ def readme_section() -> list[str]:
         "",
         *(line for said in warnings(found) for line in (said, "")),
         f"{degradation(found)}.",
+        *_further(Table.read("glue")),
         *([f"{', '.join(others)}: so far on fewer than {FEW:,} training rows, see GLUE."] if others else []),
         f"All rows, subsets, seeds and commands: {', '.join(links)}.",
         "",
     ]
+
+
+def _further(glue: Table) -> list[str]:
+    """What pairs without labels add, in a line."""
+    rows = unlabelled_rows(glue)
+    each = (
+        f"{row['task']} {row['gain']} ({row['labelled']} labelled rows and {row['further pairs']} others)"
+        for row in rows
+    )
+    said = "With further pairs that nobody labelled, judged by the teacher (`--unlabelled`), the gain is: "
+    return ["", f"{said}{', '.join(each)}.", ""] if rows else []
