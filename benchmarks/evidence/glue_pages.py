@@ -91,7 +91,7 @@ def _unlabelled(glue: Table) -> list[str]:
     return [
         "## With further pairs that nobody labelled",
         "",
-        "Other rows of the training set, without their labels, judged by the teacher alone (`--unlabelled`), for as many",
+        "Other rows of the training set, without labels, judged by the teacher alone (`--unlabelled`), in as many",
         "epochs, so in more steps. Gain: over the student from the same labels without distillation, which has nothing",
         "to learn from such pairs.",
         "",
