@@ -60,6 +60,7 @@ def _seeds(glue: Table) -> list[str]:
         "",
         *markdown(rows, left=2),
         "",
+        *(f"- {said}" for said in warnings(found)),
         *(_data(task) for task in found),
         "",
     ]
