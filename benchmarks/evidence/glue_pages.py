@@ -51,12 +51,12 @@ def _seeds(glue: Table) -> list[str]:
         row = headline_row(task)
         gain = f"{task.gain:+.1f} ± {stdev(task.gains):.1f}"
         rows.append({name: row[name] for name in KEPT} | {"gain": gain, "trained on": row["trained on"]})
-    better = [task.task for task in found if task.better]
+    better, worse = (", ".join(task.task for task in found if task.beyond == sign) or "no task" for sign in (1, -1))
     return [
         f"## {len(SEEDS)} seeds",
         "",
         f"Mean ± standard deviation over seeds {', '.join(map(str, SEEDS))}, that of the gain over the gains of each",
-        f"seed. Beyond two standard errors distillation is better than none on {', '.join(better) or 'no task'}.",
+        f"seed. Beyond two standard errors distillation is better than none on {better} and worse on {worse}.",
         "",
         *markdown(rows, left=2),
         "",

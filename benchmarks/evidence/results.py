@@ -142,9 +142,11 @@ class Headline:
         return [100 * (with_[seed] - without[seed]) for seed in sorted(both)]
 
     @property
-    def better(self) -> bool:
-        """Whether distillation gains more than two standard errors of the gain over the seeds."""
-        return len(self.gains) > 1 and fmean(self.gains) > 2 * stdev(self.gains) / len(self.gains) ** 0.5
+    def beyond(self) -> int:
+        """1 or -1 where distillation gains or loses more than two standard errors over the seeds, else 0."""
+        if len(self.gains) < 2 or abs(fmean(self.gains)) <= 2 * stdev(self.gains) / len(self.gains) ** 0.5:
+            return 0
+        return 1 if fmean(self.gains) > 0 else -1
 
     @property
     def train_rows(self) -> int:
