@@ -6,28 +6,22 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from benchmarks.evidence.glue_pages import FEW, too_few
-from benchmarks.evidence.plan import GLUE, SHALLOW
+from benchmarks.evidence.plan import GLUE, HEADS, SHALLOW
 from benchmarks.evidence.results import Measured, Table, Value
 from benchmarks.evidence.text import closing, markdown, number, part, what
 from dse.tasks import get_task
 
 VARIANTS = (
-    *(
-        "squared_error",
-        "unlabelled",
-        "extra_pairs",
-        "crossfit",
-        "head_dot",
-        "head_cosine",
-        "head_bilinear",
-        "head_mlp_symmetric",
-        "one_layer",
-    ),
-    *("all_at_once", "three_blocks"),
+    "squared_error",
+    "unlabelled",
+    "extra_pairs",
+    "crossfit",
+    *HEADS,
+    "one_layer",
+    "all_at_once",
+    "three_blocks",
     *SHALLOW,
 )
-
-
 ByTask = dict[str, tuple[Value, Value]]  # task -> variant and plain student
 
 
