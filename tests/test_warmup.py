@@ -15,7 +15,7 @@ from dse.modules import PairHead
 from dse.tasks import Task
 from dse.teacher import fit_teacher, teacher_scores
 from dse.training import Training
-from dse.warmup import ROWS, fit_head, fit_scale, some_rows
+from dse.warmup import ROWS, fit_cosine, fit_head, fit_scale, some_rows
 
 TASK = Task("same", "binary", ("no", "yes"), symmetric=True)
 STILL = Training(epochs=1, batch_size=16, learning_rate=0.0, head_learning_rate=1e-12, dtype="float32", weight_decay=0)
@@ -104,7 +104,7 @@ def test_a_head_of_one_weight_is_fitted_and_then_held(backbone, pairs, tmp_path,
     assert all(weight.requires_grad for weight in student.head.parameters())  # a later training may move it again
 
 
-@pytest.mark.parametrize("kind", ["dot", "cosine", "bilinear"])
+@pytest.mark.parametrize("kind", ["mlp", "dot", "cosine", "bilinear"])
 @pytest.mark.parametrize("labels", [1, 3])
 def test_rescaling_a_head_rescales_its_scores(kind, labels):
     torch.manual_seed(1)
@@ -142,3 +142,26 @@ def test_a_head_that_was_frozen_stays_so(backbone, pairs, tmp_path, kind):
     still = replace(STILL, head_steps=0)
     student = distill(student, pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=still)
     assert not any(weight.requires_grad for weight in student.head.parameters())
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("mlp", 1), ("mlp-symmetric", 3)])
+def test_an_mlp_head_learns_the_cosine_of_the_last_layer(kind, labels):
+    torch.manual_seed(0)
+    shared = torch.randn(96, 8)
+    last = [shared + 0.7 * torch.randn(96, 8) for _ in range(2)]
+    u, v = (torch.cat([torch.randn(96, 8), side], dim=1) for side in last)  # two layers, of which the first is noise
+    head = PairHead(16, num_labels=labels, kind=kind, hidden_dimension=64, dropout=0.0)
+    fit_cosine(head, u, v, Training(cosine_steps=400, head_learning_rate=5e-3), width=8)
+    target = torch.nn.functional.cosine_similarity(*last)
+    for scores in head.score(u, v).detach().T:  # of each class
+        assert torch.corrcoef(torch.stack([scores.sigmoid(), target]))[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(("head", "steps", "times"), [("mlp", 9, 1), ("mlp", 0, 0), ("cosine", 9, 0)])
+def test_the_cosine_comes_before_the_task(backbone, pairs, tmp_path, monkeypatch, head, steps, times):
+    calls = []
+    monkeypatch.setattr("dse.distillation.fit_cosine", lambda *_: calls.append(1))
+    student = DSE.from_backbone(backbone, num_layers=1, head=head)
+    settings = replace(STILL, head_steps=1, cosine_steps=steps)
+    distill(student, pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=settings)
+    assert len(calls) == times

@@ -19,6 +19,7 @@ VARIANTS = (
     *HEADS,
     "one_layer",
     "all_at_once",
+    "cosine_head",
     "three_blocks",
     *SHALLOW,
 )

@@ -31,7 +31,7 @@ from dse.model import DSE
 from dse.modules import ONE_WEIGHT
 from dse.tasks import Task
 from dse.training import PairEvaluator, Training, last_checkpoint, run, task_loss
-from dse.warmup import BATCH, fit_head, fit_scale, some_rows
+from dse.warmup import BATCH, fit_cosine, fit_head, fit_scale, some_rows
 
 logger = logging.getLogger(__name__)
 
@@ -267,13 +267,16 @@ def warm_up(student: DSE, dataset: Any, loss: DistillationLoss, training: Traini
         u, v = (F.dropout(side[some], head.dropout) for side in (left, right))  # (b, d)
         return total(head.score(u, v), some)
 
-    if head.kind not in MLP:
+    width = cast(Any, student.config).hidden_size
+    if head.kind in MLP and training.cosine_steps:
+        fit_cosine(head, left, right, training, width)
+    if head.kind not in MLP or training.cosine_steps:
         with torch.no_grad():
             start = torch.cat([head.score(u, v) for u, v in zip(left.split(BATCH), right.split(BATCH), strict=True)])
         head.rescale(*fit_scale(start, total))
     if head.kind in ONE_WEIGHT:
         return
-    fit_head(head.parameters(), mean_loss, len(rows), training, cast(Any, student.config).hidden_size)
+    fit_head(head.parameters(), mean_loss, len(rows), training, width)
 
 
 def _for_head(training: Training, student: DSE) -> Training:

@@ -183,7 +183,7 @@ class PairHead(Module):
 
     @torch.no_grad()
     def rescale(self, slope: Tensor, shift: Tensor) -> None:
-        """Make every score s_c of a head without a hidden layer slope_c * s_c + shift_c; both (C,)."""
+        """Make every score s_c of the head slope_c * s_c + shift_c; both (C,)."""
         if self.kind == "bilinear":
             self.weight.mul_(slope[:, None, None])
             self.bias.mul_(slope).add_(shift)

@@ -49,6 +49,8 @@ class Training:
         head_learning_rate: Peak for the pair head, which starts from nothing; None takes ``learning_rate``.
         head_steps: Most steps in which the head alone learns, on frozen embeddings, before everything does (see
             `dse.warmup`); 0 starts everything at once, as the paper does.
+        cosine_steps: Most steps in which an mlp head first learns the cosine of its backbone, before the head alone
+            learns from the task; 0 leaves that out. Done only where ``head_steps`` is not 0.
         warmup: Share of the steps in which the rate rises.
         weight_decay: AdamW's.
         patience: Stop after so many evaluations without a better one; None trains to the end.
@@ -63,6 +65,7 @@ class Training:
     learning_rate: float | None = None
     head_learning_rate: float | None = 5e-4
     head_steps: int = 256
+    cosine_steps: int = 512
     warmup: float = 0.1
     weight_decay: float = 0.01
     patience: int | None = None

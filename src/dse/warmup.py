@@ -1,23 +1,30 @@
 """Fit the pair head alone, on frozen embeddings, before everything trains.
 
 A head at random sends gradients without meaning into a backbone that knows a lot; fitted first, it lets the backbone
-keep what it knows (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv:2202.10054).
+keep what it knows (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv:2202.10054). A head with a hidden
+layer knows nothing of the cosine of two vectors, for which sentence encoders are trained;
+it learns that before the task.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
+from sentence_transformers.util import semantic_search
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from dse.modules import PairHead
 from dse.training import Training
 
 ROWS = 8_192  # of the training rows, read once without gradients
 BATCH = 32
 RIDGE = 1e-4  # on the squared slope of standardised scores
+NEAR = 10  # neighbours of a sentence that it is compared with while the head learns the cosine
 PASSES = 3  # over those rows at most: longer, and the head learns them by heart
 
 
@@ -59,6 +66,44 @@ def fit_head(
             optimizer.step()
             schedule.step()
     optimizer.zero_grad()
+
+
+def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, width: int) -> None:
+    """Teach an mlp head the cosine of the backbone, on the given pairs and on sentences beside their nearest ones.
+
+    Fine-tuned from few labels alone, such a head stays behind the plain cosine of the backbone. No labels are read:
+    every class learns the same, and a slope and a shift of each (`fit_scale`) make it a first guess at the task.
+
+    Args:
+        head: Of a hidden layer.
+        left: Embeddings of the first sentences, (n, d); the last ``width`` values are those of the last layer, which
+            is the one that sentence encoders are trained by. Where d is no multiple of that, all of them count.
+        right: Embeddings of the second sentences, (n, d).
+        training: `Training.cosine_steps`, rate, weight decay and seed.
+        width: Of the backbone.
+
+    Example:
+        >>> u, v = torch.randn(64, 8), torch.randn(64, 8)
+        >>> head = PairHead(embedding_dimension=8, hidden_dimension=32, dropout=0.0)
+        >>> fit_cosine(head, u, v, Training(cosine_steps=200, head_learning_rate=0.01), width=8)
+        >>> learned, cosine = head.score(u, v)[:, 0].sigmoid(), F.cosine_similarity(u, v).clamp(0, 1)
+        >>> torch.corrcoef(torch.stack([learned, cosine]))[0, 1].item() > 0.5
+        True
+    """
+    start = -width if left.shape[1] % width == 0 else 0  # a projection mixes the layers
+    a, b = left[:, start:], right[:, start:]  # (n, H)
+    near = [[int(hit["corpus_id"]) for hit in hits] for hits in semantic_search(a, b, top_k=NEAR)]
+    rows = [(i, i) for i in range(len(a))] + [(i, j) for i, some in enumerate(near) for j in some if j != i]
+    first, second = torch.tensor(rows, device=a.device).unbind(dim=1)  # (m,) each
+    cosine = F.cosine_similarity(a[first], b[second]).clamp(0, 1)  # (m,)
+
+    def loss(some: Tensor) -> Tensor:
+        some = some.to(a.device)
+        u, v = F.dropout(left[first[some]], head.dropout), F.dropout(right[second[some]], head.dropout)  # (b, d)
+        scores = head.score(u, v)  # (b, C)
+        return F.binary_cross_entropy_with_logits(scores, cosine[some].unsqueeze(1).expand_as(scores))
+
+    fit_head(head.parameters(), loss, len(rows), replace(training, head_steps=training.cosine_steps), width)
 
 
 def fit_scale(scores: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

@@ -216,6 +216,7 @@ def distill(
     learning_rate: o.RateOption = None,
     head_learning_rate: Annotated[float | None, typer.Option("--head-learning-rate", rich_help_panel=o.TRAIN)] = 5e-4,
     head_steps: o.HeadStepsOption = 256,
+    cosine_steps: o.CosineStepsOption = 512,
     teacher_epochs: Annotated[
         int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
     ] = 3,
@@ -264,6 +265,7 @@ def distill(
             accumulation=accumulation,
             learning_rate=learning_rate,
             head_learning_rate=head_learning_rate,
+            cosine_steps=cosine_steps,
             **common,
         ),
         teacher_training=Training(epochs=teacher_epochs, **common),
