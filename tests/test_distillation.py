@@ -260,9 +260,7 @@ def moved(before: dict[str, torch.Tensor], student: DSE) -> set[str]:
 )
 def test_head_and_backbone_have_rates_of_their_own(tmp_path, student, rate, head_rate, which):
     before = tensors(student)
-    rates = {"learning_rate": rate, "head_learning_rate": head_rate}
-    # The slope and shift fitted after the cosine have no rate.
-    settings = Training(epochs=1, batch_size=16, cosine_steps=0, dtype="float32", **rates)
+    settings = Training(epochs=1, batch_size=16, learning_rate=rate, head_learning_rate=head_rate, dtype="float32")
     assert moved(before, train(student, tmp_path / "s", settings=settings)) == which
 
 

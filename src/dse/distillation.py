@@ -268,9 +268,11 @@ def warm_up(student: DSE, dataset: Any, loss: DistillationLoss, training: Traini
         return total(head.score(u, v), some)
 
     width = cast(Any, student.config).hidden_size
-    if head.kind in MLP and training.cosine_steps:
+    guesses = head.kind not in MLP  # whether its scores say something before they are fitted to the task
+    if head.kind in MLP and training.cosine_steps and training.head_rate(width):
         fit_cosine(head, left, right, training, width)
-    if head.kind not in MLP or training.cosine_steps:
+        guesses = True
+    if guesses:
         with torch.no_grad():
             start = torch.cat([head.score(u, v) for u, v in zip(left.split(BATCH), right.split(BATCH), strict=True)])
         head.rescale(*fit_scale(start, total))

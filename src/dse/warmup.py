@@ -2,8 +2,7 @@
 
 A head at random sends gradients without meaning into a backbone that knows a lot; fitted first, it lets the backbone
 keep what it knows (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv:2202.10054). A head with a hidden
-layer knows nothing of the cosine of two vectors, for which sentence encoders are trained;
-it learns that before the task.
+layer does not know the cosine of two vectors, for which sentence encoders are trained; it learns that before the task.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from sentence_transformers.util import semantic_search
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dse.mining import NEAR
 from dse.modules import PairHead
 from dse.training import Training
 
 ROWS = 8_192  # of the training rows, read once without gradients
 BATCH = 32
 RIDGE = 1e-4  # on the squared slope of standardised scores
-NEAR = 10  # neighbours of a sentence that it is compared with while the head learns the cosine
 PASSES = 3  # over those rows at most: longer, and the head learns them by heart
 
 

@@ -216,7 +216,15 @@ def distill(
     learning_rate: o.RateOption = None,
     head_learning_rate: Annotated[float | None, typer.Option("--head-learning-rate", rich_help_panel=o.TRAIN)] = 5e-4,
     head_steps: o.HeadStepsOption = 256,
-    cosine_steps: o.CosineStepsOption = 512,
+    cosine_steps: Annotated[
+        int,
+        typer.Option(
+            "--cosine-steps",
+            min=0,
+            help="Most steps in which an mlp head first learns the cosine of its backbone.",
+            rich_help_panel=o.TRAIN,
+        ),
+    ] = 512,
     teacher_epochs: Annotated[
         int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
     ] = 3,

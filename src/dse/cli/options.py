@@ -61,15 +61,6 @@ HeadStepsOption = Annotated[
         "--head-steps", min=0, help="Most steps in which the pair head learns alone first.", rich_help_panel=TRAIN
     ),
 ]
-CosineStepsOption = Annotated[
-    int,
-    typer.Option(
-        "--cosine-steps",
-        min=0,
-        help="Most steps in which an mlp head first learns the cosine of its backbone.",
-        rich_help_panel=TRAIN,
-    ),
-]
 TeacherPoolingOption = Annotated[
     Literal["cls", "segments"],
     typer.Option(
