@@ -140,7 +140,7 @@ def tried_page(glue: Table) -> str:
         "",
         *_list(glue, behind),
         "",
-        "On average ahead of the plain student, but not adopted on so few runs:",
+        "On average ahead of the plain student, but not in the recipe of these tables:",
         "",
         *_list(glue, ahead),
         "",
