@@ -135,13 +135,16 @@ def test_a_bilinear_head_learns(backbone, pairs, tmp_path):
     assert ((raw_scores(student, pairs) - t) ** 2).mean() < min(before, t.var())
 
 
+@pytest.mark.parametrize("steps", [0, 8])
 @pytest.mark.parametrize("kind", ["mlp", "dot"])
-def test_a_head_that_was_frozen_stays_so(backbone, pairs, tmp_path, kind):
+def test_a_head_that_was_frozen_stays_so(backbone, pairs, tmp_path, kind, steps):
     student = DSE.from_backbone(backbone, num_layers=1, head=kind)
     student.head.requires_grad_(False)
-    still = replace(STILL, head_steps=0)
+    before = [weight.clone() for weight in student.head.parameters()]
+    still = replace(STILL, head_steps=steps)
     student = distill(student, pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=still)
     assert not any(weight.requires_grad for weight in student.head.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, student.head.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("kind", "labels"), [("mlp", 1), ("mlp-symmetric", 3)])
@@ -155,6 +158,15 @@ def test_an_mlp_head_learns_the_cosine_of_the_last_layer(kind, labels):
     target = torch.nn.functional.cosine_similarity(*last)
     for scores in head.score(u, v).detach().T:  # of each class
         assert torch.corrcoef(torch.stack([scores.sigmoid(), target]))[0, 1] > 0.8
+
+
+def test_the_cosine_is_learned_once_from_pairs_that_are_there_twice(monkeypatch):
+    counts = []
+    monkeypatch.setattr("dse.warmup.fit_head", lambda parameters, loss, rows, *_: counts.append(rows))
+    u, v = torch.randn(24, 8), torch.randn(24, 8)
+    for times in (1, 3):
+        fit_cosine(PairHead(8, hidden_dimension=4), u.repeat(times, 1), v.repeat(times, 1), Training(), width=8)
+    assert counts[0] == counts[1] > 24
 
 
 @pytest.mark.parametrize(("head", "steps", "times"), [("mlp", 9, 1), ("mlp", 0, 0), ("cosine", 9, 0)])

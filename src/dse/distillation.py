@@ -216,10 +216,10 @@ def distill(
     evaluator = PairEvaluator(validation, task, raw_scores, tuned=True) if validation is not None else None
     loss = DistillationLoss(student, task, distillation)
     training = _for_head(training, student)
-    if training.head_steps and last_checkpoint(output / "checkpoints") is None:
+    learning = [weight for weight in student.head.parameters() if weight.requires_grad]
+    if training.head_steps and learning and last_checkpoint(output / "checkpoints") is None:
         warm_up(student, dataset, loss, training)
-    held = [weight for weight in student.head.parameters() if weight.requires_grad]
-    held = held if training.head_steps and student.head.kind in ONE_WEIGHT else []
+    held = learning if training.head_steps and student.head.kind in ONE_WEIGHT else []
     for weight in held:
         weight.requires_grad_(False)  # fitted; from here on the embeddings move, not their scale
     trainer = SentenceTransformerTrainer(
@@ -255,8 +255,9 @@ def warm_up(student: DSE, dataset: Any, loss: DistillationLoss, training: Traini
     chosen = dataset[rows]
     labels = {name: torch.tensor(chosen[name]) for name in ("label", "teacher") if name in chosen}
     texts = [*chosen["sentence1"], *chosen["sentence2"]]
-    embeddings = student.encode(texts, convert_to_tensor=True, show_progress_bar=False)
-    left, right = embeddings.float().clone().split(len(rows))  # (n, d) each, out of inference mode
+    place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    embeddings = student.encode(list(place), convert_to_tensor=True, show_progress_bar=False).float()
+    left, right = embeddings[[place[text] for text in texts]].split(len(rows))  # (n, d) each, out of inference mode
     head = student.head
 
     def total(scores: Tensor, some: Tensor | slice = slice(None)) -> Tensor:

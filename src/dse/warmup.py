@@ -90,9 +90,11 @@ def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, 
         True
     """
     start = -width if left.shape[1] % width == 0 else 0  # a projection mixes the layers
-    a, b = left[:, start:], right[:, start:]  # (n, H)
-    near = [[int(hit["corpus_id"]) for hit in hits] for hits in semantic_search(a, b, top_k=NEAR)]
-    rows = [(i, i) for i in range(len(a))] + [(i, j) for i, some in enumerate(near) for j in some if j != i]
+    (left, i), (right, j) = _distinct(left), _distinct(right)  # a sentence that is there twice is one
+    a, b = left[:, start:], right[:, start:]  # (n, H), or fewer
+    near = semantic_search(a, b, top_k=NEAR)
+    beside = [(row, int(hit["corpus_id"])) for row, hits in enumerate(near) for hit in hits]
+    rows = list(dict.fromkeys([*zip(i, j, strict=True), *beside]))
     first, second = torch.tensor(rows, device=a.device).unbind(dim=1)  # (m,) each
     cosine = F.cosine_similarity(a[first], b[second]).clamp(0, 1)  # (m,)
 
@@ -103,6 +105,12 @@ def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, 
         return F.binary_cross_entropy_with_logits(scores, cosine[some].unsqueeze(1).expand_as(scores))
 
     fit_head(head.parameters(), loss, len(rows), replace(training, head_steps=training.cosine_steps), width)
+
+
+def _distinct(vectors: Tensor) -> tuple[Tensor, list[int]]:
+    """The different rows of (n, d), and which of them each row is."""
+    _, first, which = np.unique(vectors.cpu().numpy(), axis=0, return_index=True, return_inverse=True)
+    return vectors[torch.from_numpy(first).to(vectors.device)], which.reshape(-1).tolist()
 
 
 def fit_scale(scores: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
