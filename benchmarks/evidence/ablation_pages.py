@@ -19,7 +19,7 @@ VARIANTS = (
     *HEADS,
     "one_layer",
     "all_at_once",
-    "cosine_head",
+    "labels_first",
     "three_blocks",
     *SHALLOW,
 )

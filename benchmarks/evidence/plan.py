@@ -26,7 +26,7 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "head_mlp_symmetric": ("--head", "mlp-symmetric"),
     "one_layer": ("--layers", "1"),
     "all_at_once": ("--head-steps", "0"),
-    "cosine_head": ("--cosine-steps", "512"),
+    "labels_first": ("--cosine-steps", "0"),
     "three_blocks": ("--layers", str(BLOCKS)),  # all there are
 }
 # Rows that `dse teacher` makes.
@@ -92,7 +92,7 @@ def plan() -> Iterator[Row]:
     yield from (
         Row(task, name)
         for name in (
-            "cosine_head",
+            "labels_first",
             "unlabelled",
             "squared_error",
             "extra_pairs",

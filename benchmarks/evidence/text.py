@@ -23,7 +23,7 @@ ROWS = {
     "head_mlp_symmetric": "head: mlp-symmetric",
     "one_layer": "K = 1: last layer only",
     "all_at_once": "head not fitted alone first, as in the paper",
-    "cosine_head": "head that first learns the cosine of the backbone",
+    "labels_first": "head that learns from the labels at once, not the cosine of the backbone first",
     "three_blocks": "backbone cut to its first 3 blocks",
     "frozen": "frozen backbone, head trained",
     "static": "static word vectors, trained, and the head",

@@ -65,7 +65,7 @@ class Training:
     learning_rate: float | None = None
     head_learning_rate: float | None = 5e-4
     head_steps: int = 256
-    cosine_steps: int = 512
+    cosine_steps: int = 1024
     warmup: float = 0.1
     weight_decay: float = 0.01
     patience: int | None = None

@@ -224,7 +224,7 @@ def distill(
             help="Most steps in which an mlp head first learns the cosine of its backbone.",
             rich_help_panel=o.TRAIN,
         ),
-    ] = 512,
+    ] = 1024,
     teacher_epochs: Annotated[
         int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
     ] = 3,
