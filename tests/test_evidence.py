@@ -228,7 +228,9 @@ def measured(value, **changes):
 def test_seeds_become_mean_and_spread_and_variants_meet_their_own_seeds():
     glue = Table(
         [measured(value, seed=seed) for seed, value in ((42, 0.8), (43, 0.9))]
-        + [measured(0.85, row="teacher"), measured(0.7, row="no_distillation"), measured(0.81, row="one_layer")]
+        + [measured(0.85, row="teacher", seed=seed) for seed in (42, 43)]
+        + [measured(0.7, row="no_distillation", seed=seed) for seed in (42, 43)]
+        + [measured(0.81, row="one_layer")]
     )
     (headline,) = headlines(glue)
     assert headline.student.text() == "85.0 ± 7.1"
@@ -236,6 +238,16 @@ def test_seeds_become_mean_and_spread_and_variants_meet_their_own_seeds():
     assert headline.gain == pytest.approx(15.0)
     variant, plain = ablation_pages.comparisons(glue)["one_layer"]["mrpc"]
     assert (variant.mean, plain.mean) == (0.81, 0.8)
+
+
+def test_only_seeds_that_teacher_and_students_share_are_compared():
+    """A teacher of three seeds beside a student of one says nothing about retention."""
+    names = ("teacher", "dse", "no_distillation")
+    glue = Table([measured(0.8, row=row) for row in names] + [measured(0.2, row="teacher", seed=43)])
+    (headline,) = headlines(glue)
+    assert headline.teacher.text() == "80.0" and headline.retention == 1
+    apart = Table([measured(0.8, row=row, seed=seed) for seed, row in enumerate(names)])
+    assert headlines(apart) == []
 
 
 def test_every_seed_counts_where_all_were_run(docs):

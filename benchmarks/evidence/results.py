@@ -101,12 +101,13 @@ class Table:
         return Value(fmean(found.values()), spread, tuple(sorted(found)))
 
     def best_size(self, task: str, needed: Sequence[str], seeds: int = 1) -> Table:
-        """The task's rows at the largest number of training rows where all these have so many seeds."""
+        """The task's rows of the seeds that all these share, at the largest number of training rows with so many."""
         own = self.where(task=task)
         for size in sorted(own.distinct("train_rows"), reverse=True):
             there = own.where(train_rows=size)
-            if all(len(there.where(row=row).distinct("seed")) >= seeds for row in needed):
-                return there
+            shared = set.intersection(*(set(there.where(row=row).distinct("seed")) for row in needed))
+            if len(shared) >= seeds:
+                return Table([row for row in there.rows if row["seed"] in shared])
         return Table([])
 
 
