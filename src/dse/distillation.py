@@ -255,9 +255,8 @@ def warm_up(student: DSE, dataset: Any, loss: DistillationLoss, training: Traini
     chosen = dataset[rows]
     labels = {name: torch.tensor(chosen[name]) for name in ("label", "teacher") if name in chosen}
     texts = [*chosen["sentence1"], *chosen["sentence2"]]
-    place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    embeddings = student.encode(list(place), convert_to_tensor=True, show_progress_bar=False).float()
-    left, right = embeddings[[place[text] for text in texts]].split(len(rows))  # (n, d) each, out of inference mode
+    embeddings = student.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    left, right = embeddings.float().clone().split(len(rows))  # (n, d) each, out of inference mode
     head = student.head
 
     def total(scores: Tensor, some: Tensor | slice = slice(None)) -> Tensor:
