@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -267,8 +268,9 @@ def test_a_segment_teacher_trains_saves_and_loads(backbone, pairs, tmp_path):
     assert moved == {"transformer", "pair_head_1", "pair_head_2"}
 
 
-@pytest.mark.parametrize("name", ["bert", "electra", "deberta-v2"])
+@pytest.mark.parametrize("name", ["bert", "electra", "deberta-v2", "roberta", "mpnet", "modernbert"])
 def test_segments_are_pooled_apart_whatever_the_padding(models, name):
+    """By the tokenizer's marks; by the first separator where it has none (RoBERTa, MPNet, ModernBERT)."""
     teacher = segment_teacher(models(name), 1).eval()
     pair, longer = ("a red bicycle", "the tent"), ("a red bicycle", "the old woman reads a new book by the river")
     alone = teacher.predict([pair], activation_fn=RAW)
@@ -276,13 +278,28 @@ def test_segments_are_pooled_apart_whatever_the_padding(models, name):
     assert np.abs(alone - padded).max() < 1e-5
     with torch.no_grad():
         features = teacher.preprocess([pair])
+        ids = features["input_ids"][0].tolist()
+        end = ids.index(teacher.tokenizer.sep_token_id) + 1  # of the first sentence
+        if "token_type_ids" in features:
+            assert features["token_type_ids"][0].tolist() == [int(i >= end) for i in range(len(ids))]
         tokens = teacher[0](features)
-        ids = features["token_type_ids"][0]
-        u = tokens["token_embeddings"][0][ids == 0].mean(dim=0)
-        expected = teacher[1](tokens)["sentence_embedding"][0, : len(u)]
-    assert torch.allclose(u, expected, atol=1e-5)
+        u, v = (tokens["token_embeddings"][0][part].mean(dim=0) for part in (slice(0, end), slice(end, None)))
+        pooled = teacher[1](tokens)["sentence_embedding"][0]
+    assert torch.allclose(torch.cat([u, v]), pooled[: 2 * len(u)], atol=1e-5)
 
 
-def test_segments_need_a_tokenizer_that_marks_them(models):
-    with pytest.raises(MismatchError, match="does not mark the two sentences"):
-        segment_teacher(models("roberta"), 1)
+def test_a_teacher_without_marks_is_pooled_apart_when_it_is_loaded(models, pairs, tmp_path):
+    teacher = segment_teacher(models("mpnet"), 1)
+    teacher.save_pretrained(str(tmp_path / "t"))
+    loaded = load_teacher(str(tmp_path / "t"))
+    expected = teacher.predict(pairs, activation_fn=RAW)
+    assert np.abs(loaded.predict(pairs, activation_fn=RAW) - expected).max() < 1e-6
+    assert loaded[1].separator == teacher.tokenizer.sep_token_id
+
+
+def test_segments_need_a_tokenizer_that_tells_them_apart(models, tmp_path):
+    shutil.copytree(models("modernbert"), tmp_path / "none")
+    file = tmp_path / "none/tokenizer_config.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "sep_token"}))
+    with pytest.raises(MismatchError, match="does not tell the two sentences of a pair apart"):
+        segment_teacher(str(tmp_path / "none"), 1)

@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.evidence.plan import rows
+from benchmarks.evidence.plan import LARGE, rows
 from benchmarks.evidence.results import gather
 from benchmarks.evidence.subsets import SIZES
 
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--configs", type=Path, default=Path("configs/small"), help="one YAML file a task")
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="where models and results go")
     parser.add_argument("--backbone", help="folder or hub id; default: the configuration's, or the offline MiniLM")
+    parser.add_argument("--large-backbone", default=LARGE, help="of the large teacher: folder or hub id")
     parser.add_argument("--only", nargs="+", metavar="TASK/ROW/SEED", help="make these rows and no pages")
     parser.add_argument("--pages", action="store_true", help="make no row, write the pages from those there are")
     parser.add_argument("--minutes", type=float, help="start no further row after so many minutes")
@@ -42,7 +43,7 @@ def main() -> None:
 
     usual = options.configs.name == "small"
     runs = options.runs / (options.size if usual else f"{options.configs.name}-{options.size}")
-    place = Workshop(options.data, options.size, SIZES[options.size], options.configs, runs, options.backbone)
+    place = Workshop(options.data, options.size, SIZES[options.size], options.configs, runs, options.backbone, options.large_backbone)
     start = time.monotonic()
     for row in rows():
         late = options.minutes is not None and time.monotonic() - start > 60 * options.minutes

@@ -2,68 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import fmean, stdev
 
-from benchmarks.evidence.plan import GLUE, MAIN, SEEDS
+from benchmarks.evidence.plan import GLUE, LARGE, LARGE_MAIN, LARGE_TEACHER, MAIN, OWN_TEACHER, SEEDS
 from benchmarks.evidence.results import Headline, Table, Value, headlines
 from benchmarks.evidence.text import closing, markdown, number, part, what
 from dse.tasks import get_task
 
 PAPER = 4.6  # % average relative degradation: the abstract of Barkan et al., AAAI 2020; BERT-large, all training rows
-KEPT = ("task", "metric", "teacher", "student", "retention", "no labels", "no distillation")
+KEPT = ("task", "metric", "teacher", "student", "retention", "no labels", "no distillation", "gain", "trained on")
 FEW = 1_000  # training rows below which a number says little
 
 
+TEACHERS = {
+    LARGE_TEACHER: f"A teacher larger than the student ({LARGE.rpartition('/')[2]}, 110 M parameters, against 23 M)",
+    OWN_TEACHER: "A teacher made of the student's own backbone",
+}
+
+
 def glue_page(glue: Table, name: str = "glue") -> str:
-    """The headline table of `NAME.json`."""
-    found = headlines(glue)
-    lines = ["# GLUE: what a student keeps of its teacher", "", *_lessons(found), ""]
-    lines += [*markdown([headline_row(task) for task in found], left=2), ""]
-    lines += [f"![Teacher, students and untrained cosine on each task](plots/{name}.png)", ""]
+    """The headline tables of `NAME.json`."""
+    every = {names: found for names in TEACHERS if (found := headlines(glue, names=names))}
+    lines = ["# GLUE: what a student keeps of its teacher", ""]
+    for names, found in every.items():
+        lines += [*([f"## {TEACHERS[names]}", ""] if len(every) > 1 else []), *_lessons(found), ""]
+        lines += [*markdown([headline_row(task) for task in found], left=2), ""]
+    lines += [f"![Teachers, students and untrained cosine on each task](plots/{name}.png)", ""]
     lines += [
         "All values x 100, on GLUE's dev sets; ± is the standard deviation over seeds, and where there is none, one",
         "seed was run. Retention: student / teacher on the same rows. Gain: points that the teacher adds over alpha 0,",
-        "the same student trained on labels only. Fidelity: Pearson r of the scores of student and teacher.",
-        "Checkpoint and threshold are chosen on a tenth of the training rows; dev is only reported on (but see the",
-        "[note on MRPC](README.md)).",
+        "the same student trained on labels only; its ± is over the gains of each seed. Fidelity: Pearson r of the",
+        "scores of student and teacher. Checkpoint and threshold are chosen on a tenth of the training rows; dev is",
+        "only reported on (but see the [note on MRPC](README.md)).",
         "",
         "## Data",
         "",
-        *(_data(task) for task in found),
+        *dict.fromkeys(_data(task) for found in every.values() for task in found),
         "",
-        *_seeds(glue),
+        *(line for names in every for line in _seeds(glue, names)),
         *_unlabelled(glue),
         "## All metrics",
         "",
     ]
-    for task in found:
-        lines += _all_metrics(task)
+    for table in _largest(every.values()):
+        lines += _all_metrics(table)
     return "\n".join([*lines, *closing(name)])
 
 
-def _seeds(glue: Table) -> list[str]:
-    """The main rows where every seed was run, on fewer training rows than the headline where that had one seed."""
-    found = headlines(glue, len(SEEDS))
+def _seeds(glue: Table, names: tuple[str, str, str]) -> list[str]:
+    """Where the headline had fewer seeds: every seed, on fewer training rows."""
+    more = {task.task for task in headlines(glue, names=names) if len(task.student.seeds) >= len(SEEDS)}
+    found = [task for task in headlines(glue, len(SEEDS), names) if task.task not in more]
     if not found:
         return []
-    rows = []
-    for task in found:
-        row = headline_row(task)
-        gain = f"{task.gain:+.1f} ± {stdev(task.gains):.1f}"
-        rows.append({name: row[name] for name in KEPT} | {"gain": gain, "trained on": row["trained on"]})
-    better, worse = (", ".join(task.task for task in found if task.beyond == sign) or "no task" for sign in (1, -1))
+    rows = [{name: cell for name, cell in headline_row(task).items() if name in KEPT} for task in found]
     return [
-        f"## {len(SEEDS)} seeds",
+        f"## {len(SEEDS)} seeds on fewer rows: {TEACHERS[names][0].lower()}{TEACHERS[names][1:]}",
         "",
-        f"Mean ± standard deviation over seeds {', '.join(map(str, SEEDS))}, that of the gain over the gains of each",
-        f"seed. Beyond two standard errors distillation is better than none on {better} and worse on {worse}.",
-        "",
-        *markdown(rows, left=2),
-        "",
+        f"- {beyond(found)}",
         *(f"- {said}" for said in warnings(found)),
         *(_data(task) for task in found),
         "",
+        *markdown(rows, left=2),
+        "",
     ]
+
+
+def beyond(found: list[Headline]) -> str:
+    """Where distillation is better or worse than none by more than the seeds explain."""
+    better, worse = (", ".join(task.task for task in found if task.beyond == sign) or "no task" for sign in (1, -1))
+    return (
+        f"Beyond two standard errors over {len(SEEDS)} seeds distillation is better than none on {better} and worse "
+        f"on {worse}."
+    )
 
 
 def unlabelled_rows(glue: Table) -> list[dict[str, str]]:
@@ -109,6 +121,8 @@ def _lessons(found: list[Headline]) -> list[str]:
         f"- Distillation (alpha 0.5) is better than none on {len(better)} of {len(found)}"
         + (f": {', '.join(better)}." if better else "."),
     ]
+    seeds = [task for task in found if len(task.student.seeds) >= len(SEEDS)]
+    lines += [f"- {beyond(seeds)}"] if seeds else []
     return [*lines, *(f"- {said}" for said in warnings(found))]
 
 
@@ -149,42 +163,49 @@ def too_few(tasks: list[str]) -> str:
 
 def headline_row(task: Headline) -> dict[str, str]:
     """One task of the headline table."""
-
-    def of(row: str, metric: str = task.metric) -> Value | None:
-        return task.table.value(row=row, split="dev", metric=metric)
-
+    _, student, _ = task.names
+    spread = f" ± {stdev(task.gains):.1f}" if len(task.gains) > 1 else ""
     return {
         "task": task.task,
         "metric": task.metric,
         "teacher": number(task.teacher),
         "student": number(task.student),
         "retention": f"{100 * task.retention:.1f} %",
-        "no labels": number(of("dse_no_labels")),
+        "no labels": number(task.of(f"{student}_no_labels")),
         "no distillation": number(task.no_distillation),
-        "gain": f"{task.gain:+.1f}",
-        "fidelity r": number(of("dse", "fidelity_pearson")),
-        "untrained cosine": number(of("cosine_untrained")),
+        "gain": f"{task.gain:+.1f}{spread}",
+        "fidelity r": number(task.of(student, "fidelity_pearson")),
+        "untrained cosine": number(task.of("cosine_untrained")),
         "trained on": f"{task.train_rows:,}",
         "seeds": str(len(task.student.seeds)),
     }
 
 
 def _data(task: Headline) -> str:
-    row = task.table.where(row="dse", split="dev").rows[0]
+    row = task.made
     return (
         f"- {task.task}: trained on {part(row['train_rows'], row['train_rows_of'])} rows, reported on "
         f"{part(row['rows'], row['rows_of'])} rows of dev."
     )
 
 
-def _all_metrics(task: Headline) -> list[str]:
+def _largest(every: Iterable[list[Headline]]) -> list[Table]:
+    """The rows of each task at the size that is shown, the largest where two are."""
+    found: dict[str, Headline] = {}
+    for task in (task for tasks in every for task in tasks):
+        if task.task not in found or task.train_rows > found[task.task].train_rows:
+            found[task.task] = task
+    return [found[name].table for name in GLUE if name in found]
+
+
+def _all_metrics(table: Table) -> list[str]:
     lines = []
-    for split in task.table.distinct("split"):
-        own = task.table.where(split=split)
-        metrics = get_task(task.task).metrics
+    name = table.rows[0]["task"]
+    for split in table.distinct("split"):
+        own = table.where(split=split)
         rows = []
-        for row in [name for name in (*MAIN, "cosine_untrained") if name in own.distinct("row")]:
-            cells = {metric: number(own.value(row=row, metric=metric)) for metric in metrics}
+        for row in [row for row in (*LARGE_MAIN, *MAIN, "cosine_untrained") if row in own.distinct("row")]:
+            cells = {metric: number(own.value(row=row, metric=metric)) for metric in get_task(name).metrics}
             rows.append({"row": what(row)} | cells)
-        lines += [f"### {task.task}, {split} ({own.rows[0]['rows']:,} rows)", "", *markdown(rows), ""]
+        lines += [f"### {name}, {split} ({own.rows[0]['rows']:,} rows)", "", *markdown(rows), ""]
     return lines

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.evidence import embeddings, shallow
-from benchmarks.evidence.plan import SHALLOW, SPLITS, TEACHERS, Row, command, scores_file
+from benchmarks.evidence.plan import ALONE, LARGE, SHALLOW, SPLITS, TEACHERS, Row, command, scores_file
 from benchmarks.evidence.subsets import UNLABELLED, Size, prepare, prepare_unlabelled
 from dse.cli.config import read_config
 from dse.data import Pairs, load_pairs
@@ -42,6 +42,7 @@ class Workshop:
     configs: Path
     runs: Path
     backbone: str | None  # None takes the configuration's, or the offline one
+    large: str = LARGE  # backbone of the large teacher
 
     def config(self, row: Row) -> Path:
         """The settings of a row's task."""
@@ -56,7 +57,8 @@ class Workshop:
     def changed(self, row: Row) -> dict[str, Any]:
         """Options of `dse` that the size or the command line changes."""
         configured = read_config(self.config(row), "teacher").get("bootstrap_pairs")
-        found: dict[str, Any] = {"backbone": self.backbone, "epochs": self.sizes.epochs}
+        backbone = self.large if row.name == "large_teacher" else self.backbone
+        found: dict[str, Any] = {"backbone": backbone, "epochs": self.sizes.epochs}
         if configured is not None and self.sizes.bootstrap is not None:
             found["bootstrap_pairs"] = min(configured, self.sizes.bootstrap)
         return {name: value for name, value in found.items() if value is not None}
@@ -111,7 +113,7 @@ def needs(row: Row) -> list[Row]:
     """Rows that must be there before."""
     if row.task == "transfer":
         return [Row(row.name.removeprefix("dse_"), "dse", row.seed)] if row.name.startswith("dse_") else []
-    return [] if row.name in ("cosine_untrained", "bilstm", *TEACHERS) else [row.sibling("teacher")]
+    return [] if row.name in ALONE else [row.teacher]
 
 
 def _result(row: Row, task: str, split: str, metric: str, value: float, rows: int, place: Workshop) -> dict[str, Any]:
@@ -182,8 +184,8 @@ def _shallow(row: Row, place: Workshop) -> Values:
     train, validation = hold_out(load_pairs(data, task, "train"), row.seed)
     test = load_pairs(data, task, "dev")
     t = np.zeros((len(train), task.num_labels), np.float32)
-    if row.name not in ("cosine_untrained", "bilstm"):
-        teacher = load_teacher(str(row.sibling("teacher").folder(place.runs)), task)
+    if row.name not in ALONE:
+        teacher = load_teacher(str(row.teacher.folder(place.runs)), task)
         t = label_pairs(teacher, train, task, scores_file(row, place.runs))
     metrics = shallow.measure(row.name, task, place.encoder(row), train, validation, test, t, row.seed)
     return {"dev": (len(test), metrics)}

@@ -28,9 +28,17 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "all_at_once": ("--head-steps", "0"),
     "labels_first": ("--cosine-steps", "0"),
     "three_blocks": ("--layers", str(BLOCKS)),  # all there are
+    "dse_large_teacher": (),
+    "dse_large_teacher_no_labels": ("--alpha", "1"),
 }
-# Rows that `dse teacher` makes.
-TEACHERS: dict[str, tuple[str, ...]] = {"teacher": (), "teacher_labels_only": ("--bootstrap-pairs", "0")}
+# Rows that `dse teacher` makes. The large one is twice as deep and twice as wide as the backbone of the students.
+LARGE = "sentence-transformers/all-mpnet-base-v2"
+TEACHERS: dict[str, tuple[str, ...]] = {
+    "teacher": (),
+    "teacher_labels_only": ("--bootstrap-pairs", "0"),
+    "large_teacher": ("--learning-rate", "5e-5"),
+}
+ALONE = ("no_distillation", "cosine_untrained", "bilstm", *TEACHERS)  # these need no teacher
 HEADS = tuple(name for name in DISTILLED if name.startswith("head_"))
 # Rows on frozen vectors, see shallow.py.
 SHALLOW = ("cosine_untrained", "frozen", "static", "bilstm")
@@ -44,6 +52,10 @@ STUDENTS = ("allnli", "stsb", "mnli", "qqp", "qnli", "mrpc")
 TRANSFER = ("bag_of_words", *UNTRAINED, *(f"dse_{task}" for task in STUDENTS))
 HEADLINE = ("cosine_untrained", "teacher", "dse", "no_distillation")
 MAIN = ("teacher", "dse", "dse_no_labels", "no_distillation")
+LARGE_MAIN = ("large_teacher", "dse_large_teacher", "dse_large_teacher_no_labels")
+# Teacher, student, and the student without distillation, on the same rows: what a headline compares.
+OWN_TEACHER = ("teacher", "dse", "no_distillation")
+LARGE_TEACHER = ("large_teacher", "dse_large_teacher", "no_distillation")
 SPLITS = {"mnli": ("dev", "dev_mismatched")}
 
 
@@ -72,7 +84,12 @@ class Row:
     def splits(self) -> tuple[str, ...]:
         """What it is reported on; the second MNLI set for the main rows only, to save time."""
         every = SPLITS.get(self.task, ("dev",))
-        return every if self.name in MAIN else every[:1]
+        return every if self.name in (*MAIN, *LARGE_MAIN) else every[:1]
+
+    @property
+    def teacher(self) -> Row:
+        """The row whose scores it learns."""
+        return self.sibling("large_teacher" if "large_teacher" in self.name else "teacher")
 
 
 def plan() -> Iterator[Row]:
@@ -87,6 +104,7 @@ def plan() -> Iterator[Row]:
     yield from (
         Row(task, name) for name in ("dse_no_labels", "teacher_labels_only", "frozen", "bilstm") for task in GLUE
     )
+    yield from (Row(task, name) for name in LARGE_MAIN for task in GLUE)
     yield from (Row("allnli", name) for name in ("teacher", "dse"))
     yield from (Row("transfer", name) for name in TRANSFER)
     yield from (
@@ -105,7 +123,7 @@ def plan() -> Iterator[Row]:
         for task in GLUE
     )
     for seed in SEEDS[1:]:
-        yield from (Row(task, name, seed) for task in GLUE for name in MAIN)
+        yield from (Row(task, name, seed) for task in GLUE for name in (*MAIN, *LARGE_MAIN))
 
 
 def rows() -> list[Row]:
@@ -122,9 +140,9 @@ def command(row: Row, runs: Path, config: Path, data: Path, changed: dict[str, A
     if what == "teacher":
         made += TEACHERS[row.name]
     else:
-        teacher = row.sibling("teacher").folder(runs)
-        made += ["--teacher", str(teacher), "--scores", str(scores_file(row, runs)), "--no-speed"]
-        made += DISTILLED[row.name]
+        if row.name not in ALONE:
+            made += ["--teacher", str(row.teacher.folder(runs)), "--scores", str(scores_file(row, runs))]
+        made += ["--no-speed", *DISTILLED[row.name]]
         if row.name == "crossfit" and "epochs" in changed:
             made += ["--teacher-epochs", str(changed["epochs"])]
     return [*made, "--output", str(row.folder(runs))]
@@ -132,5 +150,5 @@ def command(row: Row, runs: Path, config: Path, data: Path, changed: dict[str, A
 
 def scores_file(row: Row, runs: Path) -> Path:
     """Teacher scores that the rows of a task and seed share; cross-fitted ones come from other teachers."""
-    name = "crossfit_scores" if row.name == "crossfit" else "teacher_scores"
+    name = "crossfit_scores" if row.name == "crossfit" else f"{row.teacher.name}_scores"
     return runs / row.task / str(row.seed) / f"{name}.parquet"

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.evidence.plan import GLUE
+from benchmarks.evidence.plan import GLUE, OWN_TEACHER
 from dse.files import write_json
 from dse.tasks import get_task
 
@@ -121,6 +121,7 @@ class Headline:
     teacher: Value
     student: Value
     no_distillation: Value
+    names: tuple[str, str, str] = OWN_TEACHER  # of their rows
 
     @property
     def retention(self) -> float:
@@ -138,7 +139,7 @@ class Headline:
         both = set(self.student.seeds) & set(self.no_distillation.seeds)
         own = self.table.where(split="dev", metric=self.metric)
         with_, without = (
-            {row["seed"]: row["value"] for row in own.where(row=name).rows} for name in ("dse", "no_distillation")
+            {row["seed"]: row["value"] for row in own.where(row=name).rows} for name in self.names[1:]
         )
         return [100 * (with_[seed] - without[seed]) for seed in sorted(both)]
 
@@ -154,25 +155,24 @@ class Headline:
         """Rows trained on, a tenth of them to choose checkpoint and threshold."""
         return int(self.table.rows[0]["train_rows"])
 
-    @property
-    def rows(self) -> int:
-        """Rows reported on."""
-        return int(self.table.where(row="dse", split="dev").rows[0]["rows"])
+    def of(self, row: str, metric: str | None = None) -> Value | None:
+        """Another row of the task on dev, or another metric than the main one."""
+        return self.table.value(row=row, split="dev", metric=metric or self.metric)
 
     @property
-    def command(self) -> str:
-        """What made the student."""
-        return str(self.table.where(row="dse").rows[0]["command"])
+    def made(self) -> Measured:
+        """The student's row: how many rows it was trained and is reported on, and its command."""
+        return self.table.where(row=self.names[1], split="dev").rows[0]
 
 
-def headlines(glue: Table, seeds: int = 1) -> list[Headline]:
+def headlines(glue: Table, seeds: int = 1, names: tuple[str, str, str] = OWN_TEACHER) -> list[Headline]:
     """The tasks for which there are all three, each at its largest size that has so many seeds."""
-    found, names = [], ("teacher", "dse", "no_distillation")
+    found = []
     for task in GLUE:
         own = glue.best_size(task, names, seeds)
         if own.rows:
             metric = get_task(task).main_metric
             three = [own.value(row=row, split="dev", metric=metric) for row in names]
             assert all(value is not None for value in three)
-            found.append(Headline(task, metric, own, *three))  # type: ignore[arg-type]
+            found.append(Headline(task, metric, own, *three, names))  # type: ignore[arg-type]
     return found

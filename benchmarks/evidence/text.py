@@ -10,6 +10,9 @@ from benchmarks.evidence.results import COMMAND, RESULTS, Value
 ROWS = {
     "teacher": "teacher: cross-encoder",
     "teacher_labels_only": "teacher that learned from labels only",
+    "large_teacher": "larger teacher: cross-encoder",
+    "dse_large_teacher": "DSE of the larger teacher, alpha 0.5",
+    "dse_large_teacher_no_labels": "DSE of the larger teacher, alpha 1: its scores only",
     "dse": "DSE, alpha 0.5",
     "dse_no_labels": "DSE, alpha 1: teacher's scores only",
     "no_distillation": "DSE, alpha 0: labels only",

@@ -224,7 +224,11 @@ class SegmentPooling(Module):
 
     A cross-encoder usually judges a pair by the vector of ``[CLS]``, which a sentence encoder never used: it must
     learn to compare from nothing. The means of the two sentences, each read in sight of the other, are alike from the
-    first step on where the sentences are. Needs a tokenizer that marks the sentences (``token_type_ids``).
+    first step on where the sentences are.
+
+    Args:
+        separator: Id of the token after which the second sentence begins, for tokenizers that do not mark the
+            sentences (RoBERTa, MPNet, ModernBERT); None goes by their ``token_type_ids``.
 
     Example:
         >>> features = {
@@ -236,15 +240,27 @@ class SegmentPooling(Module):
         [[1.0, 3.0, 3.0, 2.0]]
     """
 
-    config_keys: list[str] = []
+    config_keys: list[str] = ["separator"]
+
+    def __init__(self, separator: int | None = None) -> None:
+        super().__init__()
+        self.separator = separator
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Add ``sentence_embedding``, (B, 4H)."""
         tokens, mask = features["token_embeddings"], features["attention_mask"]  # (B, T, H), (B, T)
-        second = mask * features["token_type_ids"].clamp(max=1)  # XLNet calls its [CLS] segment 2
+        second = mask * self._second(features)
         u, v = (self._mean(tokens, segment) for segment in (mask - second, second))  # (B, H) each
         features["sentence_embedding"] = torch.cat([u, v, u * v, (u - v).abs()], dim=1)  # (B, 4H)
         return features
+
+    def _second(self, features: dict[str, Any]) -> Tensor:
+        """1 where a token belongs to the second sentence, (B, T)."""
+        if self.separator is None:
+            marks: Tensor = features["token_type_ids"].clamp(max=1)  # XLNet calls its [CLS] segment 2
+            return marks
+        ends = (features["input_ids"] == self.separator).long()
+        return (ends.cumsum(dim=1) - ends).clamp(max=1)  # the first separator still ends the first sentence
 
     @staticmethod
     def _mean(tokens: Tensor, segment: Tensor) -> Tensor:

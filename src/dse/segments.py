@@ -32,19 +32,22 @@ def segment_teacher(backbone: str, num_labels: int, max_length: int | None = Non
     """An untrained cross-encoder that judges by the means of the two sentences.
 
     Args:
-        backbone: Folder or hub id of any encoder whose tokenizer marks the sentences of a pair.
+        backbone: Folder or hub id of any encoder whose tokenizer marks the sentences of a pair, or sets a separator
+            between them.
         num_labels: C, scores a pair gets.
         max_length: Tokens of a pair; the backbone's own limit by default.
         **kwargs: As `CrossEncoder` takes them.
 
     Raises:
-        MismatchError: If the tokenizer gives no ``token_type_ids``.
+        MismatchError: If the tokenizer has neither ``token_type_ids`` nor a separator.
     """
     transformer = Transformer(backbone, max_seq_length=max_length)
-    if "token_type_ids" not in transformer.tokenizer.model_input_names:
+    tokenizer: Any = transformer.tokenizer
+    separator = None if "token_type_ids" in tokenizer.model_input_names else tokenizer.sep_token_id
+    if separator is None and "token_type_ids" not in tokenizer.model_input_names:
         raise MismatchError(
-            f"The tokenizer of {backbone} does not mark the two sentences of a pair (it has no token_type_ids); "
-            "use pooling 'cls'."
+            f"The tokenizer of {backbone} does not tell the two sentences of a pair apart (it has neither "
+            "token_type_ids nor a separator); use pooling 'cls'."
         )
     width = 4 * transformer.get_embedding_dimension()
     hidden = Dense(width, 512, activation_function=nn.ReLU(), module_output_name="pair_hidden")
@@ -56,7 +59,7 @@ def segment_teacher(backbone: str, num_labels: int, max_length: int | None = Non
         module_output_name="scores",
     )
     transformer.model.config.num_labels = num_labels
-    modules = OrderedDict(transformer=transformer, segments=SegmentPooling(), pair_head_1=hidden, pair_head_2=scores)
+    modules = OrderedDict(transformer=transformer, segments=SegmentPooling(separator), pair_head_1=hidden, pair_head_2=scores)
     teacher: Teacher = Teacher(modules=modules, **kwargs)
     return teacher
 
