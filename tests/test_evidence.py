@@ -13,7 +13,7 @@ import pytest
 from benchmarks.evidence import ablation_pages, glue_pages, measure, other_pages, pages, results, shallow, speed, text
 from benchmarks.evidence.embeddings import BagOfWords
 from benchmarks.evidence.measure import Workshop, make
-from benchmarks.evidence.plan import DISTILLED, GLUE, MAIN, SEEDS, SHALLOW, TEACHERS, Row, rows
+from benchmarks.evidence.plan import DISTILLED, GLUE, LARGE_TEACHER, MAIN, SEEDS, SHALLOW, TEACHERS, Row, rows
 from benchmarks.evidence.results import Table, headlines
 from benchmarks.evidence.subsets import UNLABELLED, Size, prepare
 
@@ -139,12 +139,12 @@ def test_bag_of_words_is_the_mean_of_word_vectors(backbone):
 
 
 @pytest.fixture
-def place(tmp_path, backbone):
+def place(tmp_path, backbone, models):
     for split, n in (("train", 60), ("dev", 24)):
         write(tmp_path / f"data/stsb/{split}.parquet", n, score, n)
     configs = Path(measure.__file__).parents[2] / "configs" / "small"
     return Workshop(
-        str(tmp_path / "data"), "small", Size(40, 20, None, 1, None, 5), configs, tmp_path / "runs/small", backbone
+        str(tmp_path / "data"), "small", Size(40, 20, None, 1, None, 5), configs, tmp_path / "runs/small", backbone, models("mpnet")
     )
 
 
@@ -159,10 +159,11 @@ def docs(tmp_path, monkeypatch):
 
 def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, capsys):
     monkeypatch.setattr("dse.evaluation.plots.write_plots", lambda *_: [])
-    wanted = [Row("stsb", name) for name in ("dse", "no_distillation", "unlabelled", "frozen", "cosine_untrained")]
+    names = ("dse", "no_distillation", "unlabelled", "frozen", "cosine_untrained")
+    wanted = [Row("stsb", name) for name in (*names, "dse_large_teacher", "unlabelled_large_teacher")]
     for row in wanted:
         make(row, place)
-    files = {row: row.folder(place.runs) / "row.json" for row in (*wanted, Row("stsb", "teacher"))}
+    files = {row: row.folder(place.runs) / "row.json" for row in (*wanted, *(Row("stsb", name) for name in ("teacher", "large_teacher")))}
     times = {row: file.stat().st_mtime_ns for row, file in files.items()}
     monkeypatch.setattr(measure, "_dse", lambda _: pytest.fail("made again"))
     for row in files:
@@ -186,6 +187,11 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
     assert "trained on 40 of 60 rows" in shown
     assert {row["unlabelled_rows"] for row in glue.where(row="unlabelled").rows} == {5}
     assert "| 40 | 5 |" in shown
+    (large,) = headlines(glue, names=LARGE_TEACHER)
+    assert glue_pages.unlabelled_rows(glue, LARGE_TEACHER)[0]["teacher"] == large.teacher.text()
+    students = [json.loads((files[row].parent / "dse.json").read_text()) for row in (wanted[0], *wanted[-2:])]
+    own, *others = (student["teacher"] for student in students)
+    assert own != others[0] == others[1]
     assert "; 5 further pairs without labels" in ablation_pages.ablations_page(glue)
     known = {frozenset(pair) for pair in load_pairs(place.folder(wanted[0]), get_task("stsb"), "train").tuples()}
     further = load_pairs(place.folder(wanted[0]) / UNLABELLED, None)

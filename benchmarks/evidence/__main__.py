@@ -43,7 +43,9 @@ def main() -> None:
 
     usual = options.configs.name == "small"
     runs = options.runs / (options.size if usual else f"{options.configs.name}-{options.size}")
-    place = Workshop(options.data, options.size, SIZES[options.size], options.configs, runs, options.backbone, options.large_backbone)
+    place = Workshop(
+        options.data, options.size, SIZES[options.size], options.configs, runs, options.backbone, options.large_backbone
+    )
     start = time.monotonic()
     for row in rows():
         late = options.minutes is not None and time.monotonic() - start > 60 * options.minutes

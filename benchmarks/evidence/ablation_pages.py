@@ -14,6 +14,8 @@ from dse.tasks import get_task
 VARIANTS = (
     "squared_error",
     "unlabelled",
+    "dse_large_teacher",
+    "unlabelled_large_teacher",
     "extra_pairs",
     "crossfit",
     *HEADS,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from statistics import fmean, stdev
 
-from benchmarks.evidence.plan import GLUE, LARGE, LARGE_MAIN, LARGE_TEACHER, MAIN, OWN_TEACHER, SEEDS
-from benchmarks.evidence.results import Headline, Table, Value, headlines
+from benchmarks.evidence.plan import GLUE, LARGE, LARGE_TEACHER, OWN_TEACHER, SEEDS, Three
+from benchmarks.evidence.results import Headline, Table, by_teacher, headlines
 from benchmarks.evidence.text import closing, markdown, number, part, what
 from dse.tasks import get_task
 
@@ -23,7 +22,7 @@ TEACHERS = {
 
 def glue_page(glue: Table, name: str = "glue") -> str:
     """The headline tables of `NAME.json`."""
-    every = {names: found for names in TEACHERS if (found := headlines(glue, names=names))}
+    every = by_teacher(glue)
     lines = ["# GLUE: what a student keeps of its teacher", ""]
     for names, found in every.items():
         lines += [*([f"## {TEACHERS[names]}", ""] if len(every) > 1 else []), *_lessons(found), ""]
@@ -42,15 +41,14 @@ def glue_page(glue: Table, name: str = "glue") -> str:
         "",
         *(line for names in every for line in _seeds(glue, names)),
         *_unlabelled(glue),
-        "## All metrics",
-        "",
     ]
-    for table in _largest(every.values()):
-        lines += _all_metrics(table)
+    for names, found in every.items():
+        lines += [f"## All metrics: {_small(TEACHERS[names])}", ""]
+        lines += [line for task in found for line in _all_metrics(task)]
     return "\n".join([*lines, *closing(name)])
 
 
-def _seeds(glue: Table, names: tuple[str, str, str]) -> list[str]:
+def _seeds(glue: Table, names: Three) -> list[str]:
     """Where the headline had fewer seeds: every seed, on fewer training rows."""
     more = {task.task for task in headlines(glue, names=names) if len(task.student.seeds) >= len(SEEDS)}
     found = [task for task in headlines(glue, len(SEEDS), names) if task.task not in more]
@@ -58,7 +56,7 @@ def _seeds(glue: Table, names: tuple[str, str, str]) -> list[str]:
         return []
     rows = [{name: cell for name, cell in headline_row(task).items() if name in KEPT} for task in found]
     return [
-        f"## {len(SEEDS)} seeds on fewer rows: {TEACHERS[names][0].lower()}{TEACHERS[names][1:]}",
+        f"## {len(SEEDS)} seeds on fewer rows: {_small(TEACHERS[names])}",
         "",
         f"- {beyond(found)}",
         *(f"- {said}" for said in warnings(found)),
@@ -67,6 +65,10 @@ def _seeds(glue: Table, names: tuple[str, str, str]) -> list[str]:
         *markdown(rows, left=2),
         "",
     ]
+
+
+def _small(title: str) -> str:
+    return title[0].lower() + title[1:]
 
 
 def beyond(found: list[Headline]) -> str:
@@ -78,28 +80,42 @@ def beyond(found: list[Headline]) -> str:
     )
 
 
-def unlabelled_rows(glue: Table) -> list[dict[str, str]]:
+FURTHER = {LARGE_TEACHER: "unlabelled_large_teacher", OWN_TEACHER: "unlabelled"}
+
+
+def unlabelled_rows(glue: Table, names: Three) -> list[dict[str, str]]:
     """Students that saw further pairs which the teacher alone judged, at every size that has them."""
     rows = []
     for task in GLUE:
         metric = get_task(task).main_metric
         own = glue.where(task=task, split="dev", metric=metric)
-        for size in sorted(own.where(row="unlabelled").distinct("train_rows")):
+        for size in sorted(own.where(row=FURTHER[names]).distinct("train_rows")):
             there = own.where(train_rows=size)
-            further, seeds = there.where(row="unlabelled").rows[0], there.where(row="unlabelled").distinct("seed")
-            values = {row: there.value(seeds, row=row) for row in ("teacher", "dse", "no_distillation", "unlabelled")}
-            with_, without = values["unlabelled"], values["no_distillation"]
-            if with_ and without:
-                cells = {"task": task, "metric": metric, "teacher": number(values["teacher"])}
-                cells |= {"no distillation": number(without), "student": number(values["dse"])}
-                cells |= {"with further pairs": number(with_), "gain": f"{100 * (with_.mean - without.mean):+.1f}"}
-                rows.append(cells | {"labelled": f"{size:,}", "further pairs": f"{further['unlabelled_rows']:,}"})
+            found = there.where(row=FURTHER[names])
+            seeds = set(found.distinct("seed")) & set(there.where(row="no_distillation").distinct("seed"))
+            if not seeds:
+                continue
+            teacher, student, without, with_ = (there.value(list(seeds), row=row) for row in (*names, FURTHER[names]))
+            assert without and with_
+            gains = [_at(there, FURTHER[names], seed) - _at(there, "no_distillation", seed) for seed in sorted(seeds)]
+            spread = f" ± {stdev(gains):.1f}" if len(gains) > 1 else ""
+            cells = {"task": task, "metric": metric, "teacher": number(teacher), "no distillation": number(without)}
+            cells |= {"student": number(student), "with further pairs": number(with_)}
+            cells |= {"gain": f"{fmean(gains):+.1f}{spread}", "labelled": f"{size:,}"}
+            rows.append(cells | {"further pairs": f"{found.rows[0]['unlabelled_rows']:,}"})
     return rows
 
 
+def _at(table: Table, row: str, seed: int) -> float:
+    return 100 * float(table.where(row=row, seed=seed).rows[0]["value"])
+
+
 def _unlabelled(glue: Table) -> list[str]:
-    rows = unlabelled_rows(glue)
-    if not rows:
+    lines = []
+    for names in FURTHER:
+        if rows := unlabelled_rows(glue, names):
+            lines += [f"### {TEACHERS[names]}", "", *markdown(rows, left=2), ""]
+    if not lines:
         return []
     return [
         "## With further pairs that nobody labelled",
@@ -108,8 +124,7 @@ def _unlabelled(glue: Table) -> list[str]:
         "epochs, so in more steps. Gain: over the student from the same labels without distillation, which has nothing",
         "to learn from such pairs.",
         "",
-        *markdown(rows, left=2),
-        "",
+        *lines,
     ]
 
 
@@ -189,23 +204,15 @@ def _data(task: Headline) -> str:
     )
 
 
-def _largest(every: Iterable[list[Headline]]) -> list[Table]:
-    """The rows of each task at the size that is shown, the largest where two are."""
-    found: dict[str, Headline] = {}
-    for task in (task for tasks in every for task in tasks):
-        if task.task not in found or task.train_rows > found[task.task].train_rows:
-            found[task.task] = task
-    return [found[name].table for name in GLUE if name in found]
-
-
-def _all_metrics(table: Table) -> list[str]:
+def _all_metrics(task: Headline) -> list[str]:
+    teacher, student, without = task.names
+    shown = (teacher, student, f"{student}_no_labels", without, "cosine_untrained")
     lines = []
-    name = table.rows[0]["task"]
-    for split in table.distinct("split"):
-        own = table.where(split=split)
+    for split in task.table.distinct("split"):
+        own = task.table.where(split=split)
         rows = []
-        for row in [row for row in (*LARGE_MAIN, *MAIN, "cosine_untrained") if row in own.distinct("row")]:
-            cells = {metric: number(own.value(row=row, metric=metric)) for metric in get_task(name).metrics}
+        for row in [row for row in shown if row in own.distinct("row")]:
+            cells = {metric: number(own.value(row=row, metric=metric)) for metric in get_task(task.task).metrics}
             rows.append({"row": what(row)} | cells)
-        lines += [f"### {name}, {split} ({own.rows[0]['rows']:,} rows)", "", *markdown(rows), ""]
+        lines += [f"### {task.task}, {split} ({own.rows[0]['rows']:,} rows)", "", *markdown(rows), ""]
     return lines

@@ -83,7 +83,7 @@ def make(row: Row, place: Workshop) -> None:
     if (folder / "row.json").exists():
         return
     more = 0
-    if row.name == "unlabelled":
+    if row.name.startswith("unlabelled"):
         more = prepare_unlabelled(place.data, row.task, place.sizes.unlabelled, place.folder(row))
         if not more:
             logger.info("%s: left out, all training rows are used with their labels", row.key)
@@ -138,7 +138,7 @@ def _trained(row: Row, place: Workshop) -> Values:
     data, folder, changed = place.folder(row), row.folder(place.runs), place.changed(row)
     if row.name == "three_blocks":
         changed["backbone"] = shortened(place, row)
-    if row.name == "unlabelled":
+    if row.name.startswith("unlabelled"):
         changed["unlabelled"] = data / UNLABELLED
     _dse(command(row, place.runs, place.config(row), data, changed))
     task = get_task(row.task)

@@ -5,10 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.evidence.ablation_pages import ablations_page, tried_page
-from benchmarks.evidence.glue_pages import FEW, degradation, glue_page, headline_row, unlabelled_rows, warnings
+from benchmarks.evidence.glue_pages import (
+    FEW,
+    FURTHER,
+    TEACHERS,
+    beyond,
+    degradation,
+    glue_page,
+    headline_row,
+    unlabelled_rows,
+    warnings,
+)
 from benchmarks.evidence.other_pages import speed_page, transfer_page
-from benchmarks.evidence.plan import GLUE
-from benchmarks.evidence.results import RESULTS, Table, headlines
+from benchmarks.evidence.plan import SEEDS
+from benchmarks.evidence.results import RESULTS, Headline, Table, by_teacher
 from benchmarks.evidence.text import markdown, part
 
 
@@ -17,7 +27,7 @@ def pages() -> dict[Path, str]:
     found: dict[Path, str] = {}
     glue, transfer = Table.read("glue"), Table.read("transfer")
     for file in sorted(RESULTS.glob("glue*.json")):  # of other settings too
-        if headlines(Table.read(file.stem)):
+        if by_teacher(Table.read(file.stem)):
             found[RESULTS / f"{file.stem}.md"] = glue_page(Table.read(file.stem), file.stem)
     if glue.rows:
         found[RESULTS / "ablations.md"] = ablations_page(glue)
@@ -30,43 +40,46 @@ def pages() -> dict[Path, str]:
 
 
 def readme_section() -> list[str]:
-    """The headline table."""
-    every = headlines(Table.read("glue"))
-    found = [task for task in every if task.train_rows >= FEW]
-    if not found:
+    """The headline tables, one a teacher."""
+    glue = Table.read("glue")
+    every = {names: [task for task in found if task.train_rows >= FEW] for names, found in by_teacher(glue).items()}
+    lines = []
+    for names, found in every.items():
+        if found:
+            lines += [f"**{TEACHERS[names]}**", "", *markdown([_row(task) for task in found], left=2), ""]
+            lines += [f"{degradation(found)}. {beyond(found)}" if _seeded(found) else f"{degradation(found)}.", ""]
+            lines += [line for said in warnings(found) for line in (said, "")]
+    if not lines:
         return []
-    others = [task.task for task in every if task not in found]
-    kept = ("task", "metric", "teacher", "student", "retention", "no distillation", "gain", "seeds")
-    rows = []
-    for task in found:
-        first = task.table.where(row="dse", split="dev").rows[0]
-        cells = {name: cell for name, cell in headline_row(task).items() if name in kept}
-        rows.append(cells | {"trained on": part(first["train_rows"], first["train_rows_of"])})
-    count = "five" if len(found) == len(GLUE) else f"{len(found)} of five"
     words = {"glue": "GLUE", "ablations": "ablations", "tried": "what did not help", "transfer": "transfer"}
     words |= {"speed_quality": "speed and quality"}
     links = [f"[{words[file.stem]}](docs/results/{file.name})" for file in pages() if file.stem in words]
     return [
-        f"MiniLM backbone, reported on GLUE's dev sets, {count} tasks (x 100). Gain: what the "
-        "teacher adds over the same student without distillation, in points.",
+        "MiniLM students, reported on GLUE's dev sets (x 100). Gain: what the teacher adds over the same student "
+        "without distillation, in points.",
         "",
-        *markdown(rows, left=2),
-        "",
-        *(line for said in warnings(found) for line in (said, "")),
-        f"{degradation(found)}.",
-        *_further(Table.read("glue")),
-        *([f"{', '.join(others)}: so far on fewer than {FEW:,} training rows, see GLUE."] if others else []),
+        *lines,
+        *_further(glue),
         f"All rows, subsets, seeds and commands: {', '.join(links)}.",
         "",
     ]
 
 
+def _row(task: Headline) -> dict[str, str]:
+    kept = ("task", "metric", "teacher", "student", "retention", "no distillation", "gain", "seeds")
+    cells = {name: cell for name, cell in headline_row(task).items() if name in kept}
+    return cells | {"trained on": part(task.made["train_rows"], task.made["train_rows_of"])}
+
+
+def _seeded(found: list[Headline]) -> bool:
+    return all(len(task.student.seeds) >= len(SEEDS) for task in found)
+
+
 def _further(glue: Table) -> list[str]:
-    """What pairs without labels add, in a line."""
-    rows = unlabelled_rows(glue)
-    each = (
-        f"{row['task']} {row['gain']} ({row['labelled']} labelled rows and {row['further pairs']} others)"
-        for row in rows
-    )
-    said = "With further pairs that nobody labelled, judged by the teacher (`--unlabelled`), the gain is: "
-    return ["", f"{said}{', '.join(each)}.", ""] if rows else []
+    """What pairs without labels add."""
+    lines = []
+    for names in FURTHER:
+        if rows := unlabelled_rows(glue, names):
+            lines += [f"**{TEACHERS[names]}, with further pairs that nobody labelled** (`--unlabelled`)", ""]
+            lines += [*markdown(rows, left=2), ""]
+    return lines

@@ -19,6 +19,7 @@ DISTILLED: dict[str, tuple[str, ...]] = {
     "squared_error": ("--divergence", "mse"),
     "extra_pairs": ("--extra-pairs", "1"),
     "unlabelled": (),  # --unlabelled FILE, see measure.py
+    "unlabelled_large_teacher": (),  # likewise
     "crossfit": ("--folds", "2"),
     "head_dot": ("--head", "dot"),
     "head_cosine": ("--head", "cosine"),
@@ -54,8 +55,9 @@ HEADLINE = ("cosine_untrained", "teacher", "dse", "no_distillation")
 MAIN = ("teacher", "dse", "dse_no_labels", "no_distillation")
 LARGE_MAIN = ("large_teacher", "dse_large_teacher", "dse_large_teacher_no_labels")
 # Teacher, student, and the student without distillation, on the same rows: what a headline compares.
-OWN_TEACHER = ("teacher", "dse", "no_distillation")
-LARGE_TEACHER = ("large_teacher", "dse_large_teacher", "no_distillation")
+Three = tuple[str, str, str]
+OWN_TEACHER: Three = ("teacher", "dse", "no_distillation")
+LARGE_TEACHER: Three = ("large_teacher", "dse_large_teacher", "no_distillation")
 SPLITS = {"mnli": ("dev", "dev_mismatched")}
 
 
@@ -104,7 +106,7 @@ def plan() -> Iterator[Row]:
     yield from (
         Row(task, name) for name in ("dse_no_labels", "teacher_labels_only", "frozen", "bilstm") for task in GLUE
     )
-    yield from (Row(task, name) for name in LARGE_MAIN for task in GLUE)
+    yield from (Row(task, name) for name in (*LARGE_MAIN, "unlabelled_large_teacher") for task in GLUE)
     yield from (Row("allnli", name) for name in ("teacher", "dse"))
     yield from (Row("transfer", name) for name in TRANSFER)
     yield from (

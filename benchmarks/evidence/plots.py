@@ -11,53 +11,46 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from benchmarks.evidence.results import RESULTS, Table, headlines
+from benchmarks.evidence.results import RESULTS, Table, by_teacher
 from benchmarks.evidence.text import what
 from dse.evaluation.plots import BLUE, GREEN, GREY, ORANGE
 
-SHOWN = (
-    ("teacher", ORANGE, "s"),
-    ("dse", BLUE, "o"),
-    ("dse_no_labels", GREEN, "^"),
-    ("no_distillation", "black", "x"),
-    ("cosine_untrained", GREY, "_"),
-)
+MARKS = ((ORANGE, "s"), (BLUE, "o"), (GREEN, "^"), ("black", "x"), (GREY, "_"))
 
 
 def draw() -> None:
     """Write what there is data for into `docs/results/plots`."""
     for file in sorted(RESULTS.glob("glue*.json")):
-        if headlines(Table.read(file.stem)):
+        if by_teacher(Table.read(file.stem)):
             _save(glue_plot(Table.read(file.stem)), file.stem)
     if (RESULTS / "speed_quality.json").exists():
         _save(speed_plot(), "speed_quality")
 
 
 def glue_plot(glue: Table) -> Figure:
-    """One column a task, one mark a row; bars show the spread over seeds."""
-    found = headlines(glue)
-    figure, axes = _figure(7.5, 4.2)
-    for place, (row, colour, marker) in enumerate(SHOWN):
-        x, y, spread = [], [], []
-        for column, task in enumerate(found):
-            value = task.table.value(row=row, split="dev", metric=task.metric)
-            if value is not None:
-                x.append(column + 0.13 * (place - 2))
-                y.append(100 * value.mean)
-                spread.append(100 * (value.spread or 0.0))
-        axes.errorbar(x, y, spread, color=colour, marker=marker, linestyle="", markersize=7, capsize=3, label=what(row))
-    names = [f"{task.task}\n{task.metric}\n{task.train_rows:,} rows" for task in found]
-    axes.set_xticks(range(len(found)), names)
-    axes.set(ylabel="x 100, dev", xlim=(-0.5, len(found) - 0.5))
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    """One panel a teacher, one column a task, one mark a row; bars show the spread over seeds."""
+    every = by_teacher(glue)
+    figure, panels = _figure(7.5, 4.2 * len(every), len(every))
+    for axes, (names, found) in zip(panels, every.items(), strict=True):
+        teacher, student, without = names
+        shown = (teacher, student, f"{student}_no_labels", without, "cosine_untrained")
+        for place, (row, (colour, marker)) in enumerate(zip(shown, MARKS, strict=True)):
+            values = [(column, value) for column, task in enumerate(found) if (value := task.of(row))]
+            x = [column + 0.13 * (place - 2) for column, _ in values]
+            y, spread = [100 * value.mean for _, value in values], [100 * (value.spread or 0.0) for _, value in values]
+            axes.errorbar(x, y, spread, color=colour, marker=marker, linestyle="", markersize=7, capsize=3)
+            axes.lines[-1].set_label(what(row))
+        axes.set_xticks(range(len(found)), [f"{task.task}\n{task.metric}\n{task.train_rows:,} rows" for task in found])
+        axes.set(ylabel="x 100, dev", xlim=(-0.5, len(found) - 0.5))
+        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=9, frameon=False)
     return figure
 
 
 def speed_plot() -> Figure:
     """Seconds for all pairs, on a logarithmic axis, against quality."""
     about = json.loads((RESULTS / "speed_quality.json").read_text(encoding="utf-8"))
-    figure, axes = _figure(7.5, 4.6)
+    figure, (axes,) = _figure(7.5, 4.6)
     rows = [row for row in about["table"] if row["quality"] is not None]
     for row in rows:
         colour = {"teacher": ORANGE, "dse": BLUE}.get(row["model"], GREY)
@@ -95,12 +88,13 @@ def _name_points(axes: Any, points: list[tuple[str, float, float]]) -> None:
             text.remove()
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
+def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    every = figure.subplots(panels, squeeze=False)[:, 0]
+    for axes in every:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, every
 
 
 def _save(figure: Figure, name: str) -> None:

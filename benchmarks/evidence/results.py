@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.evidence.plan import GLUE, OWN_TEACHER
+from benchmarks.evidence.plan import GLUE, LARGE_TEACHER, OWN_TEACHER, Three
 from dse.files import write_json
 from dse.tasks import get_task
 
@@ -121,7 +121,7 @@ class Headline:
     teacher: Value
     student: Value
     no_distillation: Value
-    names: tuple[str, str, str] = OWN_TEACHER  # of their rows
+    names: Three = OWN_TEACHER  # of their rows
 
     @property
     def retention(self) -> float:
@@ -138,9 +138,7 @@ class Headline:
         """The same for each seed with which both were trained."""
         both = set(self.student.seeds) & set(self.no_distillation.seeds)
         own = self.table.where(split="dev", metric=self.metric)
-        with_, without = (
-            {row["seed"]: row["value"] for row in own.where(row=name).rows} for name in self.names[1:]
-        )
+        with_, without = ({row["seed"]: row["value"] for row in own.where(row=name).rows} for name in self.names[1:])
         return [100 * (with_[seed] - without[seed]) for seed in sorted(both)]
 
     @property
@@ -165,7 +163,7 @@ class Headline:
         return self.table.where(row=self.names[1], split="dev").rows[0]
 
 
-def headlines(glue: Table, seeds: int = 1, names: tuple[str, str, str] = OWN_TEACHER) -> list[Headline]:
+def headlines(glue: Table, seeds: int = 1, names: Three = OWN_TEACHER) -> list[Headline]:
     """The tasks for which there are all three, each at its largest size that has so many seeds."""
     found = []
     for task in GLUE:
@@ -176,3 +174,8 @@ def headlines(glue: Table, seeds: int = 1, names: tuple[str, str, str] = OWN_TEA
             assert all(value is not None for value in three)
             found.append(Headline(task, metric, own, *three, names))  # type: ignore[arg-type]
     return found
+
+
+def by_teacher(glue: Table) -> dict[Three, list[Headline]]:
+    """The headlines of each teacher there is, the larger one first."""
+    return {names: found for names in (LARGE_TEACHER, OWN_TEACHER) if (found := headlines(glue, names=names))}

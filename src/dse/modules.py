@@ -259,7 +259,7 @@ class SegmentPooling(Module):
         if self.separator is None:
             marks: Tensor = features["token_type_ids"].clamp(max=1)  # XLNet calls its [CLS] segment 2
             return marks
-        ends = (features["input_ids"] == self.separator).long()
+        ends: Tensor = (features["input_ids"] == self.separator).long()
         return (ends.cumsum(dim=1) - ends).clamp(max=1)  # the first separator still ends the first sentence
 
     @staticmethod

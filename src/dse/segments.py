@@ -59,7 +59,9 @@ def segment_teacher(backbone: str, num_labels: int, max_length: int | None = Non
         module_output_name="scores",
     )
     transformer.model.config.num_labels = num_labels
-    modules = OrderedDict(transformer=transformer, segments=SegmentPooling(separator), pair_head_1=hidden, pair_head_2=scores)
+    modules = OrderedDict(
+        transformer=transformer, segments=SegmentPooling(separator), pair_head_1=hidden, pair_head_2=scores
+    )
     teacher: Teacher = Teacher(modules=modules, **kwargs)
     return teacher
 
