@@ -144,7 +144,13 @@ def place(tmp_path, backbone, models):
         write(tmp_path / f"data/stsb/{split}.parquet", n, score, n)
     configs = Path(measure.__file__).parents[2] / "configs" / "small"
     return Workshop(
-        str(tmp_path / "data"), "small", Size(40, 20, None, 1, None, 5), configs, tmp_path / "runs/small", backbone, models("mpnet")
+        str(tmp_path / "data"),
+        "small",
+        Size(40, 20, None, 1, None, 5),
+        configs,
+        tmp_path / "runs/small",
+        backbone,
+        models("mpnet"),
     )
 
 
@@ -163,7 +169,10 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
     wanted = [Row("stsb", name) for name in (*names, "dse_large_teacher", "unlabelled_large_teacher")]
     for row in wanted:
         make(row, place)
-    files = {row: row.folder(place.runs) / "row.json" for row in (*wanted, *(Row("stsb", name) for name in ("teacher", "large_teacher")))}
+    files = {
+        row: row.folder(place.runs) / "row.json"
+        for row in (*wanted, *(Row("stsb", name) for name in ("teacher", "large_teacher")))
+    }
     times = {row: file.stat().st_mtime_ns for row, file in files.items()}
     monkeypatch.setattr(measure, "_dse", lambda _: pytest.fail("made again"))
     for row in files:
@@ -228,7 +237,7 @@ def check_speed(place, docs, monkeypatch):
 
 def measured(value, **changes):
     row = {"task": "mrpc", "row": "dse", "split": "dev", "metric": "f1", "seed": 42, "rows": 100, "command": "c"}
-    return row | {"value": value, "train_rows": 500, "train_rows_of": 3668, "rows_of": 408} | changes
+    return row | {"value": value, "train_rows": 500, "train_rows_of": 3668, "rows_of": 408, "device": "cpu"} | changes
 
 
 def test_seeds_become_mean_and_spread_and_variants_meet_their_own_seeds():
@@ -288,7 +297,7 @@ def test_the_largest_complete_size_counts_and_rows_measured_elsewhere_stay(docs)
     (docs / "glue.json").write_text(json.dumps({"rows": full}))
     folder = docs / "runs/small/mrpc/42/dse"
     folder.mkdir(parents=True)
-    about = {"results": [measured(0.6)], "machine": {}, "versions": {}}
+    about = {"results": [measured(0.6)], "machine": {"device": "cpu"}, "versions": {}}
     (folder / "row.json").write_text(json.dumps(about))
     for _ in range(2):  # a second time changes nothing
         results.gather([docs / "runs/small"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from statistics import fmean, stdev
 
-from benchmarks.evidence.plan import GLUE, LARGE, LARGE_TEACHER, OWN_TEACHER, SEEDS, Three
+from benchmarks.evidence.plan import GLUE, LARGE_TEACHER, OWN_TEACHER, SEEDS, Three
 from benchmarks.evidence.results import Headline, Table, by_teacher, headlines
-from benchmarks.evidence.text import closing, markdown, number, part, what
+from benchmarks.evidence.text import TITLES, closing, markdown, number, part, what
 from dse.tasks import get_task
 
 PAPER = 4.6  # % average relative degradation: the abstract of Barkan et al., AAAI 2020; BERT-large, all training rows
@@ -14,18 +14,12 @@ KEPT = ("task", "metric", "teacher", "student", "retention", "no labels", "no di
 FEW = 1_000  # training rows below which a number says little
 
 
-TEACHERS = {
-    LARGE_TEACHER: f"A teacher larger than the student ({LARGE.rpartition('/')[2]}, 110 M parameters, against 23 M)",
-    OWN_TEACHER: "A teacher made of the student's own backbone",
-}
-
-
 def glue_page(glue: Table, name: str = "glue") -> str:
     """The headline tables of `NAME.json`."""
     every = by_teacher(glue)
     lines = ["# GLUE: what a student keeps of its teacher", ""]
     for names, found in every.items():
-        lines += [*([f"## {TEACHERS[names]}", ""] if len(every) > 1 else []), *_lessons(found), ""]
+        lines += [*([f"## {TITLES[names]}", ""] if len(every) > 1 else []), *_lessons(found), ""]
         lines += [*markdown([headline_row(task) for task in found], left=2), ""]
     lines += [f"![Teachers, students and untrained cosine on each task](plots/{name}.png)", ""]
     lines += [
@@ -43,7 +37,7 @@ def glue_page(glue: Table, name: str = "glue") -> str:
         *_unlabelled(glue),
     ]
     for names, found in every.items():
-        lines += [f"## All metrics: {_small(TEACHERS[names])}", ""]
+        lines += [f"## All metrics: {_small(TITLES[names])}", ""]
         lines += [line for task in found for line in _all_metrics(task)]
     return "\n".join([*lines, *closing(name)])
 
@@ -56,7 +50,7 @@ def _seeds(glue: Table, names: Three) -> list[str]:
         return []
     rows = [{name: cell for name, cell in headline_row(task).items() if name in KEPT} for task in found]
     return [
-        f"## {len(SEEDS)} seeds on fewer rows: {_small(TEACHERS[names])}",
+        f"## {len(SEEDS)} seeds on fewer rows: {_small(TITLES[names])}",
         "",
         f"- {beyond(found)}",
         *(f"- {said}" for said in warnings(found)),
@@ -114,7 +108,7 @@ def _unlabelled(glue: Table) -> list[str]:
     lines = []
     for names in FURTHER:
         if rows := unlabelled_rows(glue, names):
-            lines += [f"### {TEACHERS[names]}", "", *markdown(rows, left=2), ""]
+            lines += [f"### {TITLES[names]}", "", *markdown(rows, left=2), ""]
     if not lines:
         return []
     return [

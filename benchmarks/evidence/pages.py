@@ -8,7 +8,6 @@ from benchmarks.evidence.ablation_pages import ablations_page, tried_page
 from benchmarks.evidence.glue_pages import (
     FEW,
     FURTHER,
-    TEACHERS,
     beyond,
     degradation,
     glue_page,
@@ -19,7 +18,7 @@ from benchmarks.evidence.glue_pages import (
 from benchmarks.evidence.other_pages import speed_page, transfer_page
 from benchmarks.evidence.plan import SEEDS
 from benchmarks.evidence.results import RESULTS, Headline, Table, by_teacher
-from benchmarks.evidence.text import markdown, part
+from benchmarks.evidence.text import TITLES, markdown, part
 
 
 def pages() -> dict[Path, str]:
@@ -46,7 +45,7 @@ def readme_section() -> list[str]:
     lines = []
     for names, found in every.items():
         if found:
-            lines += [f"**{TEACHERS[names]}**", "", *markdown([_row(task) for task in found], left=2), ""]
+            lines += [f"**{TITLES[names]}**", "", *markdown([_row(task) for task in found], left=2), ""]
             lines += [f"{degradation(found)}. {beyond(found)}" if _seeded(found) else f"{degradation(found)}.", ""]
             lines += [line for said in warnings(found) for line in (said, "")]
     if not lines:
@@ -80,6 +79,6 @@ def _further(glue: Table) -> list[str]:
     lines = []
     for names in FURTHER:
         if rows := unlabelled_rows(glue, names):
-            lines += [f"**{TEACHERS[names]}, with further pairs that nobody labelled** (`--unlabelled`)", ""]
+            lines += [f"**{TITLES[names]}, with further pairs that nobody labelled** (`--unlabelled`)", ""]
             lines += [*markdown(rows, left=2), ""]
     return lines

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from benchmarks.evidence.results import RESULTS, Table, by_teacher
-from benchmarks.evidence.text import what
+from benchmarks.evidence.text import TITLES, what
 from dse.evaluation.plots import BLUE, GREEN, GREY, ORANGE
 
 MARKS = ((ORANGE, "s"), (BLUE, "o"), (GREEN, "^"), ("black", "x"), (GREY, "_"))
@@ -38,10 +38,14 @@ def glue_plot(glue: Table) -> Figure:
             values = [(column, value) for column, task in enumerate(found) if (value := task.of(row))]
             x = [column + 0.13 * (place - 2) for column, _ in values]
             y, spread = [100 * value.mean for _, value in values], [100 * (value.spread or 0.0) for _, value in values]
-            axes.errorbar(x, y, spread, color=colour, marker=marker, linestyle="", markersize=7, capsize=3)
-            axes.lines[-1].set_label(what(row))
+            axes.errorbar(
+                *(x, y, spread if any(spread) else None),
+                **{"color": colour, "marker": marker, "linestyle": "", "markersize": 7, "capsize": 3},
+                label=what(row),
+            )
         axes.set_xticks(range(len(found)), [f"{task.task}\n{task.metric}\n{task.train_rows:,} rows" for task in found])
         axes.set(ylabel="x 100, dev", xlim=(-0.5, len(found) - 0.5))
+        axes.set_title(TITLES[names], fontsize=10)
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=9, frameon=False)
     return figure

@@ -32,6 +32,7 @@ def gather(folders: Sequence[Path], command: str = COMMAND, suffix: str = "") ->
     for file in sorted(file for folder in folders for file in folder.glob("*/*/*/row.json")):
         about = json.loads(file.read_text(encoding="utf-8"))
         size, task = file.parents[3], file.parents[2].name
+        about["results"] = [row | {"device": about["machine"]["device"]} for row in about["results"]]
         counts = size / "data" / task / "about.json"
         if counts.exists():  # say of how many rows the subsets are
             of = json.loads(counts.read_text(encoding="utf-8"))

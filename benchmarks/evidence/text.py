@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
+from benchmarks.evidence.plan import LARGE, LARGE_TEACHER, OWN_TEACHER
 from benchmarks.evidence.results import COMMAND, RESULTS, Value
 
 ROWS = {
@@ -39,6 +41,11 @@ ROWS = {
     "untrained_last_four": "untrained backbone, last 4 layers side by side, mean",
 }
 
+TITLES = {
+    LARGE_TEACHER: f"A teacher larger than the student ({LARGE.rpartition('/')[2]}, 110 M parameters, against 23 M)",
+    OWN_TEACHER: "A teacher made of the student's own backbone",
+}
+
 
 def what(row: str) -> str:
     """A row in words."""
@@ -61,6 +68,9 @@ def markdown(rows: Sequence[dict[str, str]], left: int = 1) -> list[str]:
 def closing(name: str) -> list[str]:
     """Command, machine and versions, from the JSON of a table."""
     about = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    made = {tuple(row[key] for key in ("device", "task", "row", "seed", "train_rows")) for row in about.get("rows", ())}
+    counts = Counter(device for device, *_ in made).most_common()
+    devices = f"Made on: {', '.join(f'{device} ({count} rows)' for device, count in counts)}. " if counts else ""
     machine = ", ".join(f"{key} {value}" for key, value in about["machine"].items())
     versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items())
     return [
@@ -68,8 +78,8 @@ def closing(name: str) -> list[str]:
         "",
         f"    {about.get('command', COMMAND)}",
         "",
-        f"The command of every single row is in [{name}.json]({name}.json). Latest machine: {machine}. Versions: "
-        f"{versions}.",
+        f"The command of every single row is in [{name}.json]({name}.json). {devices}Latest machine: "
+        f"{machine}. Versions: {versions}.",
         "",
     ]
 
