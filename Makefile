@@ -1,7 +1,8 @@
 # Two commands do everything on a fresh machine; each works a second time in seconds.
 #   make quickstart   teacher, student and report on bundled data, offline, on a CPU
 #   make test         lint, types, tests
-#   make evidence     the tables of docs/results that need trained models; DATA=folder (default: the hub), SIZE=tiny|small|medium|full
+#   make evidence     the tables of docs/results that need trained models; DATA=folder (default: the hub), SIZE=tiny|small|medium|full,
+#                   LARGE=folder or hub id of all-mpnet-base-v2 (default: no rows of a larger teacher)
 
 PYTHON ?= python3
 VENV   := .venv
@@ -28,7 +29,7 @@ test: lint types install
 DATA ?=
 SIZE ?= small
 evidence: install
-	$(BIN)/python -m benchmarks.evidence --size $(SIZE) $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m benchmarks.evidence --size $(SIZE) $(if $(DATA),--data $(DATA)) $(if $(LARGE),--large-backbone $(LARGE))
 
 lint: install
 	$(BIN)/ruff check src tests benchmarks

@@ -11,9 +11,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from benchmarks.evidence import ablation_pages, glue_pages, measure, other_pages, pages, results, shallow, speed, text
+from benchmarks.evidence.__main__ import options_of
 from benchmarks.evidence.embeddings import BagOfWords
 from benchmarks.evidence.measure import Workshop, make
-from benchmarks.evidence.plan import DISTILLED, GLUE, LARGE_TEACHER, MAIN, SEEDS, SHALLOW, TEACHERS, Row, rows
+from benchmarks.evidence.plan import (
+    DISTILLED,
+    GLUE,
+    LARGE_MAIN,
+    LARGE_TEACHER,
+    MAIN,
+    SEEDS,
+    SHALLOW,
+    TEACHERS,
+    Row,
+    rows,
+)
 from benchmarks.evidence.results import Table, headlines
 from benchmarks.evidence.subsets import UNLABELLED, Size, prepare
 
@@ -53,6 +65,17 @@ def test_every_row_is_planned_once_and_the_headline_comes_first():
             assert {r.name for r in every if (r.task, r.seed) == (task, seed)} >= set(MAIN)
     first = {(r.task, r.name) for r in every[:40]}
     assert {(task, name) for task in GLUE for name in ("teacher", "dse", "no_distillation")} <= first
+
+
+def test_rows_of_the_larger_teacher_are_made_where_it_is_given(capsys):
+    """Its weights are not part of the project: without them `make evidence` makes the others, and says so if asked."""
+    given = options_of(["--large-backbone", "folder", "--only", "mrpc/dse_large_teacher/42"])
+    assert given.large_backbone == "folder"
+    assert options_of(["--only", "mrpc/dse/42"]).large_backbone is None
+    with pytest.raises(SystemExit):
+        options_of(["--only", "mrpc/dse/42", "mrpc/dse_large_teacher/42"])
+    assert "mrpc/dse_large_teacher/42 needs --large-backbone" in capsys.readouterr().err
+    assert {row.name for row in rows() if row.large} == {*LARGE_MAIN, "unlabelled_large_teacher"}
 
 
 def test_subsets_are_named_and_repeatable(tmp_path):
@@ -201,6 +224,7 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
     students = [json.loads((files[row].parent / "dse.json").read_text()) for row in (wanted[0], *wanted[-2:])]
     own, *others = (student["teacher"] for student in students)
     assert own != others[0] == others[1]
+    assert "--large-backbone sentence-transformers/" in glue.where(row="dse_large_teacher").rows[0]["command"]
     assert "; 5 further pairs without labels" in ablation_pages.ablations_page(glue)
     known = {frozenset(pair) for pair in load_pairs(place.folder(wanted[0]), get_task("stsb"), "train").tuples()}
     further = load_pairs(place.folder(wanted[0]) / UNLABELLED, None)

@@ -4,6 +4,7 @@
     python -m benchmarks.evidence --data ../shared/data --size tiny       # at most 500
     python -m benchmarks.evidence --data ../shared/data --size medium     # at most 3,000, in the configured epochs
     python -m benchmarks.evidence --data ../shared/data --size full       # all rows
+    python -m benchmarks.evidence --data ../shared/data --large-backbone sentence-transformers/all-mpnet-base-v2
     python -m benchmarks.evidence --configs configs/paper --size full     # the paper's setting, from the hub, on a GPU
     python -m benchmarks.evidence --pages                                 # only write the pages from what is there
 
@@ -24,19 +25,30 @@ from benchmarks.evidence.results import gather
 from benchmarks.evidence.subsets import SIZES
 
 
-def main() -> None:
-    """Make what is missing, then the pages."""
+def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What is asked for; rows of a larger teacher need to be told where it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of GLUE's sets as Parquet (mrpc/train.parquet, ...); default: the hub")
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--configs", type=Path, default=Path("configs/small"), help="one YAML file a task")
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="where models and results go")
     parser.add_argument("--backbone", help="folder or hub id; default: the configuration's, or the offline MiniLM")
-    parser.add_argument("--large-backbone", default=LARGE, help="of the large teacher: folder or hub id")
+    parser.add_argument(
+        "--large-backbone", help=f"make the rows of a larger teacher, of this folder or hub id ({LARGE})"
+    )
     parser.add_argument("--only", nargs="+", metavar="TASK/ROW/SEED", help="make these rows and no pages")
     parser.add_argument("--pages", action="store_true", help="make no row, write the pages from those there are")
     parser.add_argument("--minutes", type=float, help="start no further row after so many minutes")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    for row in rows() if options.large_backbone is None else []:
+        if row.large and row.key in (options.only or ()):
+            parser.error(f"{row.key} needs --large-backbone {LARGE} or a folder of it.")
+    return options
+
+
+def main() -> None:
+    """Make what is missing, then the pages."""
+    options = options_of()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("dse").setLevel(logging.INFO)
     from benchmarks.evidence.measure import Workshop, make
@@ -49,7 +61,8 @@ def main() -> None:
     start = time.monotonic()
     for row in rows():
         late = options.minutes is not None and time.monotonic() - start > 60 * options.minutes
-        if not (options.pages or late) and (options.only is None or row.key in options.only):
+        left_out = options.pages or late or (row.large and options.large_backbone is None)
+        if not left_out and (options.only is None or row.key in options.only):
             make(row, place)
     if options.only is None:
         from benchmarks import pages

@@ -42,7 +42,7 @@ class Workshop:
     configs: Path
     runs: Path
     backbone: str | None  # None takes the configuration's, or the offline one
-    large: str = LARGE  # backbone of the large teacher
+    large: str | None = None  # backbone of the large teacher
 
     def config(self, row: Row) -> Path:
         """The settings of a row's task."""
@@ -57,6 +57,7 @@ class Workshop:
     def changed(self, row: Row) -> dict[str, Any]:
         """Options of `dse` that the size or the command line changes."""
         configured = read_config(self.config(row), "teacher").get("bootstrap_pairs")
+        assert self.large or not row.large, "the command line asks for it"
         backbone = self.large if row.name == "large_teacher" else self.backbone
         found: dict[str, Any] = {"backbone": backbone, "epochs": self.sizes.epochs}
         if configured is not None and self.sizes.bootstrap is not None:
@@ -74,6 +75,8 @@ class Workshop:
         size = [] if self.size == "small" else ["--size", self.size]
         if self.configs.name != "small":
             size += ["--configs", str(self.configs)]
+        if row.large:
+            size += ["--large-backbone", LARGE]
         return shlex.join(["python", "-m", "benchmarks.evidence", *size, *data, "--only", row.key])
 
 

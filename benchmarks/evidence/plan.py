@@ -89,9 +89,14 @@ class Row:
         return every if self.name in (*MAIN, *LARGE_MAIN) else every[:1]
 
     @property
+    def large(self) -> bool:
+        """Whether it is the larger teacher or learns its scores."""
+        return "large_teacher" in self.name
+
+    @property
     def teacher(self) -> Row:
         """The row whose scores it learns."""
-        return self.sibling("large_teacher" if "large_teacher" in self.name else "teacher")
+        return self.sibling("large_teacher" if self.large else "teacher")
 
 
 def plan() -> Iterator[Row]:
