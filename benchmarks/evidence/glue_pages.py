@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean, stdev
 
 from benchmarks.evidence.plan import GLUE, LARGE_TEACHER, OWN_TEACHER, SEEDS, Three
-from benchmarks.evidence.results import Headline, Table, by_teacher, headlines
+from benchmarks.evidence.results import Headline, Table, Value, by_teacher, headlines
 from benchmarks.evidence.text import TITLES, closing, markdown, number, part, what
 from dse.tasks import get_task
 
@@ -180,7 +180,7 @@ def headline_row(task: Headline) -> dict[str, str]:
         "teacher": number(task.teacher),
         "student": number(task.student),
         "retention": f"{100 * task.retention:.1f} %",
-        "no labels": number(task.of(f"{student}_no_labels")),
+        "no labels": _cell(task, task.of(f"{student}_no_labels")),
         "no distillation": number(task.no_distillation),
         "gain": f"{task.gain:+.1f}{spread}",
         "fidelity r": number(task.of(student, "fidelity_pearson")),
@@ -188,6 +188,12 @@ def headline_row(task: Headline) -> dict[str, str]:
         "trained on": f"{task.train_rows:,}",
         "seeds": str(len(task.student.seeds)),
     }
+
+
+def _cell(task: Headline, value: Value | None) -> str:
+    """A cell that says so where fewer seeds were run than of the student."""
+    fewer = value is not None and 1 < len(value.seeds) < len(task.student.seeds)
+    return f"{number(value)} ({len(value.seeds)} seeds)" if value and fewer else number(value)
 
 
 def _data(task: Headline) -> str:
@@ -206,7 +212,7 @@ def _all_metrics(task: Headline) -> list[str]:
         own = task.table.where(split=split)
         rows = []
         for row in [row for row in shown if row in own.distinct("row")]:
-            cells = {metric: number(own.value(row=row, metric=metric)) for metric in get_task(task.task).metrics}
+            cells = {metric: _cell(task, own.value(row=row, metric=metric)) for metric in get_task(task.task).metrics}
             rows.append({"row": what(row)} | cells)
         lines += [f"### {task.task}, {split} ({own.rows[0]['rows']:,} rows)", "", *markdown(rows), ""]
     return lines
