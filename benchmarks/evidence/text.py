@@ -21,7 +21,7 @@ ROWS = {
     "squared_error": "squared error between logits, as in the paper",
     "extra_pairs": "recombined pairs beside the training pairs, which the teacher alone judges",
     "unlabelled": "further pairs of the task without their labels, which the teacher alone judges",
-    "unlabelled_large_teacher": "the same pairs, which the larger teacher judges, as it does the labelled ones",
+    "unlabelled_large_teacher": "DSE of the larger teacher, with further pairs of the task without their labels",
     "crossfit": "DSE on cross-fitted teacher scores (2 folds)",
     "head_dot": "head: dot",
     "head_cosine": "head: cosine",
