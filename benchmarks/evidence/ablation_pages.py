@@ -8,7 +8,7 @@ from statistics import fmean
 from benchmarks.evidence.glue_pages import FEW, too_few
 from benchmarks.evidence.plan import GLUE, HEADS, SHALLOW
 from benchmarks.evidence.results import Measured, Table, Value
-from benchmarks.evidence.text import closing, markdown, number, part, what
+from benchmarks.evidence.text import closing, markdown, number, part, signed, what
 from dse.tasks import get_task
 
 VARIANTS = (
@@ -54,8 +54,9 @@ def ablations_page(glue: Table) -> str:
     few = [task for task in GLUE if any(row["train_rows"] < FEW for row in _plain(little, task))]
     lines = ["# What each part of the student is worth", "", *([f"- {too_few(few)}"] if few else [])]
     lines += [
-        f"- Nearest to the plain student, or ahead: {what(best)} ({_mean_gain(found[best]):+.1f} points on average).",
-        f"- Furthest behind: {what(worst)} ({_mean_gain(found[worst]):+.1f}).",
+        f"- Nearest to the plain student, or ahead: {what(best)} ({signed(_mean_gain(found[best]))} points on "
+        "average).",
+        f"- Furthest behind: {what(worst)} ({signed(_mean_gain(found[worst]))}).",
         "",
         "Main metric of each task x 100 on dev (MRPC and QQP F1, STS-B Spearman, QNLI and MNLI-m accuracy); in",
         "brackets the difference to the plain student (alpha 0.5, last 4 layers, head mlp) trained on the same rows",
@@ -76,7 +77,7 @@ def _variants(title: str, glue: Table) -> list[str]:
     rows = []
     for row, by_task in found.items():
         cells = {task: _difference(*by_task[task]) if task in by_task else "" for task in tasks}
-        rows.append({"variant": what(row)} | cells | {"mean": f"{_mean_gain(by_task):+.1f}"})
+        rows.append({"variant": what(row)} | cells | {"mean": signed(_mean_gain(by_task))})
     data = []
     for task in tasks:
         row = _plain(glue, task)[0]
@@ -108,7 +109,7 @@ def _teachers(glue: Table) -> list[str]:
         if alone and first:
             size = own.rows[0]
             cells = {"task": task, "metric": metric, "labels only": number(alone), "cosine first": number(first)}
-            gained = {"gain": f"{100 * (first.mean - alone.mean):+.1f}"}
+            gained = {"gain": signed(100 * (first.mean - alone.mean))}
             rows.append(cells | gained | {"trained on": part(size["train_rows"], size["train_rows_of"])})
     if not rows:
         return []
@@ -117,7 +118,7 @@ def _teachers(glue: Table) -> list[str]:
 
 
 def _difference(variant: Value, plain: Value) -> str:
-    return f"{variant.text()} ({100 * (variant.mean - plain.mean):+.1f})"
+    return f"{variant.text()} ({signed(100 * (variant.mean - plain.mean))})"
 
 
 def _mean_gain(by_task: ByTask) -> float:
@@ -160,8 +161,8 @@ def _list(glue: Table, rows: dict[str, ByTask]) -> list[str]:
     lines = []
     for row, by_task in sorted(rows.items(), key=lambda item: _mean_gain(item[1])):
         each = ", ".join(
-            f"{task} {100 * (a.mean - b.mean):+.1f} on {glue.best_size(task, ('dse', row)).rows[0]['train_rows']:,}"
+            f"{task} {signed(100 * (a.mean - b.mean))} on {glue.best_size(task, ('dse', row)).rows[0]['train_rows']:,}"
             for task, (a, b) in by_task.items()
         )
-        lines.append(f"- {what(row)}: {_mean_gain(by_task):+.1f} points on average ({each}).")
+        lines.append(f"- {what(row)}: {signed(_mean_gain(by_task))} points on average ({each}).")
     return lines or ["- Nothing yet."]

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 from benchmarks.evidence.plan import GLUE, LARGE_TEACHER, OWN_TEACHER, SEEDS, Three
 from benchmarks.evidence.results import Headline, Table, Value, by_teacher, headlines
-from benchmarks.evidence.text import TITLES, closing, markdown, number, part, what
+from benchmarks.evidence.text import TITLES, closing, markdown, number, part, signed, what
 from dse.tasks import get_task
 
 PAPER = 4.6  # % average relative degradation: the abstract of Barkan et al., AAAI 2020; BERT-large, all training rows
@@ -95,7 +95,7 @@ def unlabelled_rows(glue: Table, names: Three) -> list[dict[str, str]]:
             spread = f" ± {stdev(gains):.1f}" if len(gains) > 1 else ""
             cells = {"task": task, "metric": metric, "teacher": number(teacher), "no distillation": number(without)}
             cells |= {"student": number(student), "with further pairs": number(with_)}
-            cells |= {"gain": f"{fmean(gains):+.1f}{spread}", "labelled": f"{size:,}"}
+            cells |= {"gain": f"{signed(fmean(gains))}{spread}", "labelled": f"{size:,}"}
             rows.append(cells | {"further pairs": f"{found.rows[0]['unlabelled_rows']:,}"})
     return rows
 
@@ -182,7 +182,7 @@ def headline_row(task: Headline) -> dict[str, str]:
         "retention": f"{100 * task.retention:.1f} %",
         "no labels": _cell(task, task.of(f"{student}_no_labels")),
         "no distillation": number(task.no_distillation),
-        "gain": f"{task.gain:+.1f}{spread}",
+        "gain": f"{signed(task.gain)}{spread}",
         "fidelity r": number(task.of(student, "fidelity_pearson")),
         "untrained cosine": number(task.of("cosine_untrained")),
         "trained on": f"{task.train_rows:,}",

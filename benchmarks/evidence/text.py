@@ -57,6 +57,11 @@ def number(value: Value | None) -> str:
     return "" if value is None else value.text()
 
 
+def signed(points: float) -> str:
+    """A difference in points; one that rounds to nothing has no minus."""
+    return f"{round(points, 1) + 0.0:+.1f}"
+
+
 def markdown(rows: Sequence[dict[str, str]], left: int = 1) -> list[str]:
     """A table; the first columns stand left, the others right; columns without a cell are left out."""
     names = [name for name in rows[0] if any(row[name] for row in rows)]
