@@ -11,6 +11,7 @@ from dse.tasks import get_task
 
 PAPER = 4.6  # % average relative degradation: the abstract of Barkan et al., AAAI 2020; BERT-large, all training rows
 KEPT = ("task", "metric", "teacher", "student", "retention", "no labels", "no distillation", "gain", "trained on")
+FURTHER = {LARGE_TEACHER: "unlabelled_large_teacher", OWN_TEACHER: "unlabelled"}  # students with further pairs
 FEW = 1_000  # training rows below which a number says little
 
 
@@ -44,7 +45,7 @@ def glue_page(glue: Table, name: str = "glue") -> str:
 
 def _seeds(glue: Table, names: Three) -> list[str]:
     """Where the headline had fewer seeds: every seed, on fewer training rows."""
-    more = {task.task for task in headlines(glue, names=names) if len(task.student.seeds) >= len(SEEDS)}
+    more = {task.task for task in headlines(glue, names=names) if task.seeded}
     found = [task for task in headlines(glue, len(SEEDS), names) if task.task not in more]
     if not found:
         return []
@@ -74,9 +75,6 @@ def beyond(found: list[Headline]) -> str:
     )
 
 
-FURTHER = {LARGE_TEACHER: "unlabelled_large_teacher", OWN_TEACHER: "unlabelled"}
-
-
 def unlabelled_rows(glue: Table, names: Three) -> list[dict[str, str]]:
     """Students that saw further pairs which the teacher alone judged, at every size that has them."""
     rows = []
@@ -90,18 +88,19 @@ def unlabelled_rows(glue: Table, names: Three) -> list[dict[str, str]]:
             if not seeds:
                 continue
             teacher, student, without, with_ = (there.value(list(seeds), row=row) for row in (*names, FURTHER[names]))
-            assert without and with_
-            gains = [_at(there, FURTHER[names], seed) - _at(there, "no_distillation", seed) for seed in sorted(seeds)]
-            spread = f" ± {stdev(gains):.1f}" if len(gains) > 1 else ""
+            assert teacher and without and with_
+            pair = Headline(task, metric, there, teacher, with_, without, (names[0], FURTHER[names], names[2]))
             cells = {"task": task, "metric": metric, "teacher": number(teacher), "no distillation": number(without)}
             cells |= {"student": number(student), "with further pairs": number(with_)}
-            cells |= {"gain": f"{signed(fmean(gains))}{spread}", "labelled": f"{size:,}"}
+            cells |= {"gain": _gain(pair), "labelled": f"{size:,}"}
             rows.append(cells | {"further pairs": f"{found.rows[0]['unlabelled_rows']:,}"})
     return rows
 
 
-def _at(table: Table, row: str, seed: int) -> float:
-    return 100 * float(table.where(row=row, seed=seed).rows[0]["value"])
+def _gain(task: Headline) -> str:
+    """Points that distillation adds, with their spread over the seeds."""
+    spread = f" ± {stdev(task.gains):.1f}" if len(task.gains) > 1 else ""
+    return f"{signed(task.gain)}{spread}"
 
 
 def _unlabelled(glue: Table) -> list[str]:
@@ -130,7 +129,7 @@ def _lessons(found: list[Headline]) -> list[str]:
         f"- Distillation (alpha 0.5) is better than none on {len(better)} of {len(found)}"
         + (f": {', '.join(better)}." if better else "."),
     ]
-    seeds = [task for task in found if len(task.student.seeds) >= len(SEEDS)]
+    seeds = [task for task in found if task.seeded]
     lines += [f"- {beyond(seeds)}"] if seeds else []
     return [*lines, *(f"- {said}" for said in warnings(found))]
 
@@ -173,7 +172,6 @@ def too_few(tasks: list[str]) -> str:
 def headline_row(task: Headline) -> dict[str, str]:
     """One task of the headline table."""
     _, student, _ = task.names
-    spread = f" ± {stdev(task.gains):.1f}" if len(task.gains) > 1 else ""
     return {
         "task": task.task,
         "metric": task.metric,
@@ -182,7 +180,7 @@ def headline_row(task: Headline) -> dict[str, str]:
         "retention": f"{100 * task.retention:.1f} %",
         "no labels": _cell(task, task.of(f"{student}_no_labels")),
         "no distillation": number(task.no_distillation),
-        "gain": f"{signed(task.gain)}{spread}",
+        "gain": _gain(task),
         "fidelity r": number(task.of(student, "fidelity_pearson")),
         "untrained cosine": number(task.of("cosine_untrained")),
         "trained on": f"{task.train_rows:,}",
@@ -205,14 +203,12 @@ def _data(task: Headline) -> str:
 
 
 def _all_metrics(task: Headline) -> list[str]:
-    teacher, student, without = task.names
-    shown = (teacher, student, f"{student}_no_labels", without, "cosine_untrained")
-    lines = []
+    lines, metrics = [], get_task(task.task).metrics
     for split in task.table.distinct("split"):
         own = task.table.where(split=split)
         rows = []
-        for row in [row for row in shown if row in own.distinct("row")]:
-            cells = {metric: _cell(task, own.value(row=row, metric=metric)) for metric in get_task(task.task).metrics}
+        for row in [row for row in task.shown if row in own.distinct("row")]:
+            cells = {metric: _cell(task, own.value(row=row, metric=metric)) for metric in metrics}
             rows.append({"row": what(row)} | cells)
         lines += [f"### {task.task}, {split} ({own.rows[0]['rows']:,} rows)", "", *markdown(rows), ""]
     return lines

@@ -16,7 +16,6 @@ from benchmarks.evidence.glue_pages import (
     warnings,
 )
 from benchmarks.evidence.other_pages import speed_page, transfer_page
-from benchmarks.evidence.plan import SEEDS
 from benchmarks.evidence.results import RESULTS, Headline, Table, by_teacher
 from benchmarks.evidence.text import TITLES, markdown, part
 
@@ -46,7 +45,12 @@ def readme_section() -> list[str]:
     for names, found in every.items():
         if found:
             lines += [f"**{TITLES[names]}**", "", *markdown([_row(task) for task in found], left=2), ""]
-            lines += [f"{degradation(found)}. {beyond(found)}" if _seeded(found) else f"{degradation(found)}.", ""]
+            lines += [
+                f"{degradation(found)}. {beyond(found)}"
+                if all(task.seeded for task in found)
+                else f"{degradation(found)}.",
+                "",
+            ]
             lines += [line for said in warnings(found) for line in (said, "")]
     if not lines:
         return []
@@ -68,10 +72,6 @@ def _row(task: Headline) -> dict[str, str]:
     kept = ("task", "metric", "teacher", "student", "retention", "no distillation", "gain", "seeds")
     cells = {name: cell for name, cell in headline_row(task).items() if name in kept}
     return cells | {"trained on": part(task.made["train_rows"], task.made["train_rows_of"])}
-
-
-def _seeded(found: list[Headline]) -> bool:
-    return all(len(task.student.seeds) >= len(SEEDS) for task in found)
 
 
 def _further(glue: Table) -> list[str]:

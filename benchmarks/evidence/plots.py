@@ -32,9 +32,7 @@ def glue_plot(glue: Table) -> Figure:
     every = by_teacher(glue)
     figure, panels = _figure(7.5, 4.2 * len(every), len(every))
     for axes, (names, found) in zip(panels, every.items(), strict=True):
-        teacher, student, without = names
-        shown = (teacher, student, f"{student}_no_labels", without, "cosine_untrained")
-        for place, (row, (colour, marker)) in enumerate(zip(shown, MARKS, strict=True)):
+        for place, (row, (colour, marker)) in enumerate(zip(found[0].shown, MARKS, strict=True)):
             values = [(column, value) for column, task in enumerate(found) if (value := task.of(row))]
             x = [column + 0.13 * (place - 2) for column, _ in values]
             y, spread = [100 * value.mean for _, value in values], [100 * (value.spread or 0.0) for _, value in values]

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.evidence.plan import GLUE, LARGE_TEACHER, OWN_TEACHER, Three
+from benchmarks.evidence.plan import GLUE, LARGE_TEACHER, OWN_TEACHER, SEEDS, Three
 from dse.files import write_json
 from dse.tasks import get_task
 
@@ -123,6 +123,17 @@ class Headline:
     student: Value
     no_distillation: Value
     names: Three = OWN_TEACHER  # of their rows
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The rows that tables and plots show of it."""
+        teacher, student, without = self.names
+        return (teacher, student, f"{student}_no_labels", without, "cosine_untrained")
+
+    @property
+    def seeded(self) -> bool:
+        """Whether every seed was run."""
+        return len(self.student.seeds) >= len(SEEDS)
 
     @property
     def retention(self) -> float:

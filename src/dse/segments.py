@@ -43,8 +43,9 @@ def segment_teacher(backbone: str, num_labels: int, max_length: int | None = Non
     """
     transformer = Transformer(backbone, max_seq_length=max_length)
     tokenizer: Any = transformer.tokenizer
-    separator = None if "token_type_ids" in tokenizer.model_input_names else tokenizer.sep_token_id
-    if separator is None and "token_type_ids" not in tokenizer.model_input_names:
+    marked = "token_type_ids" in tokenizer.model_input_names
+    separator = None if marked else tokenizer.sep_token_id
+    if not marked and separator is None:
         raise MismatchError(
             f"The tokenizer of {backbone} does not tell the two sentences of a pair apart (it has neither "
             "token_type_ids nor a separator); use pooling 'cls'."
