@@ -249,14 +249,23 @@ def check_speed(place, docs, monkeypatch):
     monkeypatch.setattr("sys.argv", words)
     speed.main()
     table = {row["model"]: row for row in json.loads((docs / "speed_quality.json").read_text())["table"]}
-    assert set(table) == {"teacher", "dse", "static", "cosine_untrained"}
+    larger = {"large_teacher", "unlabelled_large_teacher"}
+    assert set(table) == {"teacher", "dse", "static", "cosine_untrained"} | larger
     dse, pairs = table["dse"], speed.QUERIES * speed.CANDIDATES
     assert dse["quality"] == pytest.approx(100 * Table.read("glue").value(row="dse", metric="spearman").mean)
     assert table["static"]["quality"] is None
     embedding = (speed.QUERIES + speed.CANDIDATES) / dse["sentences_per_s"]
     assert dse["seconds"] == pytest.approx(embedding + pairs / dse["pairs_per_s"])
     assert table["teacher"]["seconds"] == pytest.approx(pairs / table["teacher"]["pairs_per_s"])
-    assert "| DSE, alpha 0.5 |" in other_pages.speed_page()
+    for student, teacher in (("dse", "teacher"), ("unlabelled_large_teacher", "large_teacher")):
+        t, s, e = (
+            1 / table[name][rate]
+            for name, rate in ((teacher, "pairs_per_s"), (student, "pairs_per_s"), (student, "sentences_per_s"))
+        )
+        assert table[student]["break_even"] == pytest.approx(e / (t - s))
+    page = other_pages.speed_page()
+    assert "| DSE, alpha 0.5 |" in page
+    assert page.index("the larger teacher needs") < page.index("the teacher needs")
 
 
 def measured(value, **changes):

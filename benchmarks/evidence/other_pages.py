@@ -6,9 +6,9 @@ import json
 from statistics import fmean
 
 from benchmarks.evidence.glue_pages import FEW
-from benchmarks.evidence.plan import TRANSFER, UNTRAINED
+from benchmarks.evidence.plan import TRANSFER, UNTRAINED, Row
 from benchmarks.evidence.results import RESULTS, Table
-from benchmarks.evidence.text import closing, markdown, number, what
+from benchmarks.evidence.text import closing, markdown, number, signed, what
 from dse.evaluation.transfer_tasks import SEVEN, TRANSFER_TASKS
 
 MAIN = {"sentence": "accuracy", "pair": "accuracy", "relatedness": "pearson", "cosine": "spearman"}
@@ -72,14 +72,19 @@ def speed_page() -> str:
     about = json.loads((RESULTS / "speed_quality.json").read_text(encoding="utf-8"))
     lines = ["# Speed and quality", ""]
     by_name = {row["model"]: row for row in about["table"]}
-    dse, teacher = by_name["dse"], by_name["teacher"]
     q, n = about["queries"], about["candidates"]
+    for student in (name for name in ("unlabelled_large_teacher", "dse") if name in by_name):
+        dse, teacher = by_name[student], by_name[Row(about["task"], student).teacher.name]
+        lines += [
+            f"- {q:,} queries x {n:,} candidates: the {what(teacher['model']).partition(':')[0]} needs "
+            f"{_seconds(teacher['seconds'])}, its student {_seconds(dse['seconds'])} from text and "
+            f"{_seconds(dse['seconds_embedded'])} with the candidates embedded before, at "
+            f"{signed(dse['quality'] - teacher['quality'])} points of {about['metric']} on {about['task']}. It "
+            f"overtakes the teacher at {dse['break_even']:.2f} pairs per distinct sentence.",
+        ]
     lines += [
-        f"- {q:,} queries x {n:,} candidates: the teacher needs {_seconds(teacher['seconds'])}, the student "
-        f"{_seconds(dse['seconds'])} from text and {_seconds(dse['seconds_embedded'])} with the candidates embedded "
-        f"before, at {dse['quality'] - teacher['quality']:+.1f} points of {about['metric']} on {about['task']}.",
-        f"- The student overtakes the teacher at {dse['break_even']:.2f} pairs per distinct sentence (0.5 is the least "
-        "there can be: every sentence in one pair); below that there is no gain.",
+        "- Below break-even there is no gain (0.5 pairs per distinct sentence is the least there can be: every "
+        "sentence in one pair).",
         "- Quality here is that of the very models timed, see below; on more rows: [GLUE](glue.md),",
         "  [ablations](ablations.md).",
         "",
