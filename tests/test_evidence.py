@@ -17,6 +17,7 @@ from benchmarks.evidence.measure import Workshop, make
 from benchmarks.evidence.plan import (
     DISTILLED,
     GLUE,
+    LARGE_FURTHER,
     LARGE_MAIN,
     LARGE_TEACHER,
     MAIN,
@@ -218,9 +219,12 @@ def test_rows_are_made_once_and_become_json_and_pages(place, docs, monkeypatch, 
     assert f"| stsb | spearman | {100 * headline.teacher.mean:.1f} | {100 * headline.student.mean:.1f} |" in shown
     assert "trained on 40 of 60 rows" in shown
     assert {row["unlabelled_rows"] for row in glue.where(row="unlabelled").rows} == {5}
-    assert "| 40 | 5 |" in shown
+    assert "rows and 5 further pairs, reported on" in shown
     (large,) = headlines(glue, names=LARGE_TEACHER)
-    assert glue_pages.unlabelled_rows(glue, LARGE_TEACHER)[0]["teacher"] == large.teacher.text()
+    (further,) = headlines(glue, names=LARGE_FURTHER)
+    assert further.teacher == large.teacher and further.no_distillation == headline.no_distillation
+    row = glue_pages.headline_row(further)
+    assert row["without further pairs"] == large.student.text() and row["further pairs"] == "5"
     students = [json.loads((files[row].parent / "dse.json").read_text()) for row in (wanted[0], *wanted[-2:])]
     own, *others = (student["teacher"] for student in students)
     assert own != others[0] == others[1]

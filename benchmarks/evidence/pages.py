@@ -7,16 +7,14 @@ from pathlib import Path
 from benchmarks.evidence.ablation_pages import ablations_page, tried_page
 from benchmarks.evidence.glue_pages import (
     FEW,
-    FURTHER,
     beyond,
     degradation,
     glue_page,
     headline_row,
-    unlabelled_rows,
     warnings,
 )
 from benchmarks.evidence.other_pages import speed_page, transfer_page
-from benchmarks.evidence.results import RESULTS, Headline, Table, by_teacher
+from benchmarks.evidence.results import RESULTS, Headline, Table, by_teacher, compared
 from benchmarks.evidence.text import TITLES, markdown, part
 
 
@@ -38,9 +36,9 @@ def pages() -> dict[Path, str]:
 
 
 def readme_section() -> list[str]:
-    """The headline tables, one a teacher."""
+    """The headline tables, two a teacher."""
     glue = Table.read("glue")
-    every = {names: [task for task in found if task.train_rows >= FEW] for names, found in by_teacher(glue).items()}
+    every = {names: [task for task in found if task.train_rows >= FEW] for names, found in compared(glue).items()}
     lines = []
     for names, found in every.items():
         if found:
@@ -59,26 +57,18 @@ def readme_section() -> list[str]:
     links = [f"[{words[file.stem]}](docs/results/{file.name})" for file in pages() if file.stem in words]
     return [
         "MiniLM students, reported on GLUE's dev sets (x 100). Gain: what the teacher adds over the same student "
-        "without distillation, in points.",
+        "without distillation, in points. Further pairs: other rows of the training set, without labels, judged by the "
+        "teacher alone (`--unlabelled`).",
         "",
         *lines,
-        *_further(glue),
         f"All rows, subsets, seeds and commands: {', '.join(links)}.",
         "",
     ]
 
 
 def _row(task: Headline) -> dict[str, str]:
-    kept = ("task", "metric", "teacher", "student", "retention", "no distillation", "gain", "seeds")
-    cells = {name: cell for name, cell in headline_row(task).items() if name in kept}
-    return cells | {"trained on": part(task.made["train_rows"], task.made["train_rows_of"])}
-
-
-def _further(glue: Table) -> list[str]:
-    """What pairs without labels add."""
-    lines = []
-    for names in FURTHER:
-        if rows := unlabelled_rows(glue, names):
-            lines += [f"**{TITLES[names]}, with further pairs that nobody labelled** (`--unlabelled`)", ""]
-            lines += [*markdown(rows, left=2), ""]
-    return lines
+    kept = ("task", "metric", "teacher", "student", "retention", "without further pairs", "no distillation", "gain")
+    every = headline_row(task)
+    cells = {name: every[name] for name in (*kept, "seeds")}
+    trained = {"trained on": part(task.made["train_rows"], task.made["train_rows_of"])}
+    return cells | trained | {"further pairs": every["further pairs"]}

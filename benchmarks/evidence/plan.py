@@ -58,6 +58,10 @@ LARGE_MAIN = ("large_teacher", "dse_large_teacher", "dse_large_teacher_no_labels
 Three = tuple[str, str, str]
 OWN_TEACHER: Three = ("teacher", "dse", "no_distillation")
 LARGE_TEACHER: Three = ("large_teacher", "dse_large_teacher", "no_distillation")
+# The same with further pairs that the teacher alone judged, beside the labelled ones.
+OWN_FURTHER: Three = ("teacher", "unlabelled", "no_distillation")
+LARGE_FURTHER: Three = ("large_teacher", "unlabelled_large_teacher", "no_distillation")
+COMPARED = {LARGE_TEACHER: LARGE_FURTHER, OWN_TEACHER: OWN_FURTHER}
 SPLITS = {"mnli": ("dev", "dev_mismatched")}
 
 

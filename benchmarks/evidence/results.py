@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.evidence.plan import GLUE, LARGE_TEACHER, OWN_TEACHER, SEEDS, Three
+from benchmarks.evidence.plan import COMPARED, GLUE, OWN_TEACHER, SEEDS, Three
 from dse.files import write_json
 from dse.tasks import get_task
 
@@ -190,4 +190,10 @@ def headlines(glue: Table, seeds: int = 1, names: Three = OWN_TEACHER) -> list[H
 
 def by_teacher(glue: Table) -> dict[Three, list[Headline]]:
     """The headlines of each teacher there is, the larger one first."""
-    return {names: found for names in (LARGE_TEACHER, OWN_TEACHER) if (found := headlines(glue, names=names))}
+    return {names: found for names in COMPARED if (found := headlines(glue, names=names))}
+
+
+def compared(glue: Table) -> dict[Three, list[Headline]]:
+    """The same, each followed by what further pairs that nobody labelled add."""
+    every = [names for pair in COMPARED.items() for names in pair]
+    return {names: found for names in every if (found := headlines(glue, names=names))}

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.evidence.plan import LARGE, LARGE_TEACHER, OWN_TEACHER
+from benchmarks.evidence.plan import COMPARED, LARGE, LARGE_TEACHER, OWN_TEACHER
 from benchmarks.evidence.results import COMMAND, RESULTS, Value
 
 ROWS = {
@@ -45,6 +45,7 @@ TITLES = {
     LARGE_TEACHER: f"A teacher larger than the student ({LARGE.rpartition('/')[2]}, 110 M parameters, against 23 M)",
     OWN_TEACHER: "A teacher made of the student's own backbone",
 }
+TITLES |= {COMPARED[names]: f"{title}, and further pairs that nobody labelled" for names, title in TITLES.items()}
 
 
 def what(row: str) -> str:
