@@ -64,18 +64,19 @@ def speed_plot() -> Figure:
         xlabel=f"seconds for {about['queries']:,} queries x {about['candidates']:,} candidates, from text",
         ylabel=f"{about['task']} dev, {about['metric']} x 100",
     )
-    axes.margins(x=0.2, y=0.15)
+    axes.margins(x=0.3, y=0.15)
     axes.grid(color="#DDDDDD", linewidth=0.6)
     figure.canvas.draw()  # places are known after this
-    _name_points(axes, [(row["model"], row["seconds"], row["quality"]) for row in rows])
+    names = [what(row["model"]).partition(",")[0].removesuffix(": cross-encoder") for row in rows]
+    _name_points(axes, [(name, row["seconds"], row["quality"]) for name, row in zip(names, rows, strict=True)])
     return figure
 
 
 def _name_points(axes: Any, points: list[tuple[str, float, float]]) -> None:
-    """Write a name beside each point, at the first of some places where it covers no other name and no point."""
+    """Write a name beside each point, at the first of some places inside that covers no other name and no point."""
     taken = [Bbox.from_bounds(*(axes.transData.transform((x, y)) - 6), 12, 12) for _, x, y in points]
     for name, x, y in sorted(points, key=lambda point: -point[2]):
-        for dy, dx in itertools.product((4, -12, 18, -26, 32, -40), (8, -8)):
+        for dy, dx in itertools.product((4, -12, 18, -26, 32, -40, 46), (8, -8)):
             text = axes.annotate(
                 *(name, (x, y)),
                 xytext=(dx, dy),
@@ -86,7 +87,8 @@ def _name_points(axes: Any, points: list[tuple[str, float, float]]) -> None:
             )
             text.update_positions(axes.figure.canvas.get_renderer())
             box = Text.get_window_extent(text)  # that of an annotation has its line in it
-            if box.count_overlaps(taken) == 0:
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            if inside and box.count_overlaps(taken) == 0:
                 taken.append(box)
                 break
             text.remove()
