@@ -245,7 +245,10 @@ def test_without_rows_left_over_there_is_no_unlabelled_row(place):
 
 
 def check_speed(place, docs, monkeypatch):
-    """Every model in turn, and the page of it."""
+    """Every model in turn, and the page of it; the quality is that of the seed whose models are timed."""
+    about = json.loads((docs / "glue.json").read_text())
+    other = about["rows"] + [row | {"seed": 43, "value": 0.0} for row in about["rows"] if row["row"] == "dse"]
+    (docs / "glue.json").write_text(json.dumps(about | {"rows": other}))
     monkeypatch.setattr(speed, "RESULTS", docs)
     monkeypatch.setattr(speed, "BLOCK", (3, 40))
     monkeypatch.setattr(speed, "LARGE", {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2})
@@ -256,7 +259,7 @@ def check_speed(place, docs, monkeypatch):
     larger = {"large_teacher", "unlabelled_large_teacher"}
     assert set(table) == {"teacher", "dse", "static", "cosine_untrained"} | larger
     dse, pairs = table["dse"], speed.QUERIES * speed.CANDIDATES
-    assert dse["quality"] == pytest.approx(100 * Table.read("glue").value(row="dse", metric="spearman").mean)
+    assert dse["quality"] == pytest.approx(100 * Table(about["rows"]).value(row="dse", metric="spearman").mean)
     assert table["static"]["quality"] is None
     embedding = (speed.QUERIES + speed.CANDIDATES) / dse["sentences_per_s"]
     assert dse["seconds"] == pytest.approx(embedding + pairs / dse["pairs_per_s"])

@@ -22,7 +22,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
 from benchmarks.evidence.embeddings import BagOfWords
-from benchmarks.evidence.plan import HEADS, SHALLOW, Row
+from benchmarks.evidence.plan import HEADS, SEEDS, SHALLOW, Row
 from benchmarks.evidence.results import RESULTS, Table
 from dse import DSE, scoring
 from dse.bench.harness import alternate
@@ -55,9 +55,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     pairs = load_pairs(options.runs / "data" / TASK, get_task(TASK), "dev")
-    folder, backbone = options.runs / TASK / "42", options.backbone or offline_backbone()
+    folder, backbone = options.runs / TASK / str(SEEDS[0]), options.backbone or offline_backbone()
     size = json.loads((folder / "dse" / "row.json").read_text(encoding="utf-8"))["results"][0]["train_rows"]
-    glue = Table.read("glue").where(task=TASK, train_rows=size)  # the same models' rows
+    glue = Table.read("glue").where(task=TASK, train_rows=size, seed=SEEDS[0])  # the same models' rows
     sentences = list(dict.fromkeys([*pairs.sentence1, *pairs.sentence2]))[:SENTENCES]
     texts = pairs.tuples()[:PAIRS]
     ways = _ways(folder, backbone, sentences, texts)
