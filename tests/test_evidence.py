@@ -16,6 +16,7 @@ from benchmarks.evidence.embeddings import BagOfWords
 from benchmarks.evidence.measure import Workshop, make
 from benchmarks.evidence.plan import (
     DISTILLED,
+    FURTHER,
     GLUE,
     LARGE_FURTHER,
     LARGE_MAIN,
@@ -63,7 +64,7 @@ def test_every_row_is_planned_once_and_the_headline_comes_first():
             {"three_blocks"} if task != "stsb" else set()
         )
         for seed in SEEDS:
-            assert {r.name for r in every if (r.task, r.seed) == (task, seed)} >= set(MAIN)
+            assert {r.name for r in every if (r.task, r.seed) == (task, seed)} >= {*MAIN, *FURTHER}
     first = {(r.task, r.name) for r in every[:40]}
     assert {(task, name) for task in GLUE for name in ("teacher", "dse", "no_distillation")} <= first
 
@@ -77,6 +78,13 @@ def test_rows_of_the_larger_teacher_are_made_where_it_is_given(capsys):
         options_of(["--only", "mrpc/dse/42", "mrpc/dse_large_teacher/42"])
     assert "mrpc/dse_large_teacher/42 needs --large-backbone" in capsys.readouterr().err
     assert {row.name for row in rows() if row.large} == {*LARGE_MAIN, "unlabelled_large_teacher"}
+
+
+def test_a_row_that_is_not_planned_is_refused(capsys):
+    """A seed or name with a slip in it would else end at once, with nothing made and nothing said."""
+    with pytest.raises(SystemExit):
+        options_of(["--only", "mrpc/dse/42", "mrpc/dse/45"])
+    assert "There is no row mrpc/dse/45" in capsys.readouterr().err
 
 
 def test_subsets_are_named_and_repeatable(tmp_path):

@@ -40,9 +40,12 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pages", action="store_true", help="make no row, write the pages from those there are")
     parser.add_argument("--minutes", type=float, help="start no further row after so many minutes")
     options = parser.parse_args(arguments)
-    for row in rows() if options.large_backbone is None else []:
-        if row.large and row.key in (options.only or ()):
-            parser.error(f"{row.key} needs --large-backbone {LARGE} or a folder of it.")
+    known = {row.key: row for row in rows()}
+    for key in options.only or ():
+        if key not in known:
+            parser.error(f"There is no row {key}; rows are TASK/ROW/SEED, as in mrpc/dse/42 (see plan.py).")
+        if known[key].large and options.large_backbone is None:
+            parser.error(f"{key} needs --large-backbone {LARGE} or a folder of it.")
     return options
 
 

@@ -62,6 +62,7 @@ LARGE_TEACHER: Three = ("large_teacher", "dse_large_teacher", "no_distillation")
 OWN_FURTHER: Three = ("teacher", "unlabelled", "no_distillation")
 LARGE_FURTHER: Three = ("large_teacher", "unlabelled_large_teacher", "no_distillation")
 COMPARED = {LARGE_TEACHER: LARGE_FURTHER, OWN_TEACHER: OWN_FURTHER}
+FURTHER = tuple(student for _, student, _ in COMPARED.values())
 SPLITS = {"mnli": ("dev", "dev_mismatched")}
 
 
@@ -134,7 +135,7 @@ def plan() -> Iterator[Row]:
         for task in GLUE
     )
     for seed in SEEDS[1:]:
-        yield from (Row(task, name, seed) for task in GLUE for name in (*MAIN, *LARGE_MAIN))
+        yield from (Row(task, name, seed) for task in GLUE for name in (*MAIN, *LARGE_MAIN, *FURTHER))
 
 
 def rows() -> list[Row]:
