@@ -150,7 +150,7 @@ def headline_row(task: Headline) -> dict[str, str]:
         "fidelity r": number(task.of(student, "fidelity_pearson")),
         "untrained cosine": number(task.of("cosine_untrained")),
         "trained on": f"{task.train_rows:,}",
-        "further pairs": f"{task.made['unlabelled_rows']:,}" if student in PLAIN else "",
+        "further pairs": f"{task.further:,}" if task.further else "",
         "seeds": str(len(task.student.seeds)),
     }
 
@@ -163,7 +163,7 @@ def _cell(task: Headline, value: Value | None) -> str:
 
 def _data(task: Headline) -> str:
     row = task.made
-    more = f" and {row['unlabelled_rows']:,} further pairs" if "unlabelled_rows" in row else ""
+    more = f" and {task.further:,} further pairs" if task.further else ""
     return (
         f"- {task.task}: trained on {part(row['train_rows'], row['train_rows_of'])} rows{more}, reported on "
         f"{part(row['rows'], row['rows_of'])} rows of dev."

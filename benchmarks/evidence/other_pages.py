@@ -6,7 +6,7 @@ import json
 from statistics import fmean
 
 from benchmarks.evidence.glue_pages import FEW
-from benchmarks.evidence.plan import TRANSFER, UNTRAINED, Row
+from benchmarks.evidence.plan import BEST, TRANSFER, UNTRAINED, Row
 from benchmarks.evidence.results import RESULTS, Table
 from benchmarks.evidence.text import closing, markdown, number, signed, what
 from dse.evaluation.transfer_tasks import SEVEN, TRANSFER_TASKS
@@ -73,7 +73,7 @@ def speed_page() -> str:
     lines = ["# Speed and quality", ""]
     by_name = {row["model"]: row for row in about["table"]}
     q, n = about["queries"], about["candidates"]
-    for student in (name for name in ("unlabelled_large_teacher", "dse") if name in by_name):
+    for student in (name for name in BEST if name in by_name):
         dse, teacher = by_name[student], by_name[Row(about["task"], student).teacher.name]
         lines += [
             f"- {q:,} queries x {n:,} candidates: the {what(teacher['model']).partition(':')[0]} needs "

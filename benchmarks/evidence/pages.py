@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.evidence.ablation_pages import ablations_page, tried_page
-from benchmarks.evidence.glue_pages import (
-    FEW,
-    beyond,
-    degradation,
-    glue_page,
-    headline_row,
-    warnings,
-)
+from benchmarks.evidence.glue_pages import FEW, beyond, degradation, glue_page, headline_row, warnings
 from benchmarks.evidence.other_pages import speed_page, transfer_page
 from benchmarks.evidence.results import RESULTS, Headline, Table, by_teacher, compared
 from benchmarks.evidence.text import TITLES, markdown, part
@@ -43,12 +36,8 @@ def readme_section() -> list[str]:
     for names, found in every.items():
         if found:
             lines += [f"**{TITLES[names]}**", "", *markdown([_row(task) for task in found], left=2), ""]
-            lines += [
-                f"{degradation(found)}. {beyond(found)}"
-                if all(task.seeded for task in found)
-                else f"{degradation(found)}.",
-                "",
-            ]
+            verdict = f" {beyond(found)}" if all(task.seeded for task in found) else ""
+            lines += [f"{degradation(found)}.{verdict}", ""]
             lines += [line for said in warnings(found) for line in (said, "")]
     if not lines:
         return []

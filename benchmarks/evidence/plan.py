@@ -63,6 +63,7 @@ OWN_FURTHER: Three = ("teacher", "unlabelled", "no_distillation")
 LARGE_FURTHER: Three = ("large_teacher", "unlabelled_large_teacher", "no_distillation")
 COMPARED = {LARGE_TEACHER: LARGE_FURTHER, OWN_TEACHER: OWN_FURTHER}
 FURTHER = tuple(student for _, student, _ in COMPARED.values())
+BEST = ("unlabelled_large_teacher", "dse")  # the student of each teacher that stands for it in the picture of speed
 SPLITS = {"mnli": ("dev", "dev_mismatched")}
 
 

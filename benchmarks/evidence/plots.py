@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from benchmarks.evidence.plan import TEACHERS
+from benchmarks.evidence.plan import BEST, TEACHERS
 from benchmarks.evidence.results import RESULTS, Table, by_teacher
 from benchmarks.evidence.text import TITLES, what
 from dse.evaluation.plots import BLUE, GREEN, GREY, ORANGE
@@ -57,7 +57,7 @@ def speed_plot() -> Figure:
     rows = [row for row in about["table"] if row["quality"] is not None]
     for row in rows:
         teacher = row["model"] in TEACHERS
-        colour = ORANGE if teacher else BLUE if row["model"] in ("dse", "unlabelled_large_teacher") else GREY
+        colour = ORANGE if teacher else BLUE if row["model"] in BEST else GREY
         axes.plot(row["seconds"], row["quality"], "s" if teacher else "o", color=colour, markersize=8)
     axes.set_xscale("log")
     axes.set(

@@ -165,6 +165,11 @@ class Headline:
         """Rows trained on, a tenth of them to choose checkpoint and threshold."""
         return int(self.table.rows[0]["train_rows"])
 
+    @property
+    def further(self) -> int | None:
+        """Further pairs without labels that the student learned from; None where it had none."""
+        return self.made.get("unlabelled_rows")
+
     def of(self, row: str, metric: str | None = None) -> Value | None:
         """Another row of the task on dev, or another metric than the main one."""
         return self.table.value(row=row, split="dev", metric=metric or self.metric)
@@ -188,12 +193,12 @@ def headlines(glue: Table, seeds: int = 1, names: Three = OWN_TEACHER) -> list[H
     return found
 
 
-def by_teacher(glue: Table) -> dict[Three, list[Headline]]:
-    """The headlines of each teacher there is, the larger one first."""
-    return {names: found for names in COMPARED if (found := headlines(glue, names=names))}
-
-
 def compared(glue: Table) -> dict[Three, list[Headline]]:
-    """The same, each followed by what further pairs that nobody labelled add."""
+    """The headlines of each teacher there is, the larger one first, each without and with further pairs."""
     every = [names for pair in COMPARED.items() for names in pair]
     return {names: found for names in every if (found := headlines(glue, names=names))}
+
+
+def by_teacher(glue: Table) -> dict[Three, list[Headline]]:
+    """Those without further pairs."""
+    return {names: found for names, found in compared(glue).items() if names in COMPARED}

@@ -22,7 +22,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
 from benchmarks.evidence.embeddings import BagOfWords
-from benchmarks.evidence.plan import HEADS, SEEDS, SHALLOW, Row
+from benchmarks.evidence.plan import BEST, HEADS, SEEDS, SHALLOW, Row
 from benchmarks.evidence.results import RESULTS, Table
 from dse import DSE, scoring
 from dse.bench.harness import alternate
@@ -36,7 +36,7 @@ from dse.tasks import get_task
 from dse.teacher import load_teacher, teacher_scores
 
 READERS = ("teacher", "large_teacher")  # of pairs
-KINDS = ("dse", "unlabelled_large_teacher", *HEADS, "one_layer", "three_blocks")  # students
+KINDS = (*BEST, *HEADS, "one_layer", "three_blocks")  # students that differ in speed or teacher
 TASK, METRIC = "stsb", "spearman"
 QUERIES, CANDIDATES = 100, 10_000
 SENTENCES, PAIRS = 200, 48  # that are timed: encoded, and read by the teacher
@@ -70,8 +70,8 @@ def main() -> None:
         if f"{name} score" in rates:
             quality = glue.value(row=name, split="dev", metric=METRIC)
             table.append({"model": name, "quality": None if quality is None else 100 * quality.mean})
-            reader = name if name in READERS else Row(TASK, name).teacher.name
-            table[-1] |= _times(rates.get(f"{name} encode"), rates[f"{name} score"], rates[f"{reader} score"])
+            teacher = Row(TASK, name).teacher.name  # of a teacher itself
+            table[-1] |= _times(rates.get(f"{name} encode"), rates[f"{name} score"], rates[f"{teacher} score"])
     words = sum(len(text.split()) for text in sentences) / len(sentences)
     notes = [
         f"Rates: median of {options.rounds} rounds in which all models took turns, on {len(sentences)} sentences of "
