@@ -20,13 +20,13 @@ import torch
 from dse.bench import catalogue
 from dse.bench.harness import Figure, Result
 from dse.bench.sentences import distinct_sentences
+from dse.encoding.offline import offline_backbone
 from dse.index.scout import Scout, normalised
 from dse.index.search import best, raw_scores
 from dse.index.students import label_row
 from dse.index.towers import learn
 from dse.model import DSE
 from dse.modules import PairHead
-from dse.offline import offline_backbone
 
 # Similarity, duplicates, question and answer, entailment; the class searched for where there are several.
 TASKS = {"stsb": None, "qqp": None, "qnli": None, "mnli": "entailment"}

@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dse import DSE, distillation, labelling
-from dse.data import Pairs
-from dse.tasks import Task
-from dse.training import Training
+from dse import DSE
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
+from dse.teacher import labelling
+from dse.training import distill as distillation
+from dse.training.settings import Training
 from tests.conftest import make_student
 
 SUBJECTS = {

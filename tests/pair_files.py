@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dse.data import load_pairs
+from dse.data.pairs import load_pairs
 from dse.errors import BadDataError
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")

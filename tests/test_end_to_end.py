@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dse import DSE
-from dse.offline import offline_backbone
+from dse.encoding.offline import offline_backbone
 from dse.pipeline import Recipe, make_student
 from dse.quickstart import TASK, make_pairs, read_questions
-from dse.training import Training
+from dse.training.settings import Training
 
 
 @pytest.mark.slow

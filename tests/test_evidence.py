@@ -32,7 +32,7 @@ from benchmarks.evidence.results import Table, headlines
 from benchmarks.evidence.subsets import UNLABELLED, Size, prepare
 
 from dse import get_task
-from dse.data import Pairs, load_pairs
+from dse.data.pairs import Pairs, load_pairs
 from tests.conftest import SENTENCES
 
 TEXTS = [text for text in SENTENCES if text]
@@ -146,7 +146,7 @@ def test_baselines_learn_what_is_easy(name, backbone, monkeypatch):
 
 def test_untrained_cosine_is_the_cosine(backbone):
     from dse import DSE
-    from dse.metrics import compute_metrics
+    from dse.data.metrics import compute_metrics
 
     draw = np.random.default_rng(3)
     sets = [

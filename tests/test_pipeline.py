@@ -12,17 +12,19 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
-from dse import DSE, distillation, labelling, pipeline
-from dse.data import Pairs
-from dse.distillation import Distillation
+from dse import DSE, pipeline
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
+from dse.encoding.runtime import fingerprint
 from dse.errors import MismatchError
 from dse.evaluation import plots, speed
-from dse.labelling import ScoreFile, teacher_name
 from dse.pipeline import Recipe, hold_out, make_student
-from dse.runtime import fingerprint
-from dse.tasks import Task
-from dse.teacher import teacher_scores
-from dse.training import Training
+from dse.teacher import labelling
+from dse.teacher.fit import teacher_scores
+from dse.teacher.labelling import ScoreFile, teacher_name
+from dse.training import distill as distillation
+from dse.training.distill import Distillation
+from dse.training.settings import Training
 from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
 
 QUICK = Training(

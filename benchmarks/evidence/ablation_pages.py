@@ -9,7 +9,7 @@ from benchmarks.evidence.glue_pages import FEW, too_few
 from benchmarks.evidence.plan import GLUE, HEADS, SHALLOW
 from benchmarks.evidence.results import Measured, Table, Value
 from benchmarks.evidence.text import closing, markdown, number, part, signed, what
-from dse.tasks import get_task
+from dse.data.tasks import get_task
 
 VARIANTS = (
     "squared_error",

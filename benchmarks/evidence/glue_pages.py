@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from benchmarks.evidence.plan import COMPARED, GLUE, SEEDS, Three
 from benchmarks.evidence.results import Headline, Table, Value, compared, headlines
 from benchmarks.evidence.text import TITLES, closing, markdown, number, part, signed, what
-from dse.tasks import get_task
+from dse.data.tasks import get_task
 
 PAPER = 4.6  # % average relative degradation: the abstract of Barkan et al., AAAI 2020; BERT-large, all training rows
 KEPT = ("task", "metric", "teacher", "student", "retention", "no labels", "no distillation", "gain", "trained on")

@@ -18,16 +18,16 @@ from benchmarks.evidence import embeddings, shallow
 from benchmarks.evidence.plan import ALONE, LARGE, SHALLOW, SPLITS, TEACHERS, Row, command, scores_file
 from benchmarks.evidence.subsets import UNLABELLED, Size, prepare, prepare_unlabelled
 from dse.cli.config import read_config
-from dse.data import Pairs, load_pairs
+from dse.data.metrics import best_threshold, compute_metrics
+from dse.data.pairs import Pairs, load_pairs
+from dse.data.tasks import Task, get_task
+from dse.encoding.offline import offline_backbone
 from dse.errors import BadDataError
+from dse.evaluation.machine import machine, versions
 from dse.files import write_json
-from dse.labelling import label_pairs
-from dse.machine import machine, versions
-from dse.metrics import best_threshold, compute_metrics
-from dse.offline import offline_backbone
 from dse.pipeline import hold_out
-from dse.tasks import Task, get_task
-from dse.teacher import load_teacher
+from dse.teacher.fit import load_teacher
+from dse.teacher.labelling import label_pairs
 
 logger = logging.getLogger("dse.evidence")
 

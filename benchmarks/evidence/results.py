@@ -10,8 +10,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.evidence.plan import COMPARED, GLUE, OWN_TEACHER, SEEDS, Three
+from dse.data.tasks import get_task
 from dse.files import write_json
-from dse.tasks import get_task
 
 RESULTS = Path(__file__).parent.parent.parent / "docs" / "results"
 COMMAND = "python -m benchmarks.evidence --data ../shared/data"

@@ -19,11 +19,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from dse import DSE
-from dse.data import Pairs
-from dse.distillation import Distillation, DistillationLoss
-from dse.metrics import best_threshold, compute_metrics
+from dse.data.metrics import best_threshold, compute_metrics
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
 from dse.modules import PairHead
-from dse.tasks import Task
+from dse.training.distill import Distillation, DistillationLoss
 
 BATCH = 32
 DROPOUT = 0.1

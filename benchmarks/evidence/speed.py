@@ -26,14 +26,14 @@ from benchmarks.evidence.plan import BEST, HEADS, SEEDS, SHALLOW, Row
 from benchmarks.evidence.results import RESULTS, Table
 from dse import DSE, scoring
 from dse.bench.harness import alternate
-from dse.data import load_pairs
+from dse.data.pairs import load_pairs
+from dse.data.tasks import get_task
+from dse.encoding.offline import offline_backbone
+from dse.encoding.runtime import FastCopy
+from dse.evaluation.machine import machine, versions
 from dse.files import write_json
-from dse.machine import machine, versions
 from dse.modules import PairHead
-from dse.offline import offline_backbone
-from dse.runtime import FastCopy
-from dse.tasks import get_task
-from dse.teacher import load_teacher, teacher_scores
+from dse.teacher.fit import load_teacher, teacher_scores
 
 READERS = ("teacher", "large_teacher")  # of pairs
 KINDS = (*BEST, *HEADS, "one_layer", "three_blocks")  # students that differ in speed or teacher

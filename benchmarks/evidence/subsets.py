@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dse.data import Pairs, load_pairs
+from dse.data.pairs import Pairs, load_pairs
+from dse.data.tasks import get_task
 from dse.files import write_json, write_table
-from dse.tasks import get_task
 
 
 @dataclass(frozen=True)

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dse.distillation import distill
-    from dse.index.index import CandidateIndex
-    from dse.labelling import label_pairs
+    from dse.data.tasks import Task, get_task
+    from dse.index.candidate_index import CandidateIndex
     from dse.model import DSE
     from dse.modules import LayerConcat, PairHead
-    from dse.tasks import Task, get_task
-    from dse.teacher import fit_teacher
+    from dse.teacher.fit import fit_teacher
+    from dse.teacher.labelling import label_pairs
+    from dse.training.distill import distill
 
 # Where each public name lives; imported when first used, so that `dse --help` need not load torch.
 _HOME = {
-    "CandidateIndex": "dse.index.index",
+    "CandidateIndex": "dse.index.candidate_index",
     "DSE": "dse.model",
     "LayerConcat": "dse.modules",
     "PairHead": "dse.modules",
-    "Task": "dse.tasks",
-    "get_task": "dse.tasks",
-    "distill": "dse.distillation",
-    "fit_teacher": "dse.teacher",
-    "label_pairs": "dse.labelling",
+    "Task": "dse.data.tasks",
+    "get_task": "dse.data.tasks",
+    "distill": "dse.training.distill",
+    "fit_teacher": "dse.teacher.fit",
+    "label_pairs": "dse.teacher.labelling",
 }
 __all__ = [
     "DSE",

@@ -13,11 +13,11 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from sentence_transformers.util import load_file_path
 from torch import nn
 
+from dse.encoding.runtime import Dtype, fingerprint, weights_key
 from dse.files import write_json
 from dse.model_card import DSEModelCardData
 from dse.modules import HeadKind, LayerConcat, PairHead
-from dse.pairs import PairScorer
-from dse.runtime import Dtype, fingerprint, weights_key
+from dse.pair_scorer import PairScorer
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class DSE(PairScorer):
 
     @property
     def fingerprint(self) -> str:
-        """Name of the weights and tokenizer, see `dse.runtime.fingerprint`; made again when one of them has changed."""
+        """Name of the weights and tokenizer (`dse.encoding.fingerprint`); made again when one of them has changed."""
         key = (*weights_key(self.parameters()), self.max_seq_length, len(self.tokenizer))
         if self._fingerprint is None or self._fingerprint[0] != key:
             self._fingerprint = (key, fingerprint(self))

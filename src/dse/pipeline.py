@@ -16,16 +16,16 @@ import torch
 from sentence_transformers import CrossEncoder
 from torch import nn
 
-from dse.data import Pairs, split_pairs
-from dse.distillation import Distillation, distill
+from dse.data.mining import recombine, with_unlabelled
+from dse.data.pairs import Pairs, split_pairs
+from dse.data.tasks import Task
 from dse.errors import MismatchError
 from dse.files import write_json
-from dse.labelling import cross_fit, label_pairs, teacher_name
-from dse.mining import recombine, with_unlabelled
 from dse.model import DSE
-from dse.tasks import Task
-from dse.teacher import TeacherPooling, fit_teacher, load_teacher
-from dse.training import Training
+from dse.teacher.fit import TeacherPooling, fit_teacher, load_teacher
+from dse.teacher.labelling import cross_fit, label_pairs, teacher_name
+from dse.training.distill import Distillation, distill
+from dse.training.settings import Training
 
 if TYPE_CHECKING:
     from dse.evaluation.report import Report

@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from dse.data import Pairs
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
+from dse.encoding.offline import offline_backbone
 from dse.evaluation.report import Report
 from dse.files import write_json, write_text
 from dse.model import DSE
-from dse.offline import offline_backbone
 from dse.pipeline import Recipe, make_student
-from dse.tasks import Task
-from dse.teacher import load_teacher
-from dse.training import Training
+from dse.teacher.fit import load_teacher
+from dse.training.settings import Training
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from dse.data.tasks import Task
 from dse.evaluation import Report, fidelity
 from dse.evaluation.quality import Scores, calibration_error, retention, task_metrics
-from dse.tasks import Task
 
 BINARY = Task("duplicates", "binary", labels=("duplicate", "different"), positive="duplicate")
 REGRESSION = Task("likeness", "regression", label_range=(0.0, 5.0))

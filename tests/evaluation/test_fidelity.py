@@ -8,7 +8,7 @@ from scipy import stats
 
 from dse.errors import MismatchError
 from dse.evaluation import fidelity
-from dse.evaluation.calibration import reliability
+from dse.evaluation.reliability import reliability
 from tests.evaluation.factory import BINARY, NLI, REGRESSION
 
 

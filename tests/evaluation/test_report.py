@@ -11,11 +11,11 @@ import torch
 from sentence_transformers import CrossEncoder
 from torch import nn
 
-from dse.data import Pairs
+from dse.data.metrics import compute_metrics
+from dse.data.pairs import Pairs
+from dse.encoding.runtime import fingerprint
 from dse.errors import BadDataError
 from dse.evaluation import evaluate, measure_speed, speed
-from dse.metrics import compute_metrics
-from dse.runtime import fingerprint
 from tests.conftest import make_student
 from tests.evaluation.factory import BINARY, NLI, REGRESSION, make_report
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from dse.bench.harness import Figure, Result, alternate, rate, ratios
 from dse.bench.sentences import bench_pairs, distinct_sentences
+from dse.encoding.offline import offline_backbone
+from dse.encoding.runtime import resolve_dtype
 from dse.model import DSE
-from dse.offline import offline_backbone
-from dse.runtime import resolve_dtype
 
 
 def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -> Result:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import torch
 
-from dse.machine import machine, versions
+from dse.evaluation.machine import machine, versions
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""How fast a cross-encoder labels pairs: `dse.teacher.teacher_scores` against `CrossEncoder.predict`, same logits."""
+"""How fast a cross-encoder labels pairs: `teacher_scores` against `CrossEncoder.predict`, same logits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.nn import Identity
 
 from dse.bench.harness import Figure, Result, alternate, rate, ratios
 from dse.bench.sentences import bench_pairs
-from dse.offline import offline_backbone
-from dse.runtime import resolve_dtype
-from dse.teacher import fit_teacher, teacher_scores
-from dse.training import Training
+from dse.encoding.offline import offline_backbone
+from dse.encoding.runtime import resolve_dtype
+from dse.teacher.fit import fit_teacher, teacher_scores
+from dse.training.settings import Training
 
 TASKS = (("mrpc", "dev"), ("qqp", "dev"), ("stsb", "dev"))
 

@@ -18,11 +18,12 @@ from dse import scoring
 from dse.bench.harness import Figure, Result, alternate, ratios
 from dse.bench.memory import peak_mib
 from dse.bench.sentences import bench_pairs
-from dse.fastpass import BLOCK, FastPass
+from dse.encoding.offline import offline_backbone
+from dse.encoding.runtime import auto_dtype
 from dse.model import DSE
 from dse.modules import PairHead
-from dse.offline import offline_backbone
-from dse.runtime import auto_dtype
+from dse.scoring.fastpass import BLOCK, FastPass
+from dse.scoring.selection import MARGIN, QUERIES, SPARE
 
 K = 10
 SIZES = {True: (10_000, 20_000), False: (10_000, 100_000, 1_000_000)}  # --quick or not
@@ -245,8 +246,8 @@ def _misses(head: PairHead, embeddings: Tensor, q: int, n: int, dtype: torch.dty
     """How many of the true top 10 are not on the shortlist of the fast pass, and not among its own first ten."""
     queries, candidates = embeddings[:q].float(), repeated(embeddings, n, torch.float32)
     _, true = scoring.topk(head, queries, candidates, K)
-    size = K + scoring.MARGIN + scoring.SPARE
-    some = (FastPass(head, part, dtype) for part in queries.split(scoring.QUERIES))
+    size = K + MARGIN + SPARE
+    some = (FastPass(head, part, dtype) for part in queries.split(QUERIES))
     listed = torch.cat([scoring.shortlist(fast_pass, candidates, size)[1] for fast_pass in some])  # (q, size)
     missed = {}
     for length in (size, K):
@@ -287,7 +288,7 @@ def _parts(head: PairHead, embeddings: Tensor, dtype: torch.dtype) -> list[dict[
 def _once_a_query(head: PairHead, embeddings: Tensor, n: int, dtype: torch.dtype) -> list[dict[str, Any]]:
     """What a search does however many candidates there are: why few of them take more time each."""
     candidates, query = repeated(embeddings, n, dtype), embeddings[:1].float()
-    again = K + scoring.MARGIN
+    again = K + MARGIN
     rows = torch.linspace(0, n - 1, again, device=query.device).long()[None]  # (1, k + margin), scattered
     steps: dict[str, Callable[[], object]] = {
         "fold the weights": lambda: FastPass(head, query, dtype),

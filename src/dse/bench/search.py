@@ -17,11 +17,11 @@ import numpy as np
 from dse.bench import catalogue
 from dse.bench.harness import Figure, Result
 from dse.bench.sentences import distinct_sentences
+from dse.encoding.offline import offline_backbone
 from dse.index import CandidateIndex
 from dse.index.layout import EMBEDDING
 from dse.index.scout import LADDER
 from dse.model import DSE
-from dse.offline import offline_backbone
 
 logger = logging.getLogger(__name__)
 

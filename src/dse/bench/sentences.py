@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from dse.data import Pairs, load_pairs
+from dse.data.pairs import Pairs, load_pairs
+from dse.data.tasks import Task, get_task
 from dse.errors import BadDataError
-from dse.tasks import Task, get_task
 
 COLUMNS = ("sentence1", "sentence2", "sentence")
 HELPDESK = "the 2,430 help-desk questions shipped with dse (no --data was given)"

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from dse.bench.harness import Figure, Result, alternate, rate, ratios
 from dse.bench.sentences import bench_pairs
-from dse.data import Pairs
-from dse.distillation import Distillation, DistillationCollator, DistillationLoss
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
+from dse.encoding.offline import offline_backbone
+from dse.encoding.runtime import resolve_dtype
 from dse.model import DSE
-from dse.offline import offline_backbone
-from dse.runtime import resolve_dtype
-from dse.tasks import Task
-from dse.training import LengthGroupedBatchSampler
+from dse.training.distill import Distillation, DistillationCollator, DistillationLoss
+from dse.training.settings import LengthGroupedBatchSampler
 
 BATCH, MAX_LENGTH = 16, 128  # the original's
 SMOOTHED = 0.9  # probability of the true class in the teacher scores made from labels

@@ -47,8 +47,8 @@ def teacher(
     the_task = o.the_task(task, kind, labels, positive, span)
     pairs = o.read_pairs(data, the_task, "train", columns, skip_bad_rows)
     from dse.pipeline import hold_out
-    from dse.teacher import fit_teacher
-    from dse.training import Training
+    from dse.teacher.fit import fit_teacher
+    from dse.training.settings import Training
 
     train, validation = hold_out(pairs, seed)
     training = Training(
@@ -106,9 +106,9 @@ def label(
         raise typer.BadParameter("give a TEACHER, or --folds K to train K of them.")
     the_task = o.the_task(task, kind, labels, positive, span)
     pairs = o.read_pairs(data, the_task, split, columns, skip_bad_rows, labelled=folds > 0)
-    from dse.labelling import cross_fit, label_pairs
-    from dse.teacher import load_teacher
-    from dse.training import Training
+    from dse.teacher.fit import load_teacher
+    from dse.teacher.labelling import cross_fit, label_pairs
+    from dse.training.settings import Training
 
     bar = o.on_terminal()
     if teacher is not None:
@@ -242,9 +242,9 @@ def distill(
     train = o.read_pairs(data, the_task, "train", columns, skip_bad_rows, labelled=alpha < 1)
     test = o.read_pairs(test_data or data, the_task, split, columns, skip_bad_rows, labelled=alpha < 1)
     more = o.read_pairs(unlabelled, None, "train", columns, skip_bad_rows, labelled=False) if unlabelled else None
-    from dse.distillation import Distillation
     from dse.pipeline import Recipe, make_student
-    from dse.training import Training
+    from dse.training.distill import Distillation
+    from dse.training.settings import Training
 
     common: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "seed": seed, "patience": patience}
     common |= {"head_steps": head_steps}

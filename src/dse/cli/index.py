@@ -121,7 +121,7 @@ def delete(
     from dse.index.store import Store
 
     if ids == ["-"]:
-        from dse.data import read_sentences
+        from dse.data.pairs import read_sentences
 
         ids = read_sentences("-")
     store = Store(path)
@@ -144,7 +144,7 @@ def calibrate(
     as_json: o.JsonOption = False,
 ) -> None:
     """Find the shortest shortlist that keeps a promised recall; every row is scored for every sample query."""
-    from dse.data import read_sentences
+    from dse.data.pairs import read_sentences
 
     sentences = read_sentences(queries, column)
     index = open_index(path, student)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from dse.data import Pairs
-    from dse.tasks import Task
+    from dse.data.pairs import Pairs
+    from dse.data.tasks import Task
 
 DATA, TASK, MODEL, TRAIN = "Data", "Task", "Model", "Training"  # panels of --help
 
@@ -115,7 +115,7 @@ def comma(text: str | None) -> tuple[str, ...]:
 
 def the_task(name: str | None, kind: Kind | None, labels: str | None, positive: str | None, span: str | None) -> Task:
     """The registered task, or one described by --kind and its companions."""
-    from dse.tasks import Task, get_task
+    from dse.data.tasks import Task, get_task
 
     if kind is None:
         if name is None:
@@ -144,7 +144,7 @@ def column_names(text: str | None) -> dict[str, str] | None:
 
 def the_backbone(backbone: str | None) -> str:
     """The backbone given, or the offline one."""
-    from dse.offline import offline_backbone
+    from dse.encoding.offline import offline_backbone
 
     return backbone or offline_backbone()
 
@@ -153,7 +153,7 @@ def read_pairs(
     data: str | None, task: Task | None, split: str, columns: str | None, skip: bool, labelled: bool = True
 ) -> Pairs:
     """Load pairs as the options say."""
-    from dse.data import load_pairs
+    from dse.data.pairs import load_pairs
 
     return load_pairs(data, task, split, columns=column_names(columns), skip_bad_rows=skip, label_required=labelled)
 

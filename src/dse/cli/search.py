@@ -29,7 +29,7 @@ def search(
 
     queries = query
     if not queries:
-        from dse.data import read_sentences
+        from dse.data.pairs import read_sentences
 
         queries = read_sentences("-")
     index = open_index(path, student)

@@ -11,7 +11,7 @@ from dse.cli import options as o
 from dse.cli.main import app
 
 if TYPE_CHECKING:
-    from dse.encoder import FastEncoder
+    from dse.encoding.encoder import FastEncoder
 
 
 @app.command()
@@ -60,7 +60,7 @@ def transfer(
 def load_encoder(model: str, layers: int | None, pooling: Literal["mean", "cls"]) -> FastEncoder:
     """A student, any other sentence encoder, or with ``layers`` a backbone pooled here."""
     from dse import DSE
-    from dse.encoder import FastEncoder
+    from dse.encoding.encoder import FastEncoder
 
     if layers is not None:
         return DSE.from_backbone(model, num_layers=layers, pooling=pooling)

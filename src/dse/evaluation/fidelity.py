@@ -12,7 +12,7 @@ from scipy import stats
 from dse.errors import MismatchError
 
 if TYPE_CHECKING:
-    from dse.tasks import Task
+    from dse.data.tasks import Task
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def fidelity(
         MismatchError: If the scores do not fit each other or the task.
 
     Example:
-        >>> from dse.tasks import get_task
+        >>> from dse.data.tasks import get_task
         >>> found = fidelity(get_task("mrpc"), [2.0, -1.0, 0.5], [1.0, -2.0, -0.5], queries=["a", "a", "b"])
         >>> {name: round(value, 3) for name, value in found.items()}
         {'pearson': 1.0, 'agreement': 0.667, 'kendall': 1.0, 'queries': 1.0}

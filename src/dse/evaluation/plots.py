@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dse.errors import MissingExtraError
-from dse.evaluation.calibration import Reliability, reliability
 from dse.evaluation.fidelity import Floats
+from dse.evaluation.reliability import Reliability, reliability
 
 if TYPE_CHECKING:
     from dse.evaluation.report import Report

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dse.evaluation.calibration import reliability
+from dse.data.metrics import compute_metrics
 from dse.evaluation.fidelity import Floats
-from dse.metrics import compute_metrics
+from dse.evaluation.reliability import reliability
 
 if TYPE_CHECKING:
-    from dse.tasks import Task
+    from dse.data.tasks import Task
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from dse.distillation import raw_scores
+from dse.encoding.runtime import fingerprint
 from dse.errors import BadDataError, MissingExtraError
 from dse.evaluation import plots, render
 from dse.evaluation.fidelity import fidelity
+from dse.evaluation.machine import machine, versions
 from dse.evaluation.quality import Activation, Scores, calibration_error, retention, task_metrics
 from dse.evaluation.speed import Speed, measure_speed
 from dse.files import write_json, write_text
-from dse.machine import machine, versions
-from dse.runtime import fingerprint
-from dse.teacher import teacher_scores as score_with
+from dse.teacher.fit import teacher_scores as score_with
+from dse.training.distill import raw_scores
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-    from dse.data import Pairs
+    from dse.data.pairs import Pairs
+    from dse.data.tasks import Task
     from dse.model import DSE
-    from dse.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +156,8 @@ def evaluate(
         MismatchError: If scores do not fit the task.
 
     Example:
-        >>> from dse.data import Pairs
-        >>> from dse.tasks import get_task
+        >>> from dse.data.pairs import Pairs
+        >>> from dse.data.tasks import get_task
         >>> pairs = Pairs(["a bicycle", "a tent"], ["a bike", "a pear"], np.array([4.5, 0.5]))
         >>> report = evaluate(getfixture("student"), pairs, get_task("stsb"), measure_speed=False)
         >>> report.table().splitlines()[0]

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from dse import scoring
-from dse.runtime import resolve_dtype
+from dse.encoding.runtime import resolve_dtype
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-    from dse.data import Pairs
+    from dse.data.pairs import Pairs
     from dse.model import DSE
 
 SAMPLE = 256  # pairs
@@ -88,7 +88,7 @@ def measure_speed(student: DSE, pairs: Pairs, teacher: CrossEncoder | None = Non
         teacher: Its teacher.
 
     Example:
-        >>> from dse.data import Pairs
+        >>> from dse.data.pairs import Pairs
         >>> speed = measure_speed(getfixture("student"), Pairs(["a", "a"], ["b", "c"]))
         >>> speed.pairs, speed.distinct_sentences, speed.teacher, speed.embedded.median > 0
         (2, 3, None, True)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.evaluation.machine import machine, versions
 from dse.evaluation.transfer_tasks import SEVEN, Labelled, TransferTask, choose, read
-from dse.machine import machine, versions
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.data.tables import FORMATS, is_text, open_table
 from dse.errors import BadDataError
-from dse.tables import FORMATS, is_text, open_table
 
 logger = logging.getLogger(__name__)
 

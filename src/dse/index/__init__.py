@@ -14,7 +14,7 @@ __all__ = ["CandidateIndex"]
 
 def __getattr__(name: str) -> Any:  # `dse.index.store` alone needs no torch
     if name == "CandidateIndex":
-        from dse.index.index import CandidateIndex
+        from dse.index.candidate_index import CandidateIndex
 
         return CandidateIndex
     raise AttributeError(f"module 'dse.index' has no attribute {name!r}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, sigmoid
 
+from dse.encoding.runtime import one_thread
 from dse.index import scout as scouting
 from dse.index import search as searching
 from dse.index import students
@@ -17,7 +18,6 @@ from dse.index.scout import Scout
 from dse.index.search import Found
 from dse.index.store import Store
 from dse.model import DSE
-from dse.runtime import one_thread
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dse.encoding.runtime import one_thread
 from dse.index import scout as scouting
 from dse.index import search as searching
 from dse.index.calibration import shortest
 from dse.index.scout import Scout
 from dse.index.store import Store
 from dse.modules import PairHead
-from dse.runtime import one_thread
 
 QUERIES = 64  # that share a pass over all rows
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from dse import scoring
+from dse.encoding.runtime import auto_dtype
 from dse.index.layout import EMBEDDING, matrix
 from dse.index.scout import FIRST, SECOND, Scout, probes
 from dse.index.store import Store
 from dse.modules import PairHead
-from dse.runtime import auto_dtype
 
 SCAN_ROWS = 8192  # rows read at a time in exact mode
 

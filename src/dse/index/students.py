@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from dse import scoring
+from dse.encoding.runtime import one_thread
 from dse.errors import BadDataError, MismatchError
 from dse.index.layout import Card, now
 from dse.index.scout import Scout
 from dse.index.store import Store
 from dse.model import DSE
-from dse.runtime import one_thread
 
 
 def load(student: DSE | str | None, store: Store) -> DSE:

@@ -1,0 +1,259 @@
+"""Sentence pairs and sentences from parquet, csv, tsv and jsonl files, folders of them, and the hub.
+
+Every row is checked before any work starts, and a bad one is reported as `file:row: what is wrong`.
+
+Example:
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from dse.data.tasks import get_task
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "pairs.jsonl")
+    ...     _ = file.write_text('{"question1": "Who?", "question2": "Which one?", "is_duplicate": 1}')
+    ...     pairs = load_pairs(file, get_task("qqp"))
+    >>> pairs.sentence1, pairs.sentence2, pairs.label
+    (['Who?'], ['Which one?'], array([1.], dtype=float32))
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import reprlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dse.data import tables
+from dse.data.sources import open_source, pair_rows, sentence_column
+from dse.data.tasks import Task, is_missing
+from dse.errors import BadDataError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Sentence pairs, with or without labels.
+
+    Attributes:
+        sentence1: The first sentences.
+        sentence2: The second ones, as many.
+        label: (n,) float32 or, for a multiclass task, int64 as `Task.target` gives them; None without labels.
+        source: Where they come from, for messages and reports.
+        skipped: How many bad rows `load_pairs` left out.
+
+    Example:
+        >>> pairs = Pairs(["a", "b"], ["c", "d"], np.array([0.0, 1.0]))
+        >>> len(pairs), pairs.select([1]).to_dict()
+        (2, {'sentence1': ['b'], 'sentence2': ['d'], 'label': array([1.])})
+    """
+
+    sentence1: list[str]
+    sentence2: list[str]
+    label: NDArray[Any] | None = None
+    source: str = "memory"
+    skipped: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse columns of different lengths, which would pair the wrong sentences."""
+        lengths = {len(column) for column in self.to_dict().values()}
+        if len(lengths) > 1:
+            raise BadDataError(f"pairs from {self.source} have columns of unequal lengths {sorted(lengths)}; fix them")
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.sentence1)
+
+    def select(self, indices: ArrayLike) -> Pairs:
+        """Return the pairs at these positions, in this order; a mask of n booleans works too."""
+        rows = np.arange(len(self))[np.asarray(indices, dtype=None if np.size(indices) else np.int64)]
+        return replace(
+            self,
+            sentence1=[self.sentence1[row] for row in rows],
+            sentence2=[self.sentence2[row] for row in rows],
+            label=None if self.label is None else self.label[rows],
+        )
+
+    def tuples(self) -> list[tuple[str, str]]:
+        """Return the pairs one by one, as `predict` takes them."""
+        return list(zip(self.sentence1, self.sentence2, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns by name, `label` only if there are any: what `datasets.Dataset.from_dict` takes."""
+        columns: dict[str, Any] = {"sentence1": self.sentence1, "sentence2": self.sentence2}
+        return columns if self.label is None else columns | {"label": self.label}
+
+
+def load_pairs(
+    source: str | os.PathLike[str] | None,
+    task: Task | None = None,
+    split: str = "train",
+    *,
+    columns: Mapping[str, str] | None = None,
+    skip_bad_rows: bool = False,
+    label_required: bool = True,
+) -> Pairs:
+    """Read sentence pairs and check every row.
+
+    Args:
+        source: A file (.parquet .csv .tsv .txt .jsonl .ndjson; .tsv and .txt are split at tabs, without
+            quoting, as GLUE ships them); `"-"` for jsonl on standard input; a folder with
+            `<task>/<split>.<ext>` as `task.splits` says, or with `<split>.<ext>`; a hub data set, `NAME` or
+            `NAME:CONFIG`; None for the task's own hub data set.
+        task: Says what the labels mean. Without a task labels are not read.
+        split: Which split of a folder or hub data set; `dev` is also found as `validation` or `dev_matched`.
+        columns: The source's own names for `sentence1`, `sentence2`, `label`, where they are not recognised.
+        skip_bad_rows: Leave bad rows out, with a warning, instead of raising.
+        label_required: If False, a source in which no row has a label gives `label=None`.
+
+    Returns:
+        The pairs in the order of the source. Class labels are matched by name; plain integers are ids in
+        the order of `task.labels`. Rows marked as having no gold label (SNLI's `-` or -1) are left out.
+
+    Raises:
+        BadDataError: If the source cannot be read, columns are missing, rows are bad, or none is left.
+        MissingExtraError: If the source is on the hub and `datasets` is not installed.
+    """
+    opened = open_source(source, task, split)
+    rows = [(table.name, *row) for table in opened for row in pair_rows(table, task, columns, label_required)]
+    meaning = task if label_required or any(_has_label(task, cells) for _, _, cells in rows) else None
+    good: list[tuple[str, str, Any]] = []
+    bad: list[str] = []
+    for name, number, cells in rows:
+        try:
+            sentence1, sentence2, label = _checked(cells, ("sentence1", "sentence2"))
+            if not (meaning and meaning.has_no_gold(label)):
+                good.append((sentence1, sentence2, meaning.target(label) if meaning else None))
+        except ValueError as error:
+            bad.append(f"{name}:{number}: {error}")
+    origin = ", ".join(table.name for table in opened)
+    if bad and not skip_bad_rows:
+        advice = "correct them, or leave them out with --skip-bad-rows (skip_bad_rows=True)"
+        raise BadDataError(f"{_summary(bad, len(rows))}; {advice}")
+    if bad:
+        logger.warning("left out: %s", _summary(bad, len(rows)))
+    if no_gold := len(rows) - len(good) - len(bad):
+        logger.info("left out %d of %d rows of %s without a gold label", no_gold, len(rows), origin)
+    if not good:
+        raise BadDataError(f"{origin} has no usable row among {len(rows)}; give a source with labelled pairs")
+    first, second, labels = (list(column) for column in zip(*good, strict=True))
+    dtype = np.int64 if meaning and meaning.kind == "multiclass" else np.float32
+    return Pairs(first, second, np.array(labels, dtype) if meaning else None, origin, len(bad))
+
+
+def read_sentences(source: str | os.PathLike[str], column: str | None = None) -> list[str]:
+    r"""Read single sentences: queries, candidates.
+
+    Args:
+        source: A .txt file with one sentence a line (blank lines are empty sentences), `"-"` for the same on
+            standard input, or a .parquet .csv .tsv .jsonl .ndjson file.
+        column: The column that holds them; by default the only one, or one called `sentence`, `text`, ...
+
+    Returns:
+        The sentences in the order of the source.
+
+    Raises:
+        BadDataError: If the source cannot be read, has no such column, or any row is no text.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, "candidates.txt")
+        ...     _ = file.write_text("one\ntwo\n")
+        ...     read_sentences(file)
+        ['one', 'two']
+    """
+    path = Path(source)
+    if source == "-":
+        table = tables.open_lines(sys.stdin.buffer, "standard input")
+    elif not path.is_file():
+        raise BadDataError(f"there is no file {path}; check the path")
+    elif path.suffix.lower() == ".txt":
+        table = tables.open_lines(io.BytesIO(path.read_bytes()), str(path))
+    else:
+        table = tables.open_table(path)
+    name = sentence_column(table, column)
+    sentences: list[str] = []
+    bad: list[str] = []
+    for number, cells in table.read([name]):
+        try:
+            sentences += _checked(cells, (name,))
+        except ValueError as error:
+            bad.append(f"{table.name}:{number}: {error}")
+    if bad:
+        raise BadDataError(f"{_summary(bad, len(bad) + len(sentences))}; correct them")
+    if not sentences:
+        raise BadDataError(f"{table.name} has no sentences; give a file with one a row")
+    return sentences
+
+
+def split_pairs(pairs: Pairs, fraction: float, seed: int) -> tuple[Pairs, Pairs]:
+    """Hold out a random part of the pairs.
+
+    Rows with the same two sentences, in either order, stay on one side, so that nothing held out is also
+    in the rest. Rows keep their order.
+
+    Args:
+        pairs: The pairs to split.
+        fraction: Share of the rows to hold out, between 0 and 1.
+        seed: The same seed gives the same split.
+
+    Returns:
+        The rest and the held-out pairs; neither is empty.
+
+    Raises:
+        BadDataError: If the fraction of these pairs leaves one side empty.
+
+    Example:
+        >>> rest, held_out = split_pairs(Pairs(list("abcd"), list("efgh")), 0.25, seed=0)
+        >>> len(rest), len(held_out)
+        (3, 1)
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, (a, b) in enumerate(zip(pairs.sentence1, pairs.sentence2, strict=True)):
+        groups.setdefault((min(a, b), max(a, b)), []).append(row)
+    members = list(groups.values())
+    wanted = round(fraction * len(pairs)) if 0 < fraction < 1 else 0
+    held_out = np.zeros(len(pairs), dtype=bool)
+    room = wanted
+    for group in np.random.default_rng(seed).permutation(len(members)):
+        if len(members[group]) <= room:
+            held_out[members[group]] = True
+            room -= len(members[group])
+    if held_out.all() or not held_out.any():
+        raise BadDataError(
+            f"holding out {fraction:g} of {len(pairs)} pairs ({len(members)} distinct) from {pairs.source} "
+            "leaves one side empty; choose another fraction"
+        )
+    return pairs.select(~held_out), pairs.select(held_out)
+
+
+def _checked(cells: tuple[Any, ...] | str, names: Sequence[str]) -> tuple[Any, ...]:
+    """Return the cells if the row could be read and those with names are text; else raise what is wrong."""
+    if isinstance(cells, str):
+        raise ValueError(cells)
+    for name, cell in zip(names, cells, strict=False):
+        if cell is None:
+            raise ValueError(f"{name} is missing")
+        if not isinstance(cell, str):
+            raise ValueError(f"{name} is {reprlib.repr(cell)}, not text")
+        if not tables.is_text(cell):
+            raise ValueError(f"{name} {tables.NOT_UTF8}")
+    return cells
+
+
+def _has_label(task: Task | None, cells: tuple[Any, ...] | str) -> bool:
+    if task is None or isinstance(cells, str):
+        return False
+    return not (is_missing(cells[2]) or task.has_no_gold(cells[2]))
+
+
+def _summary(bad: list[str], total: int) -> str:
+    more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+    return f"{len(bad)} of {total} rows cannot be used: {'; '.join(bad[:5])}{more}"

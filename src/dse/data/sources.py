@@ -1,0 +1,153 @@
+"""Which tables a source (a file, a folder, a hub data set) stands for, and which of their columns count."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from dse.data.tables import FORMATS, Row, Table, open_hub, open_jsonl, open_table
+from dse.data.tasks import Task
+from dse.errors import BadDataError
+
+# What public data sets call their columns, in lower case. The first that a table has is taken.
+_SENTENCE_COLUMNS = (
+    ("sentence1", "sentence2"),
+    ("text1", "text2"),
+    ("sentence_a", "sentence_b"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("#1 string", "#2 string"),
+    ("question", "sentence"),
+    ("query", "document"),
+    ("query", "passage"),
+    ("query", "answer"),
+    ("question", "answer"),
+)
+_CLASS_COLUMNS = (
+    "label",
+    "labels",
+    "gold_label",
+    "is_duplicate",
+    "quality",
+    "entailment_label",
+    "entailment_judgment",
+)
+_SCORE_COLUMNS = ("label", "labels", "score", "relatedness_score", "similarity_score", "similarity")
+_TEXT_COLUMNS = (
+    "sentence",
+    "text",
+    "candidate",
+    "document",
+    "passage",
+    "answer",
+    "query",
+    "question",
+    "sentence1",
+)
+_SPLIT_NAMES = {
+    "dev": ("dev", "validation", "dev_matched", "validation_matched"),
+    "dev_matched": ("dev_matched", "validation_matched"),
+    "dev_mismatched": ("dev_mismatched", "validation_mismatched"),
+}
+
+
+def open_source(source: str | os.PathLike[str] | None, task: Task | None, split: str) -> list[Table]:
+    """Open the tables that a source stands for; `dse.data.pairs.load_pairs` says what a source may be."""
+    if source is None:
+        if task is None or split not in task.hub:
+            name = f"task {task.name!r}" if task else "no task"
+            raise BadDataError(
+                f"{name} has no {split!r} split on the hub; pass a file, a folder or a hub data set as the source"
+            )
+        return [open_hub(hub.path, hub.config, (hub.split,)) for hub in task.hub[split]]
+    if source == "-":
+        return [open_jsonl(sys.stdin.buffer, "standard input")]
+    path = Path(source)
+    if path.is_dir():
+        return [open_table(file) for file in _files_in(path, task, split)]
+    if path.exists():
+        return [open_table(path)]
+    if path.is_absolute() or path.suffix.lower() in FORMATS or not isinstance(source, str):
+        raise BadDataError(f"there is no file or folder {path}; check the path")
+    name, _, config = source.partition(":")
+    return [open_hub(name, config or None, _SPLIT_NAMES.get(split, (split,)))]
+
+
+def _files_in(folder: Path, task: Task | None, split: str) -> list[Path]:
+    stems = task.splits.get(split, (f"{task.name}/{split}",)) if task else ()
+    found = {stem: _file(folder, stem) for stem in stems}
+    direct = _file(folder, split)
+    if direct and not any(found.values()):
+        return [direct]
+    # Part of a split is no split: AllNLI without SNLI would train, and nobody would notice.
+    if missing := [stem for stem in stems if not found[stem]] or [split] * (not stems):
+        raise BadDataError(
+            f"{folder} has no {' or '.join(f'{stem}.*' for stem in missing)} ({' '.join(FORMATS)}); "
+            f"add it, choose another split than {split!r}, or pass a file"
+        )
+    return [file for file in found.values() if file]
+
+
+def _file(folder: Path, stem: str) -> Path | None:
+    parent, name = (folder / stem).parent, Path(stem).name
+    for alias in _SPLIT_NAMES.get(name, (name,)):
+        files = [file for file in (parent / (alias + suffix) for suffix in FORMATS) if file.is_file()]
+        if len(files) > 1:
+            raise BadDataError(f"{files[0]} and {files[1]} are the same split; pass one of the files or remove one")
+        if files:
+            return files[0]
+    return None
+
+
+def pair_rows(
+    table: Table, task: Task | None, columns: Mapping[str, str] | None, label_required: bool
+) -> Iterator[Row]:
+    """Yield rows of (sentence1, sentence2, label); the label is None where there is no such column."""
+    mapping = dict(columns or {})
+    if unknown := [key for key in mapping if key not in ("sentence1", "sentence2", "label")]:
+        raise BadDataError(f"there is no column role {unknown[0]!r}; map sentence1, sentence2 and label")
+    if absent := [name for name in mapping.values() if name not in table.columns]:
+        _missing_columns(table, f"column {absent[0]!r}", ", ".join(mapping))
+    own = _spellings(table)
+    ours = [(mapping.get("sentence1", a), mapping.get("sentence2", b)) for a, b in _SENTENCE_COLUMNS]
+    found = [[own[a], own[b]] for a, b in ours if a in own and b in own]
+    names = (
+        found[0] if found else _missing_columns(table, "two columns known to hold sentences", "sentence1, sentence2")
+    )
+    if task:
+        usual = _SCORE_COLUMNS if task.kind == "regression" else _CLASS_COLUMNS
+        candidates = [mapping["label"]] if "label" in mapping else [task.label_column.lower(), *usual]
+        label = [own[column] for column in candidates if column in own][:1]
+        if label_required and not label:
+            _missing_columns(table, "column known to hold labels", "label")
+        names = names + label
+    for number, cells in table.read(names):
+        yield number, cells if isinstance(cells, str) or len(cells) == 3 else (*cells, None)
+
+
+def _spellings(table: Table) -> dict[str, str]:
+    """Map how a column may be asked for (its name, or that in lower case) to its name; exact names win."""
+    return {name.lower(): name for name in table.columns} | {name: name for name in table.columns}
+
+
+def _missing_columns(table: Table, what: str, roles: str) -> NoReturn:
+    raise BadDataError(
+        f"{table.name} has no {what}, only {', '.join(table.columns) or 'nothing'}; "
+        f"map {roles} with --columns (columns={{...}})"
+    )
+
+
+def sentence_column(table: Table, column: str | None) -> str:
+    """Return the column to read sentences from: the one asked for, a usual name, or the only one."""
+    own = _spellings(table)
+    known = [own[name] for name in _TEXT_COLUMNS if name in own] or table.columns[: len(table.columns) == 1]
+    name = column or next(iter(known), None)
+    if name not in table.columns:
+        raise BadDataError(
+            f"{table.name} has no column {name or 'of sentences'!r}, only "
+            f"{', '.join(table.columns) or 'nothing'}; name the column that holds the sentences"
+        )
+    return name

@@ -1,0 +1,80 @@
+"""A cross-encoder that first learns what the sentence encoder it is made of already knows.
+
+Fine-tuned on few labels, a cross-encoder made of a sentence encoder is a weaker judge than the cosine of the encoder
+itself: it was never asked to compare. So it is first taught that cosine on many pairs of the training sentences, which
+needs no labels, and learns from the labels after that, now reading both sentences together (Trans-Encoder, Liu et al.,
+ICLR 2022, arXiv:2109.13059).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dse.data.mining import recombine, with_unlabelled
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
+from dse.model import DSE
+from dse.teacher.fit import fit_teacher
+from dse.training.settings import Training
+
+logger = logging.getLogger(__name__)
+
+COSINE = Task("cosine", "regression", label_range=(0.0, 1.0), symmetric=True)
+BATCH = 32
+
+
+def bootstrap(
+    backbone: str,
+    train: Pairs,
+    output: Path,
+    count: int,
+    training: Training,
+    max_seq_length: int | None = None,
+) -> str:
+    """Teach a cross-encoder the cosine of the sentence encoder it is made of.
+
+    Args:
+        backbone: Folder or hub id of a sentence encoder; of any other encoder the cosine says little.
+        train: Where the sentences come from; labels are not used.
+        output: Folder of the cross-encoder. One that is there is taken as it is.
+        count: How many pairs it reads, once: of the training pairs and of sentences recombined with near ones.
+        training: Optimiser settings.
+        max_seq_length: Tokens of a pair.
+
+    Returns:
+        The folder, as `fit_teacher` takes it for a backbone.
+    """
+    if (output / "training.json").exists():  # written last
+        return str(output)
+    encoder = DSE.from_backbone(backbone, num_layers=1)
+
+    def encode(texts: list[str]) -> Tensor:
+        return encoder.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+
+    pairs = with_unlabelled(replace(train, label=None), recombine(train, encode, count, training.seed))
+    some = np.sort(np.random.default_rng(training.seed).permutation(len(pairs))[:count])
+    pairs = pairs.select(some)
+    texts = list(dict.fromkeys([*pairs.sentence1, *pairs.sentence2]))
+    row = {text: i for i, text in enumerate(texts)}
+    vectors = encode(texts)  # (m, d)
+    u, v = (vectors[torch.tensor([row[text] for text in side])] for side in (pairs.sentence1, pairs.sentence2))
+    cosine = F.cosine_similarity(u.float(), v.float()).clamp(0, 1).cpu().numpy()  # (n,)
+    logger.info("%s: %d pairs to learn the cosine from, %.2f on average", output, len(pairs), cosine.mean())
+    once = replace(training, epochs=1, batch_size=max(BATCH, training.batch_size), accumulation=1, patience=None)
+    fit_teacher(
+        backbone,
+        replace(pairs, label=cosine.astype(np.float64)),
+        COSINE,
+        output,
+        training=once,
+        max_seq_length=max_seq_length,
+        pooling="segments",
+    )
+    return str(output)

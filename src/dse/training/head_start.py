@@ -1,0 +1,148 @@
+"""Fit the pair head alone, on frozen embeddings, before everything trains.
+
+A head at random sends gradients without meaning into a backbone that knows a lot; fitted first, it lets the backbone
+keep what it knows (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv:2202.10054). A head with a hidden
+layer does not know the cosine of two vectors, for which sentence encoders are trained; it learns that before the task.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from sentence_transformers.util import semantic_search
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dse.data.mining import NEAR
+from dse.modules import PairHead
+from dse.training.settings import Training
+
+ROWS = 8_192  # of the training rows, read once without gradients
+BATCH = 32
+RIDGE = 1e-4  # on the squared slope of standardised scores
+PASSES = 3  # over those rows at most: longer, and the head learns them by heart
+
+
+def some_rows(rows: int, seed: int) -> np.ndarray:
+    """The training rows that the head is fitted to, at most `ROWS` of them, in their order."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:ROWS])
+
+
+def fit_head(
+    parameters: Iterable[nn.Parameter], loss: Callable[[Tensor], Tensor], rows: int, training: Training, width: int
+) -> None:
+    """Fit a head by AdamW with a linearly falling rate. The global random state is left as it was.
+
+    Args:
+        parameters: Of the head.
+        loss: From indices of rows (b,) to their mean loss, with gradients to the parameters.
+        rows: n, how many rows there are.
+        training: Steps, rate, weight decay, and the seed of the order of the rows and of dropout.
+        width: Of the backbone, on which the rate may depend.
+
+    Example:
+        >>> x, layer = torch.randn(64, 3), nn.Linear(3, 1)
+        >>> loss = lambda rows: (layer(x[rows])[:, 0] - x[rows].sum(dim=1)).square().mean()
+        >>> before = float(loss(torch.arange(64)).detach())
+        >>> fit_head(layer.parameters(), loss, 64, Training(head_steps=100, head_learning_rate=0.1), width=384)
+        >>> float(loss(torch.arange(64)).detach()) < before
+        True
+    """
+    steps = min(training.head_steps, math.ceil(PASSES * rows / BATCH))
+    rate = training.head_rate(width)
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=training.weight_decay)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=max(1, steps))
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(training.seed)
+        for _ in range(steps):
+            value = loss(torch.randint(rows, (min(BATCH, rows),)))
+            optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    optimizer.zero_grad()
+
+
+def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, width: int) -> None:
+    """Teach an mlp head the cosine of the backbone, on the given pairs and on sentences beside their nearest ones.
+
+    Fine-tuned from few labels alone, such a head stays behind the plain cosine of the backbone. No labels are read:
+    every class learns the same, and a slope and a shift of each (`fit_scale`) make it a first guess at the task.
+
+    Args:
+        head: Of a hidden layer.
+        left: Embeddings of the first sentences, (n, d); the last ``width`` values are those of the last layer, which
+            is the one that sentence encoders are trained by. Where d is no multiple of that, all of them count.
+        right: Embeddings of the second sentences, (n, d).
+        training: `Training.cosine_steps`, rate, weight decay and seed.
+        width: Of the backbone.
+
+    Example:
+        >>> u, v = torch.randn(64, 8), torch.randn(64, 8)
+        >>> head = PairHead(embedding_dimension=8, hidden_dimension=32, dropout=0.0)
+        >>> fit_cosine(head, u, v, Training(cosine_steps=200, head_learning_rate=0.01), width=8)
+        >>> learned, cosine = head.score(u, v)[:, 0].sigmoid(), F.cosine_similarity(u, v).clamp(0, 1)
+        >>> torch.corrcoef(torch.stack([learned, cosine]))[0, 1].item() > 0.5
+        True
+    """
+    start = -width if left.shape[1] % width == 0 else 0  # a projection mixes the layers
+    (left, i), (right, j) = _distinct(left), _distinct(right)  # a sentence that is there twice is one
+    a, b = left[:, start:], right[:, start:]  # (n, H), or fewer
+    near = semantic_search(a, b, top_k=NEAR)
+    beside = [(row, int(hit["corpus_id"])) for row, hits in enumerate(near) for hit in hits]
+    rows = list(dict.fromkeys([*zip(i, j, strict=True), *beside]))
+    first, second = torch.tensor(rows, device=a.device).unbind(dim=1)  # (m,) each
+    cosine = F.cosine_similarity(a[first], b[second]).clamp(0, 1)  # (m,)
+
+    def loss(some: Tensor) -> Tensor:
+        some = some.to(a.device)
+        u, v = F.dropout(left[first[some]], head.dropout), F.dropout(right[second[some]], head.dropout)  # (b, d)
+        scores = head.score(u, v)  # (b, C)
+        return F.binary_cross_entropy_with_logits(scores, cosine[some].unsqueeze(1).expand_as(scores))
+
+    fit_head(head.parameters(), loss, len(rows), replace(training, head_steps=training.cosine_steps), width)
+
+
+def _distinct(vectors: Tensor) -> tuple[Tensor, list[int]]:
+    """The different rows of (n, d), and which of them each row is."""
+    _, first, which = np.unique(vectors.cpu().numpy(), axis=0, return_index=True, return_inverse=True)
+    return vectors[torch.from_numpy(first).to(vectors.device)], which.reshape(-1).tolist()
+
+
+def fit_scale(scores: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """The slope and shift of each class that suit scores best; the losses are convex in both, so there is one best.
+
+    Args:
+        scores: Of a head as it starts, (n, C).
+        loss: From scores (n, C) to their mean loss.
+
+    Returns:
+        Slopes and shifts, (C,) each: slope * scores + shift has the smallest loss.
+
+    Example:
+        >>> scores, target = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[9.0], [7.0], [3.0]])
+        >>> slope, shift = fit_scale(scores, lambda s: (s - target).square().mean())
+        >>> round(slope.item(), 1), round(shift.item(), 1)
+        (-2.0, 11.0)
+    """
+    scores = scores.detach()
+    mean, std = scores.mean(dim=0), scores.std(dim=0, correction=0).clamp_min(1e-6)  # (C,)
+    scaled = (scores - mean) / std  # (n, C)
+    slope, shift = torch.ones_like(mean, requires_grad=True), torch.zeros_like(mean, requires_grad=True)
+    optimizer = torch.optim.LBFGS([slope, shift], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        # The ridge keeps the slope finite where the scores separate the classes.
+        value = loss(slope * scaled + shift) + RIDGE * slope.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    slope, shift = slope.detach() / std, shift.detach()
+    return slope, shift - slope * mean

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dse import DSE, distill
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
+from dse.modules import PairHead
+from dse.teacher.fit import fit_teacher, teacher_scores
+from dse.training.distill import Distillation, raw_scores
+from dse.training.head_start import ROWS, fit_cosine, fit_head, fit_scale, some_rows
+from dse.training.settings import Training
+
+TASK = Task("same", "binary", ("no", "yes"), symmetric=True)
+STILL = Training(epochs=1, batch_size=16, learning_rate=0.0, head_learning_rate=1e-12, dtype="float32", weight_decay=0)
+
+
+@pytest.fixture
+def pairs() -> Pairs:
+    """All alike, so that even a head on a backbone at random can learn what they say."""
+    texts = [f"a {a} {b}" for a in ("red", "blue", "old", "new") for b in ("bicycle", "tent", "book", "river")]
+    rows = [(a, b) for a in texts for b in texts]
+    return Pairs([a for a, _ in rows], [b for _, b in rows], np.ones(len(rows), np.float32), "rows of the test")
+
+
+@pytest.fixture
+def fitting(monkeypatch):
+    """The head is fitted at a rate of use; the training that follows stands still, so what is seen is the fit."""
+    fast = replace(STILL, head_learning_rate=1e-2)
+    for module in ("dse.training.distill", "dse.teacher.segments"):
+        monkeypatch.setattr(
+            f"{module}.fit_head", lambda parameters, loss, rows, _, width: fit_head(parameters, loss, rows, fast, width)
+        )
+
+
+def test_a_student_that_did_nothing_else_has_learned(backbone, pairs, tmp_path, fitting):
+    student = DSE.from_backbone(backbone, num_layers=1)
+    before = [p.clone() for p in student.transformers_model.parameters()]
+    start = raw_scores(student, pairs).mean()
+    student = distill(student, pairs, np.full((len(pairs), 1), 3.0), TASK, tmp_path / "s", training=STILL)
+    assert raw_scores(student, pairs).mean() > start + 1
+    after = student.transformers_model.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_so_has_a_segment_teacher(backbone, pairs, tmp_path, fitting):
+    teacher = fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=STILL, pooling="segments")
+    assert teacher_scores(teacher, pairs.tuples(), TASK).mean() > 1
+
+
+def test_without_steps_the_head_stays():
+    layer = torch.nn.Linear(3, 1)
+    before = layer.weight.clone()
+    settings = Training(head_steps=0, head_learning_rate=1.0)
+    fit_head(layer.parameters(), lambda rows: layer.weight.sum() + 0 * rows.sum(), 5, settings, width=8)
+    assert torch.equal(layer.weight, before)
+
+
+def test_the_random_state_is_left_alone():
+    layer = torch.nn.Linear(3, 1)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    settings = Training(head_steps=9, head_learning_rate=0.1)
+    fit_head(layer.parameters(), lambda rows: layer(torch.randn(len(rows), 3)).mean(), 64, settings, width=8)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_rows_are_distinct_and_bounded():
+    rows = some_rows(3 * ROWS, seed=1)
+    assert len(np.unique(rows)) == len(rows) == ROWS
+    assert (some_rows(9, seed=1) == np.arange(9)).all()
+
+
+def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, monkeypatch):
+    for module in ("dse.training.distill", "dse.teacher.fit"):
+        monkeypatch.setattr(f"{module}.warm_up", lambda *_: pytest.fail("rows were read for no step"))
+    off = replace(STILL, head_steps=0)
+    fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=off, pooling="segments")
+    distill(DSE.from_backbone(backbone), pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=off)
+
+
+@pytest.mark.parametrize("kind", ["dot", "cosine"])
+def test_a_head_of_one_weight_is_fitted_and_then_held(backbone, pairs, tmp_path, kind):
+    torch.manual_seed(0)
+    student = DSE.from_backbone(backbone, num_layers=1, head=kind)
+    # A teacher that says what the cosine says, on a scale far from where the head starts.
+    u, v = (student.encode(side, convert_to_tensor=True) for side in (pairs.sentence1, pairs.sentence2))
+    cosine = torch.nn.functional.cosine_similarity(u, v).cpu().numpy()[:, None]
+    t = 40 * (cosine - cosine.mean())
+    only = Distillation(alpha=1)
+    student = distill(student, pairs, t, TASK, tmp_path / "s", distillation=only, training=STILL)
+    assert student.head.out.weight.item() > 0
+    assert abs(raw_scores(student, pairs).mean()) < 0.5
+    if kind == "cosine":
+        assert student.head.out.weight.item() == pytest.approx(40, rel=0.05)
+        assert raw_scores(student, pairs) == pytest.approx(t, abs=0.5)
+    assert all(weight.requires_grad for weight in student.head.parameters())  # a later training may move it again
+
+
+@pytest.mark.parametrize("kind", ["mlp", "dot", "cosine", "bilinear"])
+@pytest.mark.parametrize("labels", [1, 3])
+def test_rescaling_a_head_rescales_its_scores(kind, labels):
+    torch.manual_seed(1)
+    head = PairHead(8, num_labels=labels, kind=kind)
+    u, v, slope, shift = torch.randn(5, 8), torch.randn(5, 8), torch.randn(labels), torch.randn(labels)
+    before = head.score(u, v)
+    head.rescale(slope, shift)
+    assert torch.allclose(head.score(u, v), slope * before + shift, atol=1e-5)
+
+
+@given(st.integers(0, 2**16), st.floats(-3, 3), st.floats(-3, 3), st.floats(-2, 2))
+def test_the_scale_fitted_does_not_depend_on_that_of_the_scores(seed, slope, shift, zoom):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(40, 1, generator=generator)
+    target = slope * scores + shift + 0.1 * torch.randn(40, 1, generator=generator)
+    a, b = fit_scale(10**zoom * scores - 7, lambda s: (s - target).square().mean())
+    assert a.item() * 10**zoom == pytest.approx(slope, abs=0.1)
+    assert (a * (10**zoom * scores - 7) + b).mean().item() == pytest.approx(target.mean().item(), abs=0.01)
+
+
+def test_a_bilinear_head_learns(backbone, pairs, tmp_path):
+    torch.manual_seed(0)
+    student = DSE.from_backbone(backbone, num_layers=1, head="bilinear")
+    t = np.linspace(-5, 5, len(pairs))[:, None]
+    before = float(((raw_scores(student, pairs) - t) ** 2).mean())
+    only, steps = Distillation(alpha=1), replace(STILL, head_steps=64, head_learning_rate=5e-4)
+    student = distill(student, pairs, t, TASK, tmp_path / "s", distillation=only, training=steps)
+    assert ((raw_scores(student, pairs) - t) ** 2).mean() < min(before, t.var())
+
+
+@pytest.mark.parametrize("steps", [0, 8])
+@pytest.mark.parametrize("kind", ["mlp", "dot"])
+def test_a_head_that_was_frozen_stays_so(backbone, pairs, tmp_path, kind, steps):
+    student = DSE.from_backbone(backbone, num_layers=1, head=kind)
+    student.head.requires_grad_(False)
+    before = [weight.clone() for weight in student.head.parameters()]
+    still = replace(STILL, head_steps=steps)
+    student = distill(student, pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=still)
+    assert not any(weight.requires_grad for weight in student.head.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, student.head.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("mlp", 1), ("mlp-symmetric", 3)])
+def test_an_mlp_head_learns_the_cosine_of_the_last_layer(kind, labels):
+    torch.manual_seed(0)
+    shared = torch.randn(96, 8)
+    last = [shared + 0.7 * torch.randn(96, 8) for _ in range(2)]
+    u, v = (torch.cat([torch.randn(96, 8), side], dim=1) for side in last)  # two layers, of which the first is noise
+    head = PairHead(16, num_labels=labels, kind=kind, hidden_dimension=64, dropout=0.0)
+    fit_cosine(head, u, v, Training(cosine_steps=400, head_learning_rate=5e-3), width=8)
+    target = torch.nn.functional.cosine_similarity(*last)
+    for scores in head.score(u, v).detach().T:  # of each class
+        assert torch.corrcoef(torch.stack([scores.sigmoid(), target]))[0, 1] > 0.8
+
+
+def test_the_cosine_is_learned_once_from_pairs_that_are_there_twice(monkeypatch):
+    counts = []
+    monkeypatch.setattr("dse.training.head_start.fit_head", lambda parameters, loss, rows, *_: counts.append(rows))
+    u, v = torch.randn(24, 8), torch.randn(24, 8)
+    for times in (1, 3):
+        fit_cosine(PairHead(8, hidden_dimension=4), u.repeat(times, 1), v.repeat(times, 1), Training(), width=8)
+    assert counts[0] == counts[1] > 24
+
+
+@pytest.mark.parametrize(("head", "steps", "times"), [("mlp", 9, 1), ("mlp", 0, 0), ("cosine", 9, 0)])
+def test_the_cosine_comes_before_the_task(backbone, pairs, tmp_path, monkeypatch, head, steps, times):
+    calls = []
+    monkeypatch.setattr("dse.training.distill.fit_cosine", lambda *_: calls.append(1))
+    student = DSE.from_backbone(backbone, num_layers=1, head=head)
+    settings = replace(STILL, head_steps=1, cosine_steps=steps)
+    distill(student, pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=settings)
+    assert len(calls) == times
