@@ -117,7 +117,9 @@ def train_long(backbone: str, output: Path) -> DSE:
     train, validation = make_pairs(BINARY, 200, 1), make_pairs(BINARY, 40, 2)
     student = make_student(backbone, dtype="auto", head_dropout=0.1)
     scores = make_scores(train, BINARY)
-    return distillation.distill(student, train, scores, BINARY, output, validation=validation, training=LONG)
+    return distillation.distill(
+        student, train, BINARY, output, teacher_scores=scores, validation=validation, training=LONG
+    )
 
 
 def train_on_ranks(backbone: str, output: Path) -> None:
@@ -127,7 +129,13 @@ def train_on_ranks(backbone: str, output: Path) -> None:
     before = tensors(student)
     settings = Training(epochs=2, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2)
     distillation.distill(
-        student, train, make_scores(train, BINARY), BINARY, output, validation=validation, training=settings
+        student,
+        train,
+        BINARY,
+        output,
+        teacher_scores=make_scores(train, BINARY),
+        validation=validation,
+        training=settings,
     )
     torch.save({"before": before, "after": tensors(student)}, output.with_name(f"rank{os.environ['RANK']}.pt"))
 

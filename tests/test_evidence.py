@@ -157,7 +157,7 @@ def test_untrained_cosine_is_the_cosine(backbone):
     found = shallow.measure("cosine_untrained", task, backbone, *sets, np.zeros((20, 1)), 0)
     student = DSE.from_backbone(backbone, num_layers=1)
     u, v = (student.encode(side, normalize_embeddings=True) for side in (sets[2].sentence1, sets[2].sentence2))
-    assert found == pytest.approx(compute_metrics(task, (u * v).sum(axis=1), sets[2].label), abs=1e-5)
+    assert found == pytest.approx(compute_metrics((u * v).sum(axis=1), sets[2].label, task), abs=1e-5)
 
 
 def test_bag_of_words_is_the_mean_of_word_vectors(backbone):

@@ -45,7 +45,7 @@ def recipe_of(backbone: str, **changes) -> Recipe:
 
 
 def make(task: Task, output: Path, recipe: Recipe, **kwargs):
-    return make_student(task, make_pairs(task, 80, 1), make_pairs(task, 24, 2), recipe, output, **kwargs)
+    return make_student(make_pairs(task, 80, 1), make_pairs(task, 24, 2), task, recipe, output, **kwargs)
 
 
 def fail(*args, **kwargs):
@@ -196,7 +196,7 @@ def test_start_from_the_teachers_layers(tmp_path, backbone, monkeypatch):
 
 def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
     seen = []
-    monkeypatch.setattr(pipeline, "distill", lambda student, train, scores, *a, **k: seen.append(scores) or stop())
+    monkeypatch.setattr(pipeline, "distill", lambda *a, teacher_scores, **k: seen.append(teacher_scores) or stop())
     with pytest.raises(KeyboardInterrupt):
         make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2))
     learned, _ = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
@@ -213,10 +213,12 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
     check_folder(tmp_path / "s", task, report)
     seen = []
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "distill", lambda student, *args, **k: seen.append(args) or stop())
+        patch.setattr(
+            pipeline, "distill", lambda student, *args, **k: seen.append((args[0], k["teacher_scores"])) or stop()
+        )
         with pytest.raises(KeyboardInterrupt):
             make(task, tmp_path / "again", recipe, scores=tmp_path / "s" / "teacher_scores.parquet")
-    train, scores = seen[0][:2]
+    train, scores = seen[0]
     learned, _ = hold_out(make_pairs(task, 80, 1), QUICK.seed)
     n = len(learned)
     assert len(train) == len(scores) == n + n // 2 and train.tuples()[:n] == learned.tuples()
@@ -240,10 +242,12 @@ def test_unlabelled_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, mo
     check_folder(tmp_path / "s", BINARY, report)
     seen = []
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "distill", lambda student, *args, **k: seen.append(args) or stop())
+        patch.setattr(
+            pipeline, "distill", lambda student, *args, **k: seen.append((args[0], k["teacher_scores"])) or stop()
+        )
         with pytest.raises(KeyboardInterrupt):
             make(BINARY, tmp_path / "again", recipe, unlabelled=unlabelled)
-    train, scores = seen[0][:2]
+    train, scores = seen[0]
     n = len(learned)
     assert train.tuples() == [*learned.tuples(), *new] and len(scores) == n + 2
     assert np.array_equal(train.label[:n], learned.label) and np.isnan(train.label[n:]).all()
@@ -317,7 +321,7 @@ def test_other_data_in_the_same_folder(binary, monkeypatch, change):
     output, recipe, _ = binary
     monkeypatch.setattr(pipeline, "load_teacher", fail)
     with pytest.raises(MismatchError, match=r"data\.(train|validation) was '\d+ rows \w+', now"):
-        make_student(BINARY, change(make_pairs(BINARY, 80, 1)), make_pairs(BINARY, 24, 2), recipe, output)
+        make_student(change(make_pairs(BINARY, 80, 1)), make_pairs(BINARY, 24, 2), BINARY, recipe, output)
 
 
 def test_another_task_in_the_same_folder(binary, monkeypatch):
@@ -329,7 +333,7 @@ def test_another_task_in_the_same_folder(binary, monkeypatch):
 
 def test_other_rows_to_report_on_are_no_other_run(binary):
     output, recipe, report = binary
-    other = make_student(BINARY, make_pairs(BINARY, 80, 1), make_pairs(BINARY, 12, 8), recipe, output)
+    other = make_student(make_pairs(BINARY, 80, 1), make_pairs(BINARY, 12, 8), BINARY, recipe, output)
     assert other.rows == 12 and other.fingerprints == report.fingerprints
 
 

@@ -172,12 +172,12 @@ def _teacher(row: Row, task: Task, data: Path, place: Workshop) -> Values:
 
     validation = hold_out(load_pairs(data, task, "train"), row.seed)[1]
     assert validation.label is not None
-    threshold = best_threshold(task, scores(validation), validation.label) if task.kind == "binary" else 0.0
+    threshold = best_threshold(scores(validation), validation.label, task) if task.kind == "binary" else 0.0
     values: Values = {}
     for split in row.splits:
         pairs = load_pairs(data, task, split)
         assert pairs.label is not None
-        values[split] = (len(pairs), compute_metrics(task, scores(pairs), pairs.label, threshold))
+        values[split] = (len(pairs), compute_metrics(scores(pairs), pairs.label, task, threshold))
     return values
 
 

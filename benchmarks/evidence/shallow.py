@@ -182,8 +182,8 @@ def _on_label_scale(task: Task, model: Small, scores: np.ndarray) -> np.ndarray:
 
 
 def _judge(task: Task, held_out: np.ndarray, scores: np.ndarray, validation: Pairs, test: Pairs) -> dict[str, float]:
-    threshold = best_threshold(task, held_out[:, 0], validation.label) if task.kind == "binary" else 0.0  # type: ignore[arg-type]
-    return compute_metrics(task, scores, test.label, threshold)  # type: ignore[arg-type]
+    threshold = best_threshold(held_out[:, 0], validation.label, task) if task.kind == "binary" else 0.0  # type: ignore[arg-type]
+    return compute_metrics(scores, test.label, task, threshold)  # type: ignore[arg-type]
 
 
 def _cosine(backbone: str, sentences: list[str], sets: list[Rows]) -> list[np.ndarray]:

@@ -96,7 +96,7 @@ class PairScorer(FastEncoder):
             if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
                 raise ValueError(f"Input {row} is {pair!r}; give pairs of texts, (sentence1, sentence2).")
         if pairs:
-            scores = self._raw_scores(
+            scores = self._scores(
                 pairs,
                 prompt_name=prompt_name,
                 prompt=prompt,
@@ -117,7 +117,26 @@ class PairScorer(FastEncoder):
             result = scores.cpu().numpy() if convert_to_numpy else list(scores)
         return result[0] if singular else result
 
-    def _raw_scores(self, pairs: Sequence[Sequence[str]], **encode_kwargs: Any) -> Tensor:
+    def raw_scores(self, pairs: Sequence[tuple[str, str]], **encode_kwargs: Any) -> np.ndarray:
+        """Scores of pairs before the activation: what a student is trained and compared by.
+
+        Args:
+            pairs: Pairs of sentences.
+            **encode_kwargs: Handed to `encode`.
+
+        Returns:
+            Float32 scores, (n, C), for one label too.
+
+        Example:
+            >>> getfixture("student").raw_scores([("a red bicycle", "a bicycle")]).shape
+            (1, 1)
+        """
+        if not pairs:
+            return np.empty((0, self.num_labels), np.float32)
+        with torch.inference_mode():
+            return self._scores(pairs, **({"show_progress_bar": False} | encode_kwargs)).cpu().numpy()
+
+    def _scores(self, pairs: Sequence[Sequence[str]], **encode_kwargs: Any) -> Tensor:
         rows: dict[str, int] = {}
         index = torch.tensor([[rows.setdefault(text, len(rows)) for text in pair] for pair in pairs])  # (n, 2)
         embeddings = self._embeddings(list(rows), "inputs", **encode_kwargs)  # (m, d), m distinct sentences

@@ -85,9 +85,9 @@ def hold_out(train: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 
 
 def make_student(
-    task: Task,
     train: Pairs,
     test: Pairs,
+    task: Task,
     recipe: Recipe,
     output: str | Path,
     *,
@@ -155,9 +155,9 @@ def make_student(
         student = distill(
             student,
             train,
-            targets,
             task,
             output,
+            teacher_scores=targets,
             validation=validation,
             distillation=recipe.distillation,
             training=recipe.training,

@@ -187,9 +187,9 @@ def run(output: Path, *, command: str | None = None, show_progress_bar: bool = F
         for name, part in parts.items()
     }
     report = make_student(
-        TASK,
         sets["train"],
         sets["test"],
+        TASK,
         recipe(),
         output,
         validation=sets["validation"],

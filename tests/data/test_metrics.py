@@ -31,7 +31,7 @@ def test_binary_metrics_are_those_of_sklearn(n, seed, threshold):
 
     rng = np.random.default_rng(seed)
     scores, labels = rng.normal(size=n).round(1), rng.integers(0, 2, n).astype(np.float32)
-    found = compute_metrics(get_task("mrpc"), scores.reshape(-1, 1), labels, threshold)
+    found = compute_metrics(scores.reshape(-1, 1), labels, get_task("mrpc"), threshold)
     guesses = scores > threshold
     assert list(found) == ["f1", "accuracy", "average_precision"]
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, guesses))
@@ -47,7 +47,7 @@ def test_multiclass_accuracy_is_that_of_sklearn(n, seed):
 
     rng = np.random.default_rng(seed)
     scores, labels = rng.normal(size=(n, 3)), rng.integers(0, 3, n)
-    found = compute_metrics(get_task("mnli"), scores, labels)
+    found = compute_metrics(scores, labels, get_task("mnli"))
     assert found == {"accuracy": pytest.approx(metrics.accuracy_score(labels, scores.argmax(1)))}
 
 
@@ -58,7 +58,7 @@ def test_correlations_are_those_of_scipy(n, seed):
 
     rng = np.random.default_rng(seed)
     scores, labels = rng.normal(size=n), rng.permutation(n) * 5 / n
-    found = compute_metrics(get_task("stsb"), scores.astype(np.float32), labels)
+    found = compute_metrics(scores.astype(np.float32), labels, get_task("stsb"))
     assert found["pearson"] == pytest.approx(stats.pearsonr(scores, labels).statistic, abs=1e-5)
     assert found["spearman"] == pytest.approx(stats.spearmanr(scores, labels).statistic, abs=1e-5)
 
@@ -66,17 +66,17 @@ def test_correlations_are_those_of_scipy(n, seed):
 @pytest.mark.parametrize("scores", [[1.0, 1.0, 1.0], [2.0]])
 def test_correlation_with_a_constant_is_zero(scores):
     labels = list(range(len(scores)))
-    assert compute_metrics(get_task("stsb"), scores, labels) == {"spearman": 0.0, "pearson": 0.0}
+    assert compute_metrics(scores, labels, get_task("stsb")) == {"spearman": 0.0, "pearson": 0.0}
 
 
 def test_f1_is_that_of_the_positive_class_and_values_are_floats():
-    found = compute_metrics(get_task("qqp"), [1.0, 1.0, -1.0, 1.0], [1, 0, 1, 0])
+    found = compute_metrics([1.0, 1.0, -1.0, 1.0], [1, 0, 1, 0], get_task("qqp"))
     assert found["f1"] == pytest.approx(0.4)  # 0 of the negative class
     assert {type(value) for value in found.values()} == {float}
 
 
 def test_scores_without_any_positive():
-    assert compute_metrics(get_task("mrpc"), [-1.0, -2.0], [0, 0]) == {
+    assert compute_metrics([-1.0, -2.0], [0, 0], get_task("mrpc")) == {
         "f1": 0.0,
         "accuracy": 1.0,
         "average_precision": 0.0,
@@ -96,18 +96,18 @@ def test_scores_without_any_positive():
 )
 def test_shapes_that_do_not_fit(task, scores, labels):
     with pytest.raises(MismatchError, match="do not fit task"):
-        compute_metrics(get_task(task), scores, labels)
+        compute_metrics(scores, labels, get_task(task))
 
 
 def test_broken_scores_and_labels_are_not_measured():
     with pytest.raises(BadDataError, match=r"2 of 3 scores are NaN or infinite \(first: row 2\)"):
-        compute_metrics(get_task("mrpc"), [0.0, NAN, float("inf")], [0, 1, 1])
+        compute_metrics([0.0, NAN, float("inf")], [0, 1, 1], get_task("mrpc"))
     with pytest.raises(BadDataError, match="label 2 of row 1"):
-        compute_metrics(get_task("mrpc"), [0.0], [2])
+        compute_metrics([0.0], [2], get_task("mrpc"))
     with pytest.raises(BadDataError, match="label 3 of row 2"):
-        compute_metrics(get_task("mnli"), np.zeros((2, 3)), [2, 3])
+        compute_metrics(np.zeros((2, 3)), [2, 3], get_task("mnli"))
     with pytest.raises(BadDataError, match="label nan of row 1"):
-        compute_metrics(get_task("stsb"), [0.0], [NAN])
+        compute_metrics([0.0], [NAN], get_task("stsb"))
 
 
 # --- the best threshold -----------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ scored = st.lists(
 def brute_force(task, scores, labels):
     values = sorted(set(scores))
     candidates = [values[0] - 1, *((a + b) / 2 for a, b in itertools.pairwise(values)), values[-1] + 1]
-    return max(compute_metrics(task, scores, labels, candidate)[task.main_metric] for candidate in candidates)
+    return max(compute_metrics(scores, labels, task, candidate)[task.main_metric] for candidate in candidates)
 
 
 @pytest.fixture
@@ -135,41 +135,41 @@ def sure(monkeypatch):
 @given(st.sampled_from(["mrpc", "qnli"]), scored)
 def test_best_threshold_is_as_good_as_brute_force(sure, name, pairs):
     task, scores, labels = get_task(name), [s for s, _ in pairs], [float(y) for _, y in pairs]
-    found = best_threshold(task, scores, labels)
+    found = best_threshold(scores, labels, task)
     if len(set(labels)) == 1:
         assert found == 0.0
     else:
-        assert compute_metrics(task, scores, labels, found)[task.main_metric] >= brute_force(task, scores, labels)
+        assert compute_metrics(scores, labels, task, found)[task.main_metric] >= brute_force(task, scores, labels)
     order = np.random.default_rng(0).permutation(len(scores))
-    assert best_threshold(task, np.take(scores, order), np.take(labels, order)) == found
+    assert best_threshold(np.take(scores, order), np.take(labels, order), task) == found
 
 
 def test_best_threshold_prefers_the_one_closest_to_zero(sure):
     # Accuracy 3/4 at -1.5 and at 0.5: the order of rows and the sign of the others do not matter.
-    assert best_threshold(get_task("qnli"), [-2.0, -1.0, 0.0, 1.0], [0, 1, 0, 1]) == 0.5
-    assert best_threshold(get_task("qnli"), [-1.0, 0.0, 1.0, 2.0], [0, 1, 0, 1]) == -0.5
+    assert best_threshold([-2.0, -1.0, 0.0, 1.0], [0, 1, 0, 1], get_task("qnli")) == 0.5
+    assert best_threshold([-1.0, 0.0, 1.0, 2.0], [0, 1, 0, 1], get_task("qnli")) == -0.5
 
 
 def test_best_threshold_maximises_the_metric_of_the_task(sure):
     scores, labels = [4.0, 3.0, 2.0, 1.0, 0.0], [1, 0, 0, 1, 0]
-    assert best_threshold(get_task("qnli"), scores, labels) == 3.5
-    assert best_threshold(get_task("mrpc"), scores, labels) == 0.5
+    assert best_threshold(scores, labels, get_task("qnli")) == 3.5
+    assert best_threshold(scores, labels, get_task("mrpc")) == 0.5
 
 
 @settings(deadline=None)
 @given(st.sampled_from(["mrpc", "qnli"]), scored, st.sampled_from([0.25, 1.0, 8.0]))
 def test_best_threshold_depends_on_the_order_of_the_scores_alone(name, pairs, scale):
     task, scores, labels = get_task(name), np.array([s for s, _ in pairs]), np.array([float(y) for _, y in pairs])
-    found = best_threshold(task, scores, labels)
+    found = best_threshold(scores, labels, task)
     if len(set(labels)) == 1:
         assert found == 0.0
         return
     assert found not in scores
     assert min(scores) - 1 <= found <= max(scores) + 1
     order = np.random.default_rng(0).permutation(len(scores))
-    assert best_threshold(task, scores[order], labels[order]) == found
+    assert best_threshold(scores[order], labels[order], task) == found
     # Of equally good cuts the one closest to 0 is taken, and that is another one when the scores are moved.
-    assert (scores * scale > best_threshold(task, scores * scale, labels)).tolist() == (scores > found).tolist()
+    assert (scores * scale > best_threshold(scores * scale, labels, task)).tolist() == (scores > found).tolist()
 
 
 @pytest.mark.parametrize("name", ["mrpc", "qnli"])
@@ -183,14 +183,14 @@ def test_best_threshold_is_better_on_other_pairs_than_the_one_best_on_these(name
     def best_on_these(scores, labels):
         values = sorted(scores)
         cuts = [(a + b) / 2 for a, b in itertools.pairwise(values)]
-        return max(cuts, key=lambda cut: compute_metrics(task, scores, labels, cut)[task.main_metric])
+        return max(cuts, key=lambda cut: compute_metrics(scores, labels, task, cut)[task.main_metric])
 
     others = draw(20_000)
-    values = {best_on_these: [], lambda s, y: best_threshold(task, s, y): []}
+    values = {best_on_these: [], lambda s, y: best_threshold(s, y, task): []}
     for _ in range(20):
         some = draw(100)
         for way, found in values.items():
-            found.append(compute_metrics(task, *others, way(*some))[task.main_metric])
+            found.append(compute_metrics(*others, task, way(*some))[task.main_metric])
     theirs, ours = values.values()
     assert np.mean(ours) > np.mean(theirs)
     assert np.std(ours) < np.std(theirs)
@@ -200,23 +200,23 @@ def test_best_threshold_is_that_of_the_metric_of_the_task():
     generator = np.random.default_rng(0)
     labels = (np.arange(400) % 4 == 0).astype(np.float64)  # F1 of a rare class asks for a lower cut than accuracy
     scores = generator.normal(labels, 1.0)
-    assert best_threshold(get_task("mrpc"), scores, labels) < best_threshold(get_task("qnli"), scores, labels)
+    assert best_threshold(scores, labels, get_task("mrpc")) < best_threshold(scores, labels, get_task("qnli"))
 
 
 def test_best_threshold_lies_between_classes_that_are_apart():
-    assert best_threshold(get_task("qnli"), [-3.0, -2.0, 4.0, 5.0], [0, 0, 1, 1]) == 1.0
+    assert best_threshold([-3.0, -2.0, 4.0, 5.0], [0, 0, 1, 1], get_task("qnli")) == 1.0
 
 
 def test_best_threshold_between_neighbouring_floats():
     low = 0.1
     high = np.nextafter(low, 1)
-    threshold = best_threshold(get_task("qnli"), [low, high], [0, 1])
+    threshold = best_threshold([low, high], [0, 1], get_task("qnli"))
     assert low <= threshold < high
-    assert compute_metrics(get_task("qnli"), [low, high], [0, 1], threshold)["accuracy"] == 1.0
+    assert compute_metrics([low, high], [0, 1], get_task("qnli"), threshold)["accuracy"] == 1.0
 
 
 def test_best_threshold_needs_a_binary_task_and_finite_scores():
     with pytest.raises(MismatchError, match="has no threshold"):
-        best_threshold(get_task("mnli"), np.zeros((2, 3)), [0, 1])
+        best_threshold(np.zeros((2, 3)), [0, 1], get_task("mnli"))
     with pytest.raises(BadDataError, match="NaN"):
-        best_threshold(get_task("mrpc"), [NAN, 0.0], [0, 1])
+        best_threshold([NAN, 0.0], [0, 1], get_task("mrpc"))

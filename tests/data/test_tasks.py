@@ -207,7 +207,7 @@ def test_is_missing():
 def test_align_labels_finds_every_permutation(order):
     task = get_task("mnli")
     model_labels = [task.labels[i].upper() for i in order]
-    permutation = align_labels(task, model_labels)
+    permutation = align_labels(model_labels, task)
     assert [model_labels[p].lower() for p in permutation] == list(task.labels)
 
 
@@ -221,7 +221,7 @@ def test_align_labels_finds_every_permutation(order):
     ],
 )
 def test_align_labels_ignores_spelling(task, model_labels, permutation):
-    assert align_labels(get_task(task), model_labels) == permutation
+    assert align_labels(model_labels, get_task(task)) == permutation
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_align_labels_ignores_spelling(task, model_labels, permutation):
 )
 def test_align_labels_refuses_to_guess(task, model_labels):
     with pytest.raises(MismatchError) as caught:
-        align_labels(get_task(task), model_labels)
+        align_labels(model_labels, get_task(task))
     message = str(caught.value)
     assert "--teacher-labels" in message
     assert ", ".join(get_task(task).labels) in message

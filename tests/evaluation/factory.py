@@ -32,7 +32,7 @@ def make_report(task: Task, rows: int = 200, *, scores: Scores | None = None, **
     """What `evaluate` makes of such scores."""
     scores = scores or make_scores(task, rows)
     labels = sorted(task.labels, key=lambda label: label == task.positive) if task.kind == "binary" else task.labels
-    metrics = task_metrics(task, scores, 0.25 if task.kind == "binary" else 0.0, lambda s: s, lambda s: s)
+    metrics = task_metrics(scores, task, 0.25 if task.kind == "binary" else 0.0, lambda s: s, lambda s: s)
     values: dict[str, Any] = {
         "task": task.name,
         "kind": task.kind,
@@ -45,8 +45,8 @@ def make_report(task: Task, rows: int = 200, *, scores: Scores | None = None, **
         "distinct_sentences": rows,
         "metrics": metrics,
         "retention": retention(metrics),
-        "calibration_error": calibration_error(task, scores),
-        "fidelity": {} if scores.teacher is None else fidelity(task, scores.student, scores.teacher),
+        "calibration_error": calibration_error(scores, task),
+        "fidelity": {} if scores.teacher is None else fidelity(scores.student, scores.teacher, task),
         "speed": None,
         "threshold": 0.25 if task.kind == "binary" else None,
         "fingerprints": {"student": "0" * 32},

@@ -19,7 +19,7 @@ def random():
 
 def test_binary_is_pearson_of_raw_scores_and_share_of_equal_predictions(random):
     s, t = random.normal(size=50), random.normal(size=50)
-    found = fidelity(BINARY, s[:, None], t[:, None], threshold=0.3)
+    found = fidelity(s[:, None], t[:, None], BINARY, threshold=0.3)
     assert found == {
         "pearson": pytest.approx(np.corrcoef(s, t)[0, 1]),
         "agreement": np.mean([(a > 0.3) == (b > 0) for a, b in zip(s, t, strict=True)]),
@@ -29,7 +29,7 @@ def test_binary_is_pearson_of_raw_scores_and_share_of_equal_predictions(random):
 def test_multiclass_does_not_see_a_shift_per_pair(random):
     s, t = random.normal(size=(40, 3)), random.normal(size=(40, 3))
     shifted = s + 10 * random.normal(size=(40, 1))
-    found = fidelity(NLI, shifted, t, ["q"] * 40)
+    found = fidelity(shifted, t, NLI, ["q"] * 40)
     centred = [(x - x.mean(1, keepdims=True)).ravel() for x in (s, t)]
     assert found["pearson"] == pytest.approx(np.corrcoef(*centred)[0, 1])
     assert found["agreement"] == np.mean(s.argmax(1) == t.argmax(1))
@@ -40,19 +40,19 @@ def test_kendall_is_the_mean_over_queries_with_several_candidates(random):
     queries = ["a", "b", "a", "c", "b", "a", "b", "b"]
     s, t = random.normal(size=8), random.normal(size=8)
     a, b = [0, 2, 5], [1, 4, 6, 7]
-    found = fidelity(REGRESSION, s, t, queries)
+    found = fidelity(s, t, REGRESSION, queries)
     assert found["kendall"] == pytest.approx(np.mean([stats.kendalltau(s[i], t[i]).statistic for i in (a, b)]))
     assert found["queries"] == 2
 
 
 def test_kendall_is_absent_without_queries_or_candidates():
-    assert set(fidelity(REGRESSION, [1, 2, 3], [1, 3, 2])) == {"pearson"}
-    assert set(fidelity(REGRESSION, [1, 2, 3], [1, 3, 2], ["a", "b", "c"])) == {"pearson"}
-    assert set(fidelity(REGRESSION, [1, 2, 3], [1, 1, 2], ["a", "a", "c"])) == {"pearson"}  # the teacher ties them
+    assert set(fidelity([1, 2, 3], [1, 3, 2], REGRESSION)) == {"pearson"}
+    assert set(fidelity([1, 2, 3], [1, 3, 2], REGRESSION, ["a", "b", "c"])) == {"pearson"}
+    assert set(fidelity([1, 2, 3], [1, 1, 2], REGRESSION, ["a", "a", "c"])) == {"pearson"}  # the teacher ties them
 
 
 def test_constant_student_scores_count_as_no_agreement():
-    assert fidelity(REGRESSION, [1, 1, 1], [1, 3, 2], ["a", "a", "a"]) == {"pearson": 0, "kendall": 0, "queries": 1}
+    assert fidelity([1, 1, 1], [1, 3, 2], REGRESSION, ["a", "a", "a"]) == {"pearson": 0, "kendall": 0, "queries": 1}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_constant_student_scores_count_as_no_agreement():
 )
 def test_scores_that_do_not_fit_are_refused(task, s, t):
     with pytest.raises(MismatchError):
-        fidelity(task, s, t)
+        fidelity(s, t, task)
 
 
 def test_reliability_has_bins_of_equal_mass_and_the_plain_error(random):

@@ -46,8 +46,8 @@ def test_binary_metrics_are_those_at_the_stored_threshold(student, teacher, bina
     s, t = raw(student, binary), raw(teacher, binary)
     student.info["threshold"] = float(np.median(s))
     report = evaluate(student, binary, BINARY, teacher=teacher, teacher_scores=t, measure_speed=False)
-    assert report.metrics["student"] == compute_metrics(BINARY, s, binary.label, student.threshold)
-    assert report.metrics["teacher"] == compute_metrics(BINARY, t, binary.label, 0.0)
+    assert report.metrics["student"] == compute_metrics(s, binary.label, BINARY, student.threshold)
+    assert report.metrics["teacher"] == compute_metrics(t, binary.label, BINARY, 0.0)
     assert report.threshold == student.threshold
     assert f"stored threshold {student.threshold:.3f}" in report.table()
     assert report.retention["accuracy"] == pytest.approx(

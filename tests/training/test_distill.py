@@ -18,7 +18,7 @@ from dse.data.metrics import best_threshold
 from dse.data.pairs import Pairs
 from dse.errors import BadDataError, MismatchError
 from dse.training import settings as training
-from dse.training.distill import Distillation, DistillationCollator, DistillationLoss, distill, raw_scores
+from dse.training.distill import Distillation, DistillationCollator, DistillationLoss, distill
 from dse.training.settings import Training
 from tests.conftest import make_student
 from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
@@ -199,7 +199,7 @@ def test_joint_forward_scores_as_predict_does(backbone, pairs, num_labels):
         scores = student(features, pairs=True)["scores"]
     expected = student.predict(pairs, activation_fn=NONE).reshape(len(pairs), num_labels)
     assert np.abs(scores.numpy() - expected).max() < 1e-5
-    assert np.array_equal(raw_scores(student, Pairs(*map(list, zip(*pairs, strict=True)))), expected)
+    assert np.array_equal(student.raw_scores(pairs), expected)
 
 
 # ------------------------------------------------------------------------------------------------ what is refused
@@ -222,7 +222,7 @@ def test_unusable_scores(tmp_path, backbone, task, alpha):
         (infinite, "score of row 8 of everyday is not finite"),
     ]:
         with pytest.raises(BadDataError, match=message):
-            distill(student, pairs, bad, task, tmp_path / "s", distillation=Distillation(alpha=alpha))
+            distill(student, pairs, task, tmp_path / "s", teacher_scores=bad, distillation=Distillation(alpha=alpha))
     assert not (tmp_path / "s").exists()
 
 
@@ -231,14 +231,14 @@ def test_no_labels(tmp_path, student):
     scores = make_scores(pairs, BINARY)
     pairs = Pairs(pairs.sentence1, pairs.sentence2, None, "questions.csv")
     with pytest.raises(BadDataError, match=r"questions.csv has no labels; add them, or use alpha 1"):
-        distill(student, pairs, scores, BINARY, tmp_path / "s")
+        distill(student, pairs, BINARY, tmp_path / "s", teacher_scores=scores)
 
 
 @pytest.mark.parametrize(("task", "num_labels"), [(BINARY, 3), (REGRESSION, 3), (NLI, 1)])
 def test_a_student_for_another_task(tmp_path, backbone, task, num_labels):
     student, pairs = make_student(backbone, num_labels=num_labels), make_pairs(task, 10)
     with pytest.raises(MismatchError, match=rf"gives {num_labels} .* needs {task.num_labels}"):
-        distill(student, pairs, None, task, tmp_path / "s", distillation=Distillation(alpha=0.0))
+        distill(student, pairs, task, tmp_path / "s", teacher_scores=None, distillation=Distillation(alpha=0.0))
 
 
 # ---------------------------------------------------------------------------------------------------- training
@@ -248,7 +248,7 @@ QUICK = Training(epochs=1, batch_size=16, learning_rate=1e-3, head_learning_rate
 
 def train(student: DSE, folder: Path, task=BINARY, settings=QUICK, n=32, **kwargs) -> DSE:
     pairs = make_pairs(task, n)
-    return distill(student, pairs, make_scores(pairs, task), task, folder, training=settings, **kwargs)
+    return distill(student, pairs, task, folder, teacher_scores=make_scores(pairs, task), training=settings, **kwargs)
 
 
 def moved(before: dict[str, torch.Tensor], student: DSE) -> set[str]:
@@ -323,7 +323,7 @@ def trained(tmp_path_factory, backbone):
 
 def test_threshold_is_the_best_on_validation(trained):
     validation, student = make_pairs(BINARY, 30, 5), DSE(str(trained.folder), dtype="float32")
-    best = best_threshold(BINARY, raw_scores(student, validation)[:, 0], validation.label)
+    best = best_threshold(student.raw_scores(validation.tuples())[:, 0], validation.label, BINARY)
     assert best != 0
     assert student.threshold == student.info["threshold"] == pytest.approx(best, abs=1e-6)
 
@@ -365,7 +365,7 @@ def test_one_side_alone_is_enough(tmp_path, student, alpha):
         pairs = Pairs(pairs.sentence1, pairs.sentence2)
     before = tensors(student)
     settings = Distillation(alpha=alpha)
-    distill(student, pairs, scores, BINARY, tmp_path / "s", distillation=settings, training=QUICK)
+    distill(student, pairs, BINARY, tmp_path / "s", teacher_scores=scores, distillation=settings, training=QUICK)
     assert moved(before, student) == {"pair_head", "transformer"}
 
 

@@ -13,7 +13,7 @@ from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.modules import PairHead
 from dse.teacher.fit import fit_teacher, teacher_scores
-from dse.training.distill import Distillation, raw_scores
+from dse.training.distill import Distillation
 from dse.training.head_start import ROWS, fit_cosine, fit_head, fit_scale, some_rows
 from dse.training.settings import Training
 
@@ -42,9 +42,11 @@ def fitting(monkeypatch):
 def test_a_student_that_did_nothing_else_has_learned(backbone, pairs, tmp_path, fitting):
     student = DSE.from_backbone(backbone, num_layers=1)
     before = [p.clone() for p in student.transformers_model.parameters()]
-    start = raw_scores(student, pairs).mean()
-    student = distill(student, pairs, np.full((len(pairs), 1), 3.0), TASK, tmp_path / "s", training=STILL)
-    assert raw_scores(student, pairs).mean() > start + 1
+    start = student.raw_scores(pairs.tuples()).mean()
+    student = distill(
+        student, pairs, TASK, tmp_path / "s", teacher_scores=np.full((len(pairs), 1), 3.0), training=STILL
+    )
+    assert student.raw_scores(pairs.tuples()).mean() > start + 1
     after = student.transformers_model.parameters()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -83,7 +85,9 @@ def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, mo
         monkeypatch.setattr(f"{module}.warm_up", lambda *_: pytest.fail("rows were read for no step"))
     off = replace(STILL, head_steps=0)
     fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=off, pooling="segments")
-    distill(DSE.from_backbone(backbone), pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=off)
+    distill(
+        DSE.from_backbone(backbone), pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=off
+    )
 
 
 @pytest.mark.parametrize("kind", ["dot", "cosine"])
@@ -95,12 +99,12 @@ def test_a_head_of_one_weight_is_fitted_and_then_held(backbone, pairs, tmp_path,
     cosine = torch.nn.functional.cosine_similarity(u, v).cpu().numpy()[:, None]
     t = 40 * (cosine - cosine.mean())
     only = Distillation(alpha=1)
-    student = distill(student, pairs, t, TASK, tmp_path / "s", distillation=only, training=STILL)
+    student = distill(student, pairs, TASK, tmp_path / "s", teacher_scores=t, distillation=only, training=STILL)
     assert student.head.out.weight.item() > 0
-    assert abs(raw_scores(student, pairs).mean()) < 0.5
+    assert abs(student.raw_scores(pairs.tuples()).mean()) < 0.5
     if kind == "cosine":
         assert student.head.out.weight.item() == pytest.approx(40, rel=0.05)
-        assert raw_scores(student, pairs) == pytest.approx(t, abs=0.5)
+        assert student.raw_scores(pairs.tuples()) == pytest.approx(t, abs=0.5)
     assert all(weight.requires_grad for weight in student.head.parameters())  # a later training may move it again
 
 
@@ -129,10 +133,10 @@ def test_a_bilinear_head_learns(backbone, pairs, tmp_path):
     torch.manual_seed(0)
     student = DSE.from_backbone(backbone, num_layers=1, head="bilinear")
     t = np.linspace(-5, 5, len(pairs))[:, None]
-    before = float(((raw_scores(student, pairs) - t) ** 2).mean())
+    before = float(((student.raw_scores(pairs.tuples()) - t) ** 2).mean())
     only, steps = Distillation(alpha=1), replace(STILL, head_steps=64, head_learning_rate=5e-4)
-    student = distill(student, pairs, t, TASK, tmp_path / "s", distillation=only, training=steps)
-    assert ((raw_scores(student, pairs) - t) ** 2).mean() < min(before, t.var())
+    student = distill(student, pairs, TASK, tmp_path / "s", teacher_scores=t, distillation=only, training=steps)
+    assert ((student.raw_scores(pairs.tuples()) - t) ** 2).mean() < min(before, t.var())
 
 
 @pytest.mark.parametrize("steps", [0, 8])
@@ -142,7 +146,7 @@ def test_a_head_that_was_frozen_stays_so(backbone, pairs, tmp_path, kind, steps)
     student.head.requires_grad_(False)
     before = [weight.clone() for weight in student.head.parameters()]
     still = replace(STILL, head_steps=steps)
-    student = distill(student, pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=still)
+    student = distill(student, pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=still)
     assert not any(weight.requires_grad for weight in student.head.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, student.head.parameters(), strict=True))
 
@@ -175,5 +179,5 @@ def test_the_cosine_comes_before_the_task(backbone, pairs, tmp_path, monkeypatch
     monkeypatch.setattr("dse.training.distill.fit_cosine", lambda *_: calls.append(1))
     student = DSE.from_backbone(backbone, num_layers=1, head=head)
     settings = replace(STILL, head_steps=1, cosine_steps=steps)
-    distill(student, pairs, np.ones((len(pairs), 1)), TASK, tmp_path / "s", training=settings)
+    distill(student, pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=settings)
     assert len(calls) == times

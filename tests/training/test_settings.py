@@ -17,7 +17,6 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from dse import DSE
 from dse.data.metrics import compute_metrics
 from dse.training import distill as distillation
-from dse.training.distill import raw_scores
 from dse.training.settings import LengthGroupedBatchSampler, PairEvaluator, Training, last_checkpoint
 from tests import processes
 from tests.conftest import make_student
@@ -236,9 +235,9 @@ def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monke
         distillation.distill(
             make_student(backbone),
             train,
-            make_scores(train, BINARY),
             BINARY,
             tmp_path / name,
+            teacher_scores=make_scores(train, BINARY),
             validation=validation,
             training=settings,
         )
@@ -295,7 +294,7 @@ def test_killed_and_resumed_gives_the_same_student_bit_for_bit(long_runs):
 def test_the_best_checkpoint_is_kept(long_runs, backbone):
     folder = long_runs["folder"] / "whole"
     validation = make_pairs(BINARY, 40, 2)
-    found = compute_metrics(BINARY, raw_scores(DSE(str(folder)), validation)[:, 0], validation.label)
+    found = compute_metrics(DSE(str(folder)).raw_scores(validation.tuples())[:, 0], validation.label, BINARY)
     assert found[BINARY.main_metric] == max(entry[METRIC] for entry in log_of(folder, METRIC))
 
 
@@ -318,7 +317,9 @@ def test_another_order_every_epoch(tmp_path, backbone, monkeypatch):
     train = make_pairs(BINARY, 30)
     settings = Training(epochs=2, batch_size=8, dtype="float32")
     scores = make_scores(train, BINARY)
-    distillation.distill(make_student(backbone), train, scores, BINARY, tmp_path / "s", training=settings)
+    distillation.distill(
+        make_student(backbone), train, BINARY, tmp_path / "s", teacher_scores=scores, training=settings
+    )
     epochs = [batches[:4], batches[4:]]
     assert len(epochs[1]) == 4 and epochs[0] != epochs[1]
     for epoch in epochs:

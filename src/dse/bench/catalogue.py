@@ -63,7 +63,7 @@ def make_student(folder: Path, data: Path | None, encoder: str, task_name: str =
     for _ in range(8):
         for batch in torch.randperm(len(label)).split(64):
             u, v = (nn.functional.dropout(dense.linear(embeddings[side[batch]]), 0.1) for side in (left, right))
-            loss = task_loss(task, head.score(u, v), label[batch], linked=True)
+            loss = task_loss(head.score(u, v), label[batch], task, linked=True)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -279,9 +279,9 @@ def distill(
         teacher_training=Training(epochs=teacher_epochs, **common),
     )
     report = make_student(
-        the_task,
         train,
         test,
+        the_task,
         recipe,
         output,
         unlabelled=more,

@@ -50,14 +50,14 @@ _METRICS: dict[str, _Metric] = {
 }
 
 
-def compute_metrics(task: Task, scores: ArrayLike, labels: ArrayLike, threshold: float = 0.0) -> dict[str, float]:
+def compute_metrics(scores: ArrayLike, labels: ArrayLike, task: Task, threshold: float = 0.0) -> dict[str, float]:
     """Compute the task's metrics as GLUE defines them.
 
     Args:
-        task: Says which metrics.
         scores: Raw logits, (n,) or, for a multiclass task, (n, C); for a regression whatever is to be
             correlated.
         labels: Targets as in `Pairs.label`, (n,).
+        task: Says which metrics.
         threshold: Binary only: a pair is positive if its score is above it.
 
     Returns:
@@ -70,7 +70,7 @@ def compute_metrics(task: Task, scores: ArrayLike, labels: ArrayLike, threshold:
 
     Example:
         >>> from dse.data.tasks import get_task
-        >>> compute_metrics(get_task("mrpc"), [2.0, -1.0, 0.5, -3.0], [1.0, 1.0, 1.0, 0.0])["f1"]
+        >>> compute_metrics([2.0, -1.0, 0.5, -3.0], [1.0, 1.0, 1.0, 0.0], get_task("mrpc"))["f1"]
         0.8
     """
     s, y = _checked(task, scores, labels)
@@ -78,7 +78,7 @@ def compute_metrics(task: Task, scores: ArrayLike, labels: ArrayLike, threshold:
     return {name: float(_METRICS[name](s, guesses, y)) for name in task.metrics}
 
 
-def best_threshold(task: Task, scores: ArrayLike, labels: ArrayLike) -> float:
+def best_threshold(scores: ArrayLike, labels: ArrayLike, task: Task) -> float:
     """Find the score above which a pair is best called positive: the main metric (F1 or accuracy) is highest.
 
     Highest not on these very pairs, of which a few at the border would decide, but as expected from what they say of
@@ -90,9 +90,9 @@ def best_threshold(task: Task, scores: ArrayLike, labels: ArrayLike) -> float:
     nothing to choose, and it is 0.
 
     Args:
-        task: A binary task.
         scores: Raw logits, (n,).
         labels: 0.0 or 1.0, (n,).
+        task: A binary task.
 
     Raises:
         MismatchError: If the task is not binary or the shapes do not fit.
@@ -100,7 +100,7 @@ def best_threshold(task: Task, scores: ArrayLike, labels: ArrayLike) -> float:
 
     Example:
         >>> from dse.data.tasks import get_task
-        >>> best_threshold(get_task("mrpc"), [4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 0.0, 0.0])
+        >>> best_threshold([4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 0.0, 0.0], get_task("mrpc"))
         2.5
     """
     if task.kind != "binary":

@@ -202,12 +202,12 @@ class Task:
         return str(label).strip() in marks and _key(label) not in self._ids
 
 
-def align_labels(task: Task, model_labels: Sequence[str]) -> list[int]:
+def align_labels(model_labels: Sequence[str], task: Task) -> list[int]:
     """Find each of the task's classes among a model's outputs, by name.
 
     Args:
-        task: A binary or multiclass task.
         model_labels: The model's class names in the order of its outputs (`config.id2label`).
+        task: A binary or multiclass task.
 
     Returns:
         A permutation p with `task.labels[i]` the same class as `model_labels[p[i]]`, so that
@@ -217,7 +217,7 @@ def align_labels(task: Task, model_labels: Sequence[str]) -> list[int]:
         MismatchError: If the names are generic (`LABEL_0`) or are not the task's.
 
     Example:
-        >>> align_labels(get_task("mnli"), ["CONTRADICTION", "ENTAILMENT", "NEUTRAL"])
+        >>> align_labels(["CONTRADICTION", "ENTAILMENT", "NEUTRAL"], get_task("mnli"))
         [1, 2, 0]
     """
     wanted, given = [_key(label) for label in task.labels], [_key(label) for label in model_labels]

@@ -18,9 +18,9 @@ Floats = NDArray[np.float64]
 
 
 def fidelity(
-    task: Task,
     student_scores: ArrayLike,
     teacher_scores: ArrayLike,
+    task: Task,
     queries: Sequence[str] | None = None,
     *,
     threshold: float = 0.0,
@@ -28,9 +28,9 @@ def fidelity(
     """Compare the scores of a student with those of its teacher for the same pairs.
 
     Args:
-        task: Says what a prediction is.
         student_scores: Raw scores, (n,) or (n, C).
         teacher_scores: Raw scores, of the same shape.
+        task: Says what a prediction is.
         queries: The first sentence of every pair; where one has several candidates, their order is compared too.
         threshold: Binary only: raw score above which the student calls a pair positive. The teacher's is 0.
 
@@ -45,7 +45,7 @@ def fidelity(
 
     Example:
         >>> from dse.data.tasks import get_task
-        >>> found = fidelity(get_task("mrpc"), [2.0, -1.0, 0.5], [1.0, -2.0, -0.5], queries=["a", "a", "b"])
+        >>> found = fidelity([2.0, -1.0, 0.5], [1.0, -2.0, -0.5], get_task("mrpc"), queries=["a", "a", "b"])
         >>> {name: round(value, 3) for name, value in found.items()}
         {'pearson': 1.0, 'agreement': 0.667, 'kendall': 1.0, 'queries': 1.0}
     """

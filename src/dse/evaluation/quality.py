@@ -39,19 +39,19 @@ class Scores:
 
 
 def task_metrics(
-    task: Task, scores: Scores, threshold: float, student_activation: Activation, teacher_activation: Activation
+    scores: Scores, task: Task, threshold: float, student_activation: Activation, teacher_activation: Activation
 ) -> dict[str, dict[str, float]]:
     """Metrics of the student at its threshold, and of the teacher at 0, as far as there are labels and a teacher."""
     if scores.label is None:
         return {}
-    ours = _activated(task, scores.student, student_activation)
-    metrics = {"student": compute_metrics(task, ours, scores.label, threshold)}
+    ours = _activated(scores.student, task, student_activation)
+    metrics = {"student": compute_metrics(ours, scores.label, task, threshold)}
     if scores.teacher is not None:
-        metrics["teacher"] = compute_metrics(task, _activated(task, scores.teacher, teacher_activation), scores.label)
+        metrics["teacher"] = compute_metrics(_activated(scores.teacher, task, teacher_activation), scores.label, task)
     return metrics
 
 
-def _activated(task: Task, scores: Floats, activation: Activation) -> Floats:
+def _activated(scores: Floats, task: Task, activation: Activation) -> Floats:
     """A regression's labels live on the activated scale; in float64, so that the sigmoid makes no ties."""
     if task.kind != "regression":
         return scores
@@ -71,7 +71,7 @@ def retention(metrics: dict[str, dict[str, float]]) -> dict[str, float | None]:
     return {k: metrics["student"][k] / v if v > 0 else None for k, v in metrics["teacher"].items()}
 
 
-def calibration_error(task: Task, scores: Scores) -> dict[str, float]:
+def calibration_error(scores: Scores, task: Task) -> dict[str, float]:
     """ECE of student and teacher; binary tasks with labels only."""
     if task.kind != "binary" or scores.label is None:
         return {}

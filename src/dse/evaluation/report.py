@@ -20,7 +20,6 @@ from dse.evaluation.quality import Activation, Scores, calibration_error, retent
 from dse.evaluation.speed import Speed, measure_speed
 from dse.files import write_json, write_text
 from dse.teacher.fit import teacher_scores as score_with
-from dse.training.distill import raw_scores
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -169,15 +168,15 @@ def evaluate(
         raise BadDataError(
             f"{pairs.source} has no labels and there is no teacher to compare with; add labels or give the teacher"
         )
-    scores = Scores.of(raw_scores(student, pairs), teacher_scores, pairs.label)
+    scores = Scores.of(student.raw_scores(pairs.tuples()), teacher_scores, pairs.label)
     threshold = student.threshold if task.kind == "binary" else None
     # Without the teacher itself: a student keeps its teacher's activation.
     theirs = student.activation_fn if teacher is None else cast(Activation, teacher.activation_fn)
-    metrics = task_metrics(task, scores, threshold or 0.0, student.activation_fn, theirs)
+    metrics = task_metrics(scores, task, threshold or 0.0, student.activation_fn, theirs)
     models = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     agreement = {}
     if scores.teacher is not None:
-        agreement = fidelity(task, scores.student, scores.teacher, pairs.sentence1, threshold=threshold or 0.0)
+        agreement = fidelity(scores.student, scores.teacher, task, pairs.sentence1, threshold=threshold or 0.0)
     return Report(
         task=task.name,
         kind=task.kind,
@@ -190,7 +189,7 @@ def evaluate(
         distinct_sentences=len({*pairs.sentence1, *pairs.sentence2}),
         metrics=metrics,
         retention=retention(metrics),
-        calibration_error=calibration_error(task, scores),
+        calibration_error=calibration_error(scores, task),
         fidelity=agreement,
         speed=_speed(student, pairs, teacher) if measure_speed else None,
         threshold=threshold,

@@ -73,7 +73,7 @@ def check_outputs(teacher: CrossEncoder, task: Task) -> list[int]:
     if outputs == 1:
         return [0]
     id2label = _config(teacher).id2label
-    return align_labels(task, [str(id2label[i]) for i in range(outputs)])
+    return align_labels([str(id2label[i]) for i in range(outputs)], task)
 
 
 def teacher_scores(

@@ -84,7 +84,7 @@ def warm_up(teacher: CrossEncoder, train: Pairs, task: Task, linear: bool, train
     vectors = vectors.clone()  # (n, 4H), out of inference mode
 
     def mean_loss(rows: Tensor) -> Tensor:
-        return task_loss(task, scores.linear(hidden.linear(vectors[rows]).relu()), label[rows], linked=not linear)
+        return task_loss(scores.linear(hidden.linear(vectors[rows]).relu()), label[rows], task, linked=not linear)
 
     parameters = [*hidden.parameters(), *scores.parameters()]
     fit_head(parameters, mean_loss, len(some), training, cast(Any, teacher.config).hidden_size)

@@ -114,7 +114,7 @@ class DistillationLoss(nn.Module):
         known = ~label.isnan() if label.is_floating_point() else label >= 0
         if not known.any():
             return scores.sum() * 0
-        return task_loss(self.task, scores[known], label[known], self.linked) * known.float().mean()
+        return task_loss(scores[known], label[known], self.task, self.linked) * known.float().mean()
 
     def distillation_loss(self, s: Tensor, t: Tensor) -> Tensor:
         """How far the student's scores s are from the teacher's t, both (n, C)."""
@@ -158,20 +158,13 @@ class DistillationCollator(SentenceTransformerDataCollator):
         return batch
 
 
-def raw_scores(student: DSE, pairs: Pairs) -> np.ndarray:
-    """The student's scores without activation, (n, C)."""
-    rows = pairs.tuples()
-    scores = student.predict(rows, activation_fn=nn.Identity(), show_progress_bar=False)
-    return np.asarray(scores).reshape(len(rows), -1)
-
-
 def distill(
     student: DSE,
     train: Pairs,
-    teacher_scores: np.ndarray | None,
     task: Task,
     output: str | Path,
     *,
+    teacher_scores: np.ndarray | None = None,
     validation: Pairs | None = None,
     distillation: Distillation | None = None,
     training: Training | None = None,
@@ -183,9 +176,9 @@ def distill(
     Args:
         student: As `DSE.from_backbone` builds it.
         train: Pairs; labels are needed unless alpha is 1.
-        teacher_scores: Raw logits of those pairs, (n, C), from `label_pairs`; not needed when alpha is 0.
         task: What the labels mean.
         output: Folder of the student; checkpoints live in ``output/checkpoints`` until it is done.
+        teacher_scores: Raw logits of those pairs, (n, C), from `label_pairs`; not needed when alpha is 0.
         validation: Labelled pairs that choose the best checkpoint and the threshold; never the ones reported. Without
             labels they are not used.
         distillation: Loss settings.
@@ -213,7 +206,7 @@ def distill(
         pooler.requires_grad_(False)
     if validation is not None and validation.label is None:
         validation = None  # nothing to choose by
-    evaluator = PairEvaluator(validation, task, raw_scores, tuned=True) if validation is not None else None
+    evaluator = PairEvaluator(validation, task, _raw_scores, tuned=True) if validation is not None else None
     loss = DistillationLoss(student, task, distillation)
     training = _for_head(training, student)
     learning = [weight for weight in student.head.parameters() if weight.requires_grad]
@@ -242,11 +235,17 @@ def distill(
         weight.requires_grad_(True)
     if trainer.is_world_process_zero():
         if validation is not None and task.kind == "binary" and validation.label is not None:
-            student.info["threshold"] = best_threshold(task, raw_scores(student, validation)[:, 0], validation.label)
+            student.info["threshold"] = best_threshold(
+                student.raw_scores(validation.tuples())[:, 0], validation.label, task
+            )
         student.save_pretrained(str(output))
         write_json(output / "training.json", {"distillation": asdict(distillation), "log": history})
         shutil.rmtree(output / "checkpoints")
     return student
+
+
+def _raw_scores(student: DSE, pairs: Pairs) -> np.ndarray:
+    return student.raw_scores(pairs.tuples())
 
 
 def warm_up(student: DSE, dataset: Any, loss: DistillationLoss, training: Training) -> None:

@@ -135,7 +135,7 @@ class Training:
         return asdict(self)
 
 
-def task_loss(task: Task, scores: Tensor, label: Tensor, linked: bool) -> Tensor:
+def task_loss(scores: Tensor, label: Tensor, task: Task, linked: bool) -> Tensor:
     """What the task itself asks for.
 
     Args:
@@ -146,7 +146,7 @@ def task_loss(task: Task, scores: Tensor, label: Tensor, linked: bool) -> Tensor
 
     Example:
         >>> from dse.data.tasks import get_task
-        >>> float(task_loss(get_task("stsb"), torch.tensor([[2.0]]), torch.tensor([5.0]), linked=False))
+        >>> float(task_loss(torch.tensor([[2.0]]), torch.tensor([5.0]), get_task("stsb"), linked=False))
         9.0
     """
     if task.kind == "multiclass":
@@ -217,8 +217,8 @@ class PairEvaluator(BaseEvaluator):
         assert label is not None
         if self.task.kind == "regression":  # values are compared on the scale the model predicts
             scores = model.activation_fn(torch.from_numpy(scores)).numpy()
-        threshold = best_threshold(self.task, scores, label) if self.tuned else 0.0
-        metrics = compute_metrics(self.task, scores, label, threshold)
+        threshold = best_threshold(scores, label, self.task) if self.tuned else 0.0
+        metrics = compute_metrics(scores, label, self.task, threshold)
         logger.info("step %s: %s", steps, " ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
         return metrics
 
