@@ -24,7 +24,8 @@ from sentence_transformers.cross_encoder.evaluation import (
 )
 
 from dse import DSE
-from dse.modules import HEAD_KINDS, LayerConcat
+from dse.modules import LayerConcat
+from dse.scoring.kinds import HEAD_KINDS
 from tests.conftest import backbones, make_student
 from tests.test_modules import numpy_head
 

@@ -6,18 +6,19 @@ import json
 import logging
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from sentence_transformers.util import load_file_path
 from torch import nn
 
-from dse.encoding.runtime import Dtype, fingerprint, weights_key
+from dse.encoding.runtime import Dtype
 from dse.files import write_json
 from dse.model_card import DSEModelCardData
-from dse.modules import HeadKind, LayerConcat, PairHead
+from dse.modules import LayerConcat, PairHead
 from dse.pair_scorer import PairScorer
+from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,6 @@ class DSE(PairScorer):
     model_card_data_class = DSEModelCardData  # type: ignore[assignment]  # a subclass, as sentence-transformers means it
 
     def __init__(self, model_name_or_path: str | None = None, *, dtype: Dtype = "auto", **kwargs: Any) -> None:
-        self.info: dict[str, Any] = {}
-        self._fingerprint: tuple[Any, str] | None = None
         super().__init__(model_name_or_path, dtype=dtype, **kwargs)
         if model_name_or_path is None:
             return
@@ -130,40 +129,6 @@ class DSE(PairScorer):
         if freeze_backbone:
             student[0].requires_grad_(False)
         return student
-
-    @property
-    def head(self) -> PairHead:
-        """The pair head."""
-        return cast(PairHead, self[-1])
-
-    @property
-    def num_labels(self) -> int:
-        """C: scores a pair gets; 1 for binary tasks and regression."""
-        return self.head.num_labels
-
-    @property
-    def label_names(self) -> list[str] | None:
-        """Names of the classes in the order of the scores, where the task has them."""
-        return cast("list[str] | None", self.info.get("task", {}).get("labels"))
-
-    @property
-    def threshold(self) -> float:
-        """Raw score above which a pair counts as positive (binary tasks); chosen on held-out rows when distilled."""
-        return float(self.info.get("threshold", 0.0))
-
-    @property
-    def activation_fn(self) -> nn.Module:
-        """What `predict` applies to raw scores: the teacher's own, by default Sigmoid for one label, else nothing."""
-        default = "sigmoid" if self.num_labels == 1 else "identity"
-        return nn.Sigmoid() if self.info.get("activation", default) == "sigmoid" else nn.Identity()
-
-    @property
-    def fingerprint(self) -> str:
-        """Name of the weights and tokenizer (`dse.encoding.fingerprint`); made again when one of them has changed."""
-        key = (*weights_key(self.parameters()), self.max_seq_length, len(self.tokenizer))
-        if self._fingerprint is None or self._fingerprint[0] != key:
-            self._fingerprint = (key, fingerprint(self))
-        return self._fingerprint[1]
 
     # ---------------------------------------------------------------------------------------------- files
 

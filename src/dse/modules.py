@@ -2,7 +2,7 @@
 
     u = pool(last K layers of encoder(a))            # (d,)   d = K * hidden
     v = pool(last K layers of encoder(b))            # (d,)
-    s = W2 relu(W1 [u, v, u*v, |u-v|] + b1) + b2     # (C,)
+    s = W2 relu(W1 [u, v, u*v, |u-v|] + b1) + b2     # (C,)   the paper's pair head
 
 Barkan et al., "Scalable Attentive Sentence-Pair Modeling via Distilled Sentence Embedding", AAAI 2020
 (arXiv:1908.05161). The import paths of the classes are written into every saved model (`modules.json`): never
@@ -11,8 +11,7 @@ move or rename them.
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import torch
 from huggingface_hub.errors import StrictDataclassFieldValidationError
@@ -20,9 +19,8 @@ from safetensors.torch import load_model
 from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 
-HeadKind = Literal["mlp", "mlp-symmetric", "bilinear", "dot", "cosine"]
-HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
-ONE_WEIGHT = ("dot", "cosine")  # a class has one weight, the scale of a similarity of the embeddings
+from dse.scoring.head import PairFunction
+from dse.scoring.kinds import HEAD_KINDS, KINDS, HeadKind
 
 
 class LayerConcat(Module):
@@ -92,29 +90,22 @@ class LayerConcat(Module):
         self.save_config(output_path)
 
 
-class PairHead(Module):
-    """The learned function of two embeddings, s(u, v).
-
-    =============== ====================================================== =========
-    kind            s(u, v)                                                symmetric
-    =============== ====================================================== =========
-    mlp             W2 relu(W1 [u, v, u*v, abs(u-v)] + b1) + b2 (paper)     no
-    mlp-symmetric   W2 relu(W1 [u+v, u*v, abs(u-v)] + b1) + b2              yes
-    bilinear        u' M_c v + b_c                                          no
-    dot             a_c (u . v) + b_c                                       yes
-    cosine          a_c cos(u, v) + b_c                                     yes
-    =============== ====================================================== =========
+class PairHead(PairFunction, Module):
+    """The learned function of two embeddings, s(u, v), as the last module of a student; its kinds: `dse.scoring.kinds`.
 
     Inside `model(features)` it does nothing, so that ``encode`` gives embeddings. ``model(features, pairs=True)``
     adds ``scores``: ``features["pairs"]`` (n, 2) names the rows of the batch that form each pair. The head is called
-    inside ``forward`` because data-parallel training only follows gradients of what ran there.
+    inside ``forward`` because data-parallel training only follows gradients of what ran inside it.
 
     Args:
         embedding_dimension: d, width of an embedding.
         num_labels: C, 1 for binary tasks and regression, else the number of classes.
-        kind: One of the five above.
+        kind: ``mlp`` (the paper's), ``mlp-symmetric``, ``bilinear``, ``dot`` or ``cosine``.
         hidden_dimension: h, width of the hidden layer of the two mlp kinds.
         dropout: Dropout on the embeddings while training (0.1 in the paper's code).
+
+    Raises:
+        ValueError: If the kind is another one.
 
     Example:
         >>> head = PairHead(embedding_dimension=8, num_labels=3, kind="mlp", hidden_dimension=4)
@@ -133,63 +124,10 @@ class PairHead(Module):
         hidden_dimension: int = 512,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        if kind not in HEAD_KINDS:
+        if kind not in KINDS:
             raise ValueError(f"Unknown pair head {kind!r}; choose one of {', '.join(HEAD_KINDS)}.")
-        self.embedding_dimension, self.num_labels, self.kind = embedding_dimension, num_labels, kind
-        self.hidden_dimension, self.dropout = hidden_dimension, dropout
-        d, h = embedding_dimension, hidden_dimension
-        if kind in ("mlp", "mlp-symmetric"):
-            self.dense = nn.Linear((4 if kind == "mlp" else 3) * d, h)
-            self.out = nn.Linear(h, num_labels)
-        elif kind == "bilinear":
-            # Starts as a scaled dot product: close to how the backbone was trained, and not symmetric between classes.
-            noise = torch.randn(num_labels, d, d) / d
-            self.weight = nn.Parameter((torch.eye(d) + noise) / math.sqrt(d))
-            self.bias = nn.Parameter(torch.zeros(num_labels))
-        else:
-            self.out = nn.Linear(1, num_labels)
-            if num_labels == 1:  # a positive slope: alike sentences score high from the first step on
-                nn.init.constant_(self.out.weight, 5.0 if kind == "cosine" else 1 / math.sqrt(d))
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether s(u, v) = s(v, u) by construction."""
-        return self.kind in ("mlp-symmetric", "dot", "cosine")
-
-    def score(self, u: Tensor, v: Tensor) -> Tensor:
-        """Raw scores of row-aligned embeddings, written as the formula is.
-
-        Args:
-            u: Left embeddings, (..., d).
-            v: Right embeddings, (..., d).
-
-        Returns:
-            Scores without activation, (..., C).
-        """
-        if self.kind == "mlp":
-            x = torch.cat([u, v, u * v, (u - v).abs()], dim=-1)  # (..., 4d)
-            scores: Tensor = self.out(torch.relu(self.dense(x)))
-        elif self.kind == "mlp-symmetric":
-            x = torch.cat([u + v, u * v, (u - v).abs()], dim=-1)  # (..., 3d)
-            scores = self.out(torch.relu(self.dense(x)))
-        elif self.kind == "bilinear":
-            scores = torch.einsum("...i,cij,...j->...c", u, self.weight, v) + self.bias
-        elif self.kind == "dot":
-            scores = self.out((u * v).sum(dim=-1, keepdim=True))
-        else:
-            scores = self.out(nn.functional.cosine_similarity(u, v, dim=-1).unsqueeze(-1))
-        return scores
-
-    @torch.no_grad()
-    def rescale(self, slope: Tensor, shift: Tensor) -> None:
-        """Make every score s_c of the head slope_c * s_c + shift_c; both (C,)."""
-        if self.kind == "bilinear":
-            self.weight.mul_(slope[:, None, None])
-            self.bias.mul_(slope).add_(shift)
-        else:
-            self.out.weight.mul_(slope[:, None])
-            self.out.bias.mul_(slope).add_(shift)
+        super().__init__(KINDS[kind], embedding_dimension, num_labels, hidden_dimension)
+        self.kind, self.dropout = kind, dropout
 
     def forward(self, features: dict[str, Any], pairs: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Leave the features as they are, or, with ``pairs=True``, add ``scores`` (n, C)."""
@@ -220,11 +158,11 @@ class PairHead(Module):
 
 
 class SegmentPooling(Module):
-    """Pool each sentence of a pair that was read together by itself: [u, v, u*v, |u-v|].
+    """Pool the two sentences of a pair, encoded together, one by one: [u, v, u*v, |u-v|].
 
-    A cross-encoder usually judges a pair by the vector of ``[CLS]``, which a sentence encoder never used: it must
-    learn to compare from nothing. The means of the two sentences, each read in sight of the other, are alike from the
-    first step on where the sentences are.
+    A cross-encoder usually judges a pair by the vector of ``[CLS]``, which a sentence encoder never used: such a
+    teacher has to learn to compare from the start. The means of the two sentences, each encoded together with the
+    other, are similar before any training where the sentences are.
 
     Args:
         separator: Id of the token after which the second sentence begins, for tokenizers that do not mark the

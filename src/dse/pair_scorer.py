@@ -3,47 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.util.decorators import cross_encoder_predict_rank_args_decorator
-from torch import Tensor
+from torch import Tensor, nn
 
 from dse import scoring
 from dse.encoding.encoder import FastEncoder
-from dse.encoding.runtime import Dtype, auto_dtype, resolve_dtype
+from dse.encoding.runtime import Dtype, auto_dtype, fingerprint, resolve_dtype, weights_key
+from dse.modules import PairHead
 from dse.scoring.candidates import Candidates
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from dse.modules import PairHead
 
 Texts = Sequence[str] | np.ndarray | Tensor
 
 
 class PairScorer(FastEncoder):
-    """The methods of `DSE` that score pairs."""
+    """The methods of `DSE` that score pairs, and what they need to know of the student.
 
-    if TYPE_CHECKING:  # what `DSE` has
+    Attributes:
+        info: What the student remembers of its training: task, alpha, teacher, threshold, activation (`dse.json`).
+    """
 
-        @property
-        def head(self) -> PairHead:
-            """The pair head."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.info: dict[str, Any] = {}
+        self._fingerprint: tuple[Any, str] | None = None
+        super().__init__(*args, **kwargs)
 
-        @property
-        def num_labels(self) -> int:
-            """Scores a pair gets."""
+    @property
+    def head(self) -> PairHead:
+        """The pair head."""
+        return cast(PairHead, self[-1])
 
-        @property
-        def activation_fn(self) -> nn.Module:
-            """What `predict` applies to raw scores."""
+    @property
+    def num_labels(self) -> int:
+        """C: scores a pair gets; 1 for binary tasks and regression."""
+        return self.head.num_labels
 
-        @property
-        def fingerprint(self) -> str:
-            """Name of the weights and tokenizer."""
+    @property
+    def label_names(self) -> list[str] | None:
+        """Names of the classes in the order of the scores, where the task has them."""
+        return cast("list[str] | None", self.info.get("task", {}).get("labels"))
+
+    @property
+    def threshold(self) -> float:
+        """Raw score above which a pair counts as positive (binary tasks); chosen on held-out rows when distilled."""
+        return float(self.info.get("threshold", 0.0))
+
+    @property
+    def activation_fn(self) -> nn.Module:
+        """What `predict` applies to raw scores: the teacher's own, by default Sigmoid for one label, else nothing."""
+        default = "sigmoid" if self.num_labels == 1 else "identity"
+        return nn.Sigmoid() if self.info.get("activation", default) == "sigmoid" else nn.Identity()
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the weights and tokenizer (`dse.encoding.fingerprint`); made again when one of them has changed."""
+        key = (*weights_key(self.parameters()), self.max_seq_length, len(self.tokenizer))
+        if self._fingerprint is None or self._fingerprint[0] != key:
+            self._fingerprint = (key, fingerprint(self))
+        return self._fingerprint[1]
 
     @torch.inference_mode()
     @cross_encoder_predict_rank_args_decorator

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dse.modules import HEAD_KINDS, PairHead
+from dse.modules import PairHead
 from dse.scoring import exact as scoring
+from dse.scoring.kinds import HEAD_KINDS
 from tests.test_modules import D, random_head
 
 settings.register_profile("tiny", deadline=None, max_examples=25, derandomize=True)

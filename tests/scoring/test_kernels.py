@@ -27,7 +27,8 @@ for kind, n, q, d, h in [("mlp", 300, 2, 96, 160), ("mlp-symmetric", 7, 3, 36, 2
     queries, candidates = torch.randn(q, d), torch.randn(n, d)
     fast_pass = FastPass(head, queries)
     expected = fast_pass(candidates, slice(0, n))
-    parts = fast_pass.u, fast_pass.folded, fast_pass.c, fast_pass.m
+    folded = fast_pass.scores_with
+    parts = folded.u, folded.folded, folded.c, folded.m
     torch.testing.assert_close(kernels.fused_scores(candidates, *parts, head), expected, atol=1e-4, rtol=1e-4)
 assert kernels.fused_scores(candidates[:0], *parts, head).shape == (1, 0)
 print("same")

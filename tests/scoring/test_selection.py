@@ -11,9 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.modules import HEAD_KINDS, PairHead
+from dse.modules import PairHead
 from dse.scoring import exact, fastpass
 from dse.scoring import selection as scoring
+from dse.scoring.kinds import HEAD_KINDS
 from tests.scoring.test_exact import Largest, embeddings, every_pair, kind
 from tests.test_modules import D, random_head
 

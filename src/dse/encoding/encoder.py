@@ -10,7 +10,6 @@ from sentence_transformers.util import truncate_embeddings
 from torch import Tensor, nn
 
 from dse.encoding.runtime import Dtype, FastCopy, register_capture, remove_capture_hooks, resolve_dtype, run_sorted
-from dse.modules import PairHead
 
 
 class FastEncoder(SentenceTransformer):
@@ -99,8 +98,7 @@ class FastEncoder(SentenceTransformer):
         for module in rest:
             if "sentence_embedding" in features:  # what follows the pooling is small: float32, as trained
                 features["sentence_embedding"] = features["sentence_embedding"].float()
-            if not isinstance(module, PairHead):
-                features = module(features)
+            features = module(features)
         return cast(Tensor, features["sentence_embedding"].float())
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """One CUDA kernel for the fast pass: max(u,v) is formed tile by tile on the chip, the (N, d) temporary never exists.
 
-    s = w2 . relu(c_u + F_u v + M max(u,v)) + b2           # see dse.scoring.fastpass
+    s = w2 . relu(c_u + F_u v + M max(u,v)) + b2           # see dse.scoring.mlp
 
 Written in Triton (optional: without it the same is done by torch). A program takes BM candidates and one query and goes
 through the hidden units BH at a time, for each through d in steps of BK: once for F_u v and once for M max(u,v), as one
-loop with both products has room for fewer tiles in flight (on an H100 0.54 to 0.66 of the rate of bare products, two
+loop with both products leaves fewer tiles in flight (on an H100 0.54 to 0.66 of the rate of bare products, two
 loops 0.77). The hidden layer stays in registers; one score a pair is written.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dse.modules import PairHead
+from dse.scoring.head import PairFunction
 
 
 @cache
@@ -85,7 +85,7 @@ def _blocks(device: torch.device) -> dict[str, int]:
     return {"BM": 128, "BH": 128, "BK": 32, "num_warps": 8, "num_stages": 3}
 
 
-def fused_scores(v: Tensor, u: Tensor, folded: Tensor, c: Tensor, m: Tensor, head: PairHead) -> Tensor:
+def fused_scores(v: Tensor, u: Tensor, folded: Tensor, c: Tensor, m: Tensor, head: PairFunction) -> Tensor:
     """Raw scores of queries with a block of candidates, the mlp heads.
 
     Args:

@@ -2,7 +2,7 @@
 
 A *fast pass* goes over all candidates in the cheapest precision the hardware has (`fastpass.py`) and keeps a
 shortlist, which is scored in float32 (`exact.py`): the scores returned are the float32 ones and the order is theirs.
-bfloat16 rounds to 8 bits; how far the fast pass errs is seen on the shortlist, where both scores are known, and every
+bfloat16 rounds to 8 bits; how far the fast pass errs is measured on the shortlist, where both scores are known. Every
 candidate that could be among the true k within six standard deviations of that error is scored in float32 too. If
 the shortlist was too short for that, the pass is made again with a longer one.
 """
@@ -16,21 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dse.modules import PairHead
-from dse.scoring.exact import (
-    EXACT_BLOCK,
-    Embeddings,
-    blocks,
-    check_embeddings,
-    check_finite,
-    check_width,
-    rows_of,
-    score_matrix,
-    score_pairs,
-)
+from dse.scoring.exact import check_finite, check_width, score_pairs
 from dse.scoring.fastpass import FastPass
-
-__all__ = ["Embeddings", "check_embeddings", "rescore", "score_matrix", "score_pairs", "shortlist", "topk"]
+from dse.scoring.head import PairFunction
+from dse.scoring.products import EXACT_BLOCK, Embeddings, blocks, rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +31,7 @@ QUERIES = 32  # that share a pass: their folded weights are held at once, 1.5 Mi
 
 @torch.inference_mode()
 def topk(
-    head: PairHead,
+    head: PairFunction,
     queries: Tensor,
     candidates: Embeddings | Iterable[Embeddings],
     k: int,
@@ -68,9 +57,9 @@ def topk(
     best, best_rows, first = queries.new_empty(len(queries), 0), _no_rows(queries), 0
     for part in parts:
         check_width(part, head, "candidates")
-        some = list(blocks(len(queries), QUERIES)) or [slice(0, 0)]
-        found = [_topk(head, queries[few], part, k, dtype, first) for few in some]
-        scores, rows = (torch.cat(column) for column in zip(*found, strict=True))  # (q, <=k)
+        groups = list(blocks(len(queries), QUERIES)) or [slice(0, 0)]
+        results = [_topk(head, queries[group], part, k, dtype, first) for group in groups]
+        scores, rows = (torch.cat(column) for column in zip(*results, strict=True))  # (q, <=k)
         best, best_rows = _best(torch.cat([best, scores], dim=1), torch.cat([best_rows, rows + first], dim=1), k)
         first += len(part)
     return best, best_rows
@@ -88,7 +77,7 @@ def _best(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _topk(
-    head: PairHead, queries: Tensor, candidates: Embeddings, k: int, dtype: torch.dtype, first: int
+    head: PairFunction, queries: Tensor, candidates: Embeddings, k: int, dtype: torch.dtype, first: int
 ) -> tuple[Tensor, Tensor]:
     n = len(candidates)
     size, fast_pass = min(n, k + MARGIN + SPARE), None
@@ -100,20 +89,20 @@ def _topk(
             return _best(rescore(head, queries, candidates, rows), rows, k)
         fast_pass = fast_pass or FastPass(head, queries, dtype)
         fast, rows = shortlist(fast_pass, candidates, size, first)  # (q, size)
-        sure = min(size, k + MARGIN)
-        exact = rescore(head, queries, candidates, rows[:, :sure])  # (q, k + margin)
-        reach = _reach(exact, fast[:, :sure], k)  # (q, 1)
-        more = int((fast >= reach).sum(dim=1).max())
-        if more < size:
+        scored = min(size, k + MARGIN)
+        exact = rescore(head, queries, candidates, rows[:, :scored])  # (q, k + margin)
+        lowest = _lowest_fast_score(exact, fast[:, :scored], k)  # (q, 1)
+        needed = int((fast >= lowest).sum(dim=1).max())
+        if needed < size:
             break
         logger.debug("a shortlist of %d was too short for k = %d; the pass is made again", size, k)
         size = min(n, 4 * size)
-    if more > sure:
-        exact = torch.cat([exact, rescore(head, queries, candidates, rows[:, sure:more])], dim=1)
+    if needed > scored:
+        exact = torch.cat([exact, rescore(head, queries, candidates, rows[:, scored:needed])], dim=1)
     return _best(exact, rows[:, : exact.shape[1]], k)
 
 
-def _reach(exact: Tensor, fast: Tensor, k: int) -> Tensor:
+def _lowest_fast_score(exact: Tensor, fast: Tensor, k: int) -> Tensor:
     """Fast score, per query, below which no candidate can be among the true k: (q, 1)."""
     error = exact - fast  # (q, k + margin)
     kth = exact.topk(k, dim=1).values[:, -1:]  # of those known: the true k-th is no lower
@@ -150,17 +139,18 @@ def shortlist(fast_pass: FastPass, candidates: Embeddings, size: int, first: int
 
 
 @torch.inference_mode()
-def rescore(head: PairHead, queries: Tensor, candidates: Embeddings, rows: Tensor) -> Tensor:
+def rescore(head: PairFunction, queries: Tensor, candidates: Embeddings, rows: Tensor) -> Tensor:
     """Float32 scores of rows (q, m) of the candidates: (q, m)."""
     q, m = rows.shape
     scores = queries.new_empty(q, m)
     if not m:
         return scores
-    for some in blocks(q, max(1, EXACT_BLOCK // m)):
+    for group in blocks(q, max(1, EXACT_BLOCK // m)):
         for part in blocks(m, EXACT_BLOCK):  # a query's rows may be more than a block
-            wanted = rows[some, part].reshape(-1)  # (Q m,)
+            wanted = rows[group, part].reshape(-1)  # (Q m,)
             v = rows_of(candidates, wanted, queries.device)
-            left = torch.arange(some.start, some.stop, device=queries.device).repeat_interleave(part.stop - part.start)
+            left = torch.arange(group.start, group.stop, device=queries.device)
+            left = left.repeat_interleave(part.stop - part.start)  # (Q m,)
             right = torch.arange(len(wanted), device=queries.device)
-            scores[some, part] = score_pairs(head, queries, v, left, right).reshape(some.stop - some.start, -1)
+            scores[group, part] = score_pairs(head, queries, v, left, right).reshape(group.stop - group.start, -1)
     return scores

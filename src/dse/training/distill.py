@@ -28,8 +28,6 @@ from dse.data.tasks import Task
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_json
 from dse.model import DSE
-from dse.modules import ONE_WEIGHT
-from dse.scoring.exact import MLP
 from dse.training.head_start import BATCH, fit_cosine, fit_head, fit_scale, some_rows
 from dse.training.settings import PairEvaluator, Training, last_checkpoint, run, task_loss
 
@@ -212,7 +210,7 @@ def distill(
     learning = [weight for weight in student.head.parameters() if weight.requires_grad]
     if training.head_steps and learning and last_checkpoint(output / "checkpoints") is None:
         warm_up(student, dataset, loss, training)
-    held = learning if training.head_steps and student.head.kind in ONE_WEIGHT else []
+    held = learning if training.head_steps and student.head.formula.has_one_weight else []
     for weight in held:
         weight.requires_grad_(False)  # fitted; from here on the embeddings move, not their scale
     trainer = SentenceTransformerTrainer(
@@ -267,15 +265,15 @@ def warm_up(student: DSE, dataset: Any, loss: DistillationLoss, training: Traini
         return total(head.score(u, v), some)
 
     width = cast(Any, student.config).hidden_size
-    guesses = head.kind not in MLP  # whether its scores say something before they are fitted to the task
-    if head.kind in MLP and training.cosine_steps and training.head_rate(width):
+    guesses = not head.formula.has_hidden_layer  # whether its scores say something before they are fitted to the task
+    if head.formula.has_hidden_layer and training.cosine_steps and training.head_rate(width):
         fit_cosine(head, left, right, training, width)
         guesses = True
     if guesses:
         with torch.no_grad():
             start = torch.cat([head.score(u, v) for u, v in zip(left.split(BATCH), right.split(BATCH), strict=True)])
         head.rescale(*fit_scale(start, total))
-    if head.kind in ONE_WEIGHT:
+    if head.formula.has_one_weight:
         return
     fit_head(head.parameters(), mean_loss, len(rows), training, width)
 
@@ -285,10 +283,10 @@ def _for_head(training: Training, student: DSE) -> Training:
 
     A score of u' M v adds up d * d weights, a hidden unit of the mlp 4d: its rate would throw M about.
     """
-    if student.head.kind != "bilinear":
+    factor = student.head.formula.learning_rate_factor(student.head)
+    if factor == 1:
         return training
-    rate = training.head_rate(cast(Any, student.config).hidden_size)
-    return replace(training, head_learning_rate=rate * 4 / student.head.embedding_dimension)
+    return replace(training, head_learning_rate=factor * training.head_rate(cast(Any, student.config).hidden_size))
 
 
 def _dataset(

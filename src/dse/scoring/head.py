@@ -1,0 +1,129 @@
+"""The pair function s(u, v): its weights and, through its kind, its formula in every form that is computed.
+
+A kind decides everything that differs between heads: which weights there are, the formula, the parts that depend on
+one sentence only, the fold for many candidates, and how the head is trained. `dse.scoring.kinds` lists them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Folded = Callable[[Tensor], Tensor]  # from candidates (B, d) to the scores of all queries with them, (q, B) float32
+
+
+class PairFunction(nn.Module):
+    """The learned function of two embeddings.
+
+    Args:
+        kind: Its formula.
+        embedding_dimension: d, width of an embedding.
+        num_labels: C, scores a pair gets.
+        hidden_dimension: h, width of the hidden layer of kinds that have one.
+
+    Example:
+        >>> from dse.scoring.kinds import KINDS
+        >>> function = PairFunction(KINDS["dot"], embedding_dimension=4)
+        >>> function.score(torch.ones(2, 4), torch.ones(2, 4)).shape
+        torch.Size([2, 1])
+    """
+
+    # Each kind has two of these; the names are those in saved files.
+    dense: nn.Linear
+    out: nn.Linear
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def __init__(self, kind: Kind, embedding_dimension: int, num_labels: int = 1, hidden_dimension: int = 512) -> None:
+        super().__init__()
+        self.formula = kind
+        self.embedding_dimension, self.num_labels = embedding_dimension, num_labels
+        self.hidden_dimension = hidden_dimension
+        kind.build(self)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether s(u, v) = s(v, u) by construction."""
+        return self.formula.symmetric
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def score(self, u: Tensor, v: Tensor) -> Tensor:
+        """Raw scores of row-aligned embeddings, written as the formula is.
+
+        Args:
+            u: Left embeddings, (..., d).
+            v: Right embeddings, (..., d).
+
+        Returns:
+            Scores without activation, (..., C).
+        """
+        return self.formula.score(self, u, v)
+
+    @torch.no_grad()
+    def rescale(self, slope: Tensor, shift: Tensor) -> None:
+        """Make every score s_c of the head slope_c * s_c + shift_c; both (C,)."""
+        self.formula.rescale(self, slope, shift)
+
+
+class Kind(ABC):
+    """One kind of pair head.
+
+    Attributes:
+        symmetric: Whether s(u, v) = s(v, u).
+        has_hidden_layer: Whether the head starts at random and has to learn what a cosine knows.
+        has_one_weight: Whether a class has one weight, the scale of a similarity: it is fitted once, then held while
+            the embeddings move.
+    """
+
+    symmetric: ClassVar[bool] = False
+    has_hidden_layer: ClassVar[bool] = False
+    has_one_weight: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, head: PairFunction) -> None:
+        """Make the weights, from torch's generator."""
+
+    @abstractmethod
+    def score(self, head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
+        """The formula: (..., d) and (..., d) to (..., C)."""
+
+    def rescale(self, head: PairFunction, slope: Tensor, shift: Tensor) -> None:
+        """See `PairFunction.rescale`."""
+        head.out.weight.mul_(slope[:, None])
+        head.out.bias.mul_(slope).add_(shift)
+
+    def learning_rate_factor(self, head: PairFunction) -> float:
+        """What the head's learning rate is multiplied by.
+
+        AdamW moves every weight by the rate, whatever the gradient; the rate suits a score that adds up 4d weights.
+        """
+        return 1.0
+
+    # Exact scores in float32, with the parts of one sentence computed once.
+
+    def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
+        """What depends on the left sentence only, (m, d) to (m, h); h = 0 where there is no such part."""
+        return u.new_empty(len(u), 0)
+
+    def right_part(self, head: PairFunction, v: Tensor) -> Tensor:
+        """What depends on the right sentence only, (k, d) to (k, h)."""
+        return v.new_empty(len(v), 0)
+
+    @abstractmethod
+    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
+        """Scores of aligned rows: u (B, d) or (d,), v (B, d), left part + right part (B, h); returns (B, C).
+
+        ``parts`` may be overwritten.
+        """
+
+    @abstractmethod
+    def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
+        """Scores of queries (q, d) as a function of candidates alone, the products in ``dtype``; one label."""

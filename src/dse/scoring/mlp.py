@@ -1,0 +1,128 @@
+"""The two heads with a hidden layer.
+
+    W1 [u, v, u*v, |u-v|] + b1 = (Wu u + b1) + Wv v + Wp (u*v) + Wd |u-v|
+
+Wu u + b1 and Wv v depend on one sentence only and are computed once per sentence. For one query u against many
+candidates v, with |u-v| = 2 max(u,v) - u - v,
+
+    W1 [u, v, u*v, |u-v|] + b1 = (Wu u + b1 - Wd u) + (Wv + Wp diag(u) - Wd) v + 2 Wd max(u,v)
+                               =        c_u         +           F_u v          +   M max(u,v)
+
+c_u and F_u are made once per query (the fold); per pair two matrix products of d x h are left, where the head written
+plainly takes four and builds a row of 4d features. The maximum reads v once where |u-v| reads it twice, and it rounds
+nothing. The symmetric head has Wu = Wv.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dse.scoring import kernels
+from dse.scoring.head import Folded, Kind, PairFunction
+from dse.scoring.products import stable_product
+
+
+class MLP(Kind):
+    """The paper's head, s = W2 relu(W1 [u, v, u*v, |u-v|] + b1) + b2."""
+
+    has_hidden_layer = True
+    features = 4  # of W1, each d wide
+
+    def build(self, head: PairFunction) -> None:
+        """W1, b1 (``dense``) and W2, b2 (``out``)."""
+        head.dense = nn.Linear(self.features * head.embedding_dimension, head.hidden_dimension)
+        head.out = nn.Linear(head.hidden_dimension, head.num_labels)
+
+    def score(self, head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
+        """The formula."""
+        x = torch.cat([u, v, u * v, (u - v).abs()], dim=-1)  # (..., 4d)
+        scores: Tensor = head.out(torch.relu(head.dense(x)))
+        return scores
+
+    def weights(self, head: PairFunction) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Wu, Wv, Wp, Wd, each (h, d): the columns of W1 that meet u, v, u*v and |u-v|."""
+        wu, wv, wp, wd = head.dense.weight.float().chunk(4, dim=1)
+        return wu, wv, wp, wd
+
+    def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
+        """Wu u + b1."""
+        return stable_product(u, self.weights(head)[0]) + head.dense.bias.float()  # (m, h)
+
+    def right_part(self, head: PairFunction, v: Tensor) -> Tensor:
+        """Wv v."""
+        return stable_product(v, self.weights(head)[1])  # (k, h)
+
+    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
+        """W2 relu(parts + Wp (u*v) + Wd |u-v|) + b2."""
+        _, _, wp, wd = self.weights(head)
+        hidden = parts  # (B, h)   Wu u + b1 + Wv v
+        hidden += stable_product(u * v, wp)
+        hidden += stable_product((v - u).abs_(), wd)
+        return stable_product(hidden.relu_(), head.out.weight.float()) + head.out.bias.float()  # (B, C)
+
+    def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
+        """c_u, F_u and M."""
+        return FoldedMLP(head, self.weights(head), queries, dtype)
+
+
+class SymmetricMLP(MLP):
+    """s = W2 relu(W1 [u+v, u*v, |u-v|] + b1) + b2: the same columns of W1 meet u and v."""
+
+    symmetric = True
+    features = 3
+
+    def score(self, head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
+        """The formula."""
+        x = torch.cat([u + v, u * v, (u - v).abs()], dim=-1)  # (..., 3d)
+        scores: Tensor = head.out(torch.relu(head.dense(x)))
+        return scores
+
+    def weights(self, head: PairFunction) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Wu, Wv, Wp, Wd, each (h, d), with Wu = Wv."""
+        wu, wp, wd = head.dense.weight.float().chunk(3, dim=1)
+        return wu, wu, wp, wd
+
+
+class FoldedMLP:
+    """Scores of queries with candidates from c_u, F_u and M (see the top of this file)."""
+
+    def __init__(
+        self, head: PairFunction, weights: tuple[Tensor, Tensor, Tensor, Tensor], queries: Tensor, dtype: torch.dtype
+    ) -> None:
+        self.head = head
+        wu, wv, wp, wd = weights  # (h, d) each
+        self.u, wd = queries.to(dtype), wd.to(dtype)  # rounded before they are used: max(u,v) meets the same u
+        c = torch.addmm(head.dense.bias.float(), queries, wu.T)
+        self.c = c.addmm_(self.u.float(), wd.float().T, alpha=-1)  # (q, h)   c_u
+        self.folded = torch.empty(len(queries), *wv.shape, dtype=dtype, device=queries.device)  # (q, h, d)
+        rest = wv - wd
+        for i, u in enumerate(queries):
+            self.folded[i] = torch.addcmul(rest, wp, u)  # F_u = Wv + Wp diag(u) - Wd
+        self.m, self.w2 = 2 * wd, head.out.weight.float()[0]  # (h, d), (h,)
+        self.constant = self.c @ self.w2 + head.out.bias.float()  # (q,)   W2 c_u + b2
+        self.buffers: tuple[Tensor, ...] = ()
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """(B, d) to (q, B)."""
+        if kernels.fits(v):
+            return kernels.fused_scores(v, self.u, self.folded, self.c, self.m, self.head)
+        larger, hidden, wide = self._reused(v)
+        scores = torch.empty(len(self.u), len(v), device=v.device)  # (q, B)
+        for i, (u, folded) in enumerate(zip(self.u, self.folded, strict=True)):
+            torch.mm(v, folded.T, out=hidden)  # (B, h)   F_u v; a product that begins with c_u takes a fifth longer
+            hidden.addmm_(torch.maximum(v, u, out=larger), self.m.T)  # M max(u,v)
+            # W2 relu(c_u + x) = W2 max(x, -c_u) + W2 c_u
+            torch.mv(torch.maximum(wide.copy_(hidden), -self.c[i], out=wide), self.w2, out=scores[i])
+        return scores.add_(self.constant[:, None])
+
+    def _reused(self, v: Tensor) -> list[Tensor]:
+        """Memory for max(u,v) (B, d), the hidden layer (B, h) and its float32 copy.
+
+        It is allocated once: allocating it for every block takes as long as one of the products.
+        """
+        if not self.buffers or len(self.buffers[0]) < len(v):
+            hidden = v.new_empty(len(v), len(self.m))
+            wide = hidden if hidden.dtype == torch.float32 else torch.empty_like(hidden, dtype=torch.float32)
+            self.buffers = torch.empty_like(v), hidden, wide
+        return [buffer[: len(v)] for buffer in self.buffers]
