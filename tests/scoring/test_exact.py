@@ -161,6 +161,16 @@ def test_unusable_embeddings_are_named(value: float) -> None:
         scoring.check_embeddings(bad, random_head("mlp"), "candidates")
 
 
+@given(kinds, st.sampled_from([1, 3, 64]), st.integers(1, 200), st.integers(0, 199))
+def test_unusable_candidates_are_named_by_their_row(kind: str, block: int, n: int, bad: int) -> None:
+    candidates = embeddings(n, 0)
+    candidates[bad % n, 1] = float("inf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "EXACT_BLOCK", block)
+        with pytest.raises(ValueError, match=f"candidates: the embedding in row {bad % n} "):
+            scoring.score_matrix(random_head(kind), embeddings(2, 1), candidates)
+
+
 @pytest.mark.parametrize("shape", [(4, D + 1), (D,), (2, 3, D), (4, 1)])
 def test_embeddings_of_another_width_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"queries: expected embeddings of shape \(n, {D}\), got \({shape[0]}"):

@@ -166,5 +166,40 @@ def test_candidates_of_another_width_are_refused() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_block_size_is_measured_where_it_pays(dtype: torch.dtype) -> None:
     fast_pass = fastpass.FastPass(random_head("mlp"), embeddings(1, 0), dtype)
-    assert fast_pass.block_size(1000) == fastpass.BLOCK
     assert fast_pass.block_size(fastpass.MEASURE_FROM) in (512, 1024, 2048, 4096)
+
+
+@pytest.mark.parametrize("fastest", [512, 1024, 4096])
+def test_the_fastest_block_size_is_taken(fastest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock by which a candidate costs 1 in blocks of one size and 2 in all others."""
+    now = [0.0]
+
+    def call(self: fastpass.FastPass, candidates: torch.Tensor, block: slice) -> None:
+        size = block.stop - block.start
+        now[0] += size * (1 if size == fastest else 2)
+
+    monkeypatch.setattr(fastpass.FastPass, "__call__", call)
+    monkeypatch.setattr(fastpass.time, "perf_counter", lambda: now[0])
+    fastpass._measured_block.cache_clear()
+    fast_pass = fastpass.FastPass(random_head("mlp"), embeddings(1, 0))
+    assert fast_pass.block_size(fastpass.MEASURE_FROM) == fastest
+    measured = now[0]
+    assert fast_pass.block_size(fastpass.MEASURE_FROM) == fastest and now[0] == measured  # once a process
+    assert fast_pass.block_size(fastpass.MEASURE_FROM - 1) == fastpass.BLOCK and now[0] == measured
+    without_hidden_layer = fastpass.FastPass(random_head("dot"), embeddings(1, 0))
+    assert without_hidden_layer.block_size(fastpass.MEASURE_FROM) == fastpass.BLOCK and now[0] == measured
+    monkeypatch.setattr(fastpass, "LARGEST", 600 * D * 4)  # bytes: room for blocks of 512 alone
+    fastpass._measured_block.cache_clear()
+    assert fast_pass.block_size(fastpass.MEASURE_FROM) == 512
+    fastpass._measured_block.cache_clear()
+
+
+@given(kinds, dtypes, st.sampled_from([1, 7, 64]), st.integers(1, 300), st.integers(0, 299), st.integers(1, 100))
+def test_an_unusable_candidate_is_named_by_its_row_in_all_candidates(
+    kind: str, dtype: torch.dtype, block: int, n: int, bad: int, part: int
+) -> None:
+    candidates = embeddings(n, 0)
+    candidates[bad % n, 2] = float("nan")
+    for given_ in (candidates, iter(candidates.split(part))):
+        with pytest.raises(ValueError, match=f"candidates: the embedding in row {bad % n} "):
+            topk_in_blocks(block, random_head(kind), embeddings(2, 1), given_, 4, dtype)
