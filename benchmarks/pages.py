@@ -26,7 +26,7 @@ BENCHES = {
     "encoding": "`DSE.encode` against `SentenceTransformer.encode` with its defaults, the same modules.",
     "search": "An index of candidates on disk, searched in two passes, beside plain cosine and the exact scan.",
     "scouts": "Which scout keeps most of the exact best in a shortlist of an index? Students of four tasks. Measured "
-    "on 26 November 2026 at commit dd96e8b by a script that was removed since: `git show dd96e8b:benchmarks/scouts.py`.",
+    "on 26 November 2026 at commit dd96e8b by a script removed since: `git show dd96e8b:benchmarks/scouts.py`.",
     "labelling": "`label_pairs` against `CrossEncoder.predict` with its defaults, the same teacher.",
     "scoring": "Candidates scored by the pair head: against the matrix unit, the head written plainly, the teacher.",
     "scoring_h100": "The same on a GPU: bfloat16 products and max(u,v) in one fused kernel (Triton 3.6.0).",
