@@ -37,25 +37,15 @@ Values = dict[str, tuple[int, dict[str, float]]]  # split -> number of rows, met
 
 @dataclass(frozen=True)
 class Setup:
-    """Data, size and folders of a run.
+    """Data, size and folders of a run."""
 
-    Attributes:
-        data: Folder of data sets; None takes the hub.
-        size: Name of the size.
-        limits: What the size is.
-        configs: Folder with a YAML file for each task.
-        runs: Folder of this size's models and records.
-        backbone: Of students and teachers; None takes the configuration's, or the offline one.
-        large: Backbone of the larger teacher.
-    """
-
-    data: str | None
+    data: str | None  # folder of data sets; None takes the hub
     size: str
-    limits: Size
-    configs: Path
-    runs: Path
-    backbone: str | None
-    large: str | None = None
+    limits: Size  # what the size is
+    configs: Path  # a YAML file for each task
+    runs: Path  # folder of this size's models and records
+    backbone: str | None  # of students and teachers; None takes the configuration's, or the offline one
+    large: str | None = None  # backbone of the larger teacher
 
     def config(self, row: Row) -> Path:
         """The settings of a row's task."""

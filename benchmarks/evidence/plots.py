@@ -31,17 +31,17 @@ def draw() -> None:
 def glue_plot(glue: pd.DataFrame) -> Figure:
     """One panel a teacher, one column a task, one mark a row; bars show the spread over seeds."""
     panels = {names: tasks for names in COMPARED if not (tasks := headline(glue, names)).empty}
-    figure = Figure(figsize=(9, 3.6 * len(panels)), layout="constrained")
-    every = figure.subplots(max(1, len(panels)), squeeze=False)[:, 0]
-    for axes, (names, tasks) in zip(every, panels.items(), strict=False):
+    figure = Figure(figsize=(9, 3.6 * max(1, len(panels))), layout="constrained")
+    for place, (names, tasks) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(len(panels), 1, place)
         values = pd.concat(
             {row.task: by_seed(best_size(glue, row.task, names), row.metric) for row in tasks.itertuples()}
         )
         mean, deviation = (100 * table for table in (values.groupby(level=0).mean(), values.groupby(level=0).std()))
-        for place, (name, marker) in enumerate(zip(shown(names), "so^x_", strict=True)):
+        for shift, (name, marker) in enumerate(zip(shown(names), "so^x_", strict=True)):
             if name in mean:
                 y, error = mean[name].reindex(tasks.task), deviation[name].reindex(tasks.task)
-                x = [column + 0.13 * (place - 2) for column in range(len(tasks))]
+                x = [column + 0.13 * (shift - 2) for column in range(len(tasks))]
                 axes.errorbar(x, y, error, fmt=marker, capsize=3, label=NAMES[name])
         ticks = tasks.task + "\n" + tasks.metric + "\n" + tasks["trained on"]
         axes.set_xticks(range(len(tasks)), ticks, fontsize=8)

@@ -148,24 +148,16 @@ def large(backbone: str, pairs: list[tuple[str, str]], rounds: int) -> list[dict
         "head": (_score(head, torch.randn(200, head.embedding_dimension)), BLOCK[0] * BLOCK[1]),
     }
     with torch.inference_mode():
-        each = seconds_each(ways, rounds)
-    teachers = COUNT * each["teacher"]
-    lines = []
-    for way, part, sentences, digits in (
-        ("teacher, every pair", "teacher", None, 1),
-        ("student, from text", "encoder", QUERIES + CANDIDATES, 2),
-        ("student, candidates embedded", "head", QUERIES, 3),
-    ):
-        seconds = teachers if sentences is None else sentences * each["encoder"] + COUNT * each["head"]
-        lines.append(
-            {
-                "way": way,
-                "a pair or sentence, ms": f"{1000 * each[part]:.2g}" if part == "head" else f"{1000 * each[part]:.0f}",
-                f"{QUERIES} x {CANDIDATES:,}, h": f"{seconds / 3600:,.{digits}f}",
-                "times faster": "" if sentences is None else f"{teachers / seconds:,.0f}",
-            }
-        )
-    return lines
+        pair, sentence, score = seconds_each(ways, rounds).values()
+    from_text, embedded = ((n * sentence + COUNT * score) / 3600 for n in (QUERIES + CANDIDATES, QUERIES))
+    hours = COUNT * pair / 3600
+    lines = (
+        ("teacher, every pair", f"{1000 * pair:.0f}", f"{hours:,.1f}", ""),
+        ("student, from text", f"{1000 * sentence:.0f}", f"{from_text:,.2f}", f"{hours / from_text:,.0f}"),
+        ("student, candidates embedded", f"{1000 * score:.2g}", f"{embedded:,.3f}", f"{hours / embedded:,.0f}"),
+    )
+    names = ("way", "a pair or sentence, ms", f"{QUERIES} x {CANDIDATES:,}, h", "times faster")
+    return [dict(zip(names, line, strict=True)) for line in lines]
 
 
 if __name__ == "__main__":

@@ -17,23 +17,14 @@ from dse.files import write_json, write_table
 
 @dataclass(frozen=True)
 class Size:
-    """How much is used; None takes all rows, and epochs and bootstrap pairs of the configurations.
+    """How much is used; None takes all rows, and epochs and bootstrap pairs of the configurations."""
 
-    Attributes:
-        train: Most training rows of a task.
-        dev: Most rows that are reported on.
-        transfer: Most rows of each transfer file.
-        epochs: Of teachers and students.
-        bootstrap: Pairs on which a teacher first learns the cosine of its backbone.
-        unlabelled: Most further training rows that a student learns from without their labels.
-    """
-
-    train: int | None = None
-    dev: int | None = None
-    transfer: int | None = None
-    epochs: int | None = None
-    bootstrap: int | None = None
-    unlabelled: int = 0
+    train: int | None = None  # most training rows of a task
+    dev: int | None = None  # most rows that are reported on
+    transfer: int | None = None  # most rows of each transfer file
+    epochs: int | None = None  # of teachers and students
+    bootstrap: int | None = None  # pairs on which a teacher first learns the cosine of its backbone
+    unlabelled: int = 0  # most further training rows that a student learns from without their labels
 
 
 SIZES = {

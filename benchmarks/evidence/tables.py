@@ -42,8 +42,6 @@ TITLES |= {COMPARED[names]: f"{title}, and further pairs without labels" for nam
 PLAIN = {further[1]: names[1] for names, further in COMPARED.items()}  # the student without further pairs
 TRAINED = tuple(name for name in (*DISTILLED, *REMOVED) if name not in MAIN and "large_teacher_no" not in name)
 MAIN_METRIC = {"sentence": "accuracy", "pair": "accuracy", "relatedness": "pearson", "cosine": "spearman"}
-
-
 ROWS = ("trained on", "further pairs", "reported on")
 SHOWN = [
     *("task", "metric", "teacher", "student", "retention", "labels only", "gain", "teacher's scores only"),
