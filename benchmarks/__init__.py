@@ -1,1 +1,4 @@
-"""Each module makes one page of `docs/results`; nothing in those pages is typed by hand."""
+"""Measured results of this repository: `records` keeps them, `render` and `templates` make the pages of docs/results.
+
+`evidence` measures trained models; what needs none is `dse bench`, which ships with the package.
+"""

@@ -6,27 +6,32 @@
     python -m benchmarks.evidence --data ../shared/data --size full       # all rows
     python -m benchmarks.evidence --data ../shared/data --large-backbone sentence-transformers/all-mpnet-base-v2
     python -m benchmarks.evidence --configs configs/paper --size full     # the paper's setting, from the hub, on a GPU
-    python -m benchmarks.evidence --pages                                 # only write the pages from what is there
+    python -m benchmarks.evidence --pages                                 # only write the pages from what is measured
 
-A row is a folder under `--runs` with its model and `row.json`; one that is there is not made again.
+A row is a folder under `--runs` with its model and `row.json`; one that has it is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shlex
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.evidence.plan import LARGE, rows
-from benchmarks.evidence.results import gather
+from benchmarks.evidence.plan import GLUE, LARGE, rows
 from benchmarks.evidence.subsets import SIZES
+from benchmarks.records import Record, merge, within
+
+COMMAND = "python -m benchmarks.evidence --data ../shared/data"
+KEY = ("task", "train_rows", "row", "split", "metric", "seed")
 
 
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
-    """What is asked for; rows of a larger teacher need to be told where it is."""
+    """The options; rows that are not planned, or whose backbone is not given, are refused."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of GLUE's sets as Parquet (mrpc/train.parquet, ...); default: the hub")
     parser.add_argument("--size", choices=list(SIZES), default="small")
@@ -37,7 +42,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
         "--large-backbone", help=f"make the rows of a larger teacher, of this folder or hub id ({LARGE})"
     )
     parser.add_argument("--only", nargs="+", metavar="TASK/ROW/SEED", help="make these rows and no pages")
-    parser.add_argument("--pages", action="store_true", help="make no row, write the pages from those there are")
+    parser.add_argument("--pages", action="store_true", help="make no row, write the pages from those measured")
     parser.add_argument("--minutes", type=float, help="start no further row after so many minutes")
     options = parser.parse_args(arguments)
     known = {row.key: row for row in rows()}
@@ -49,24 +54,50 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def gather(folders: Sequence[Path], command: str = COMMAND, suffix: str = "") -> None:
+    """Add the rows of these sizes to `glue.json` and `transfer.json`; rows measured elsewhere stay.
+
+    Args:
+        folders: One a size.
+        command: What made them.
+        suffix: Behind the names of the files, for another setting than that of `configs/small`.
+    """
+    measured: dict[str, list[dict[str, Any]]] = {"glue": [], "transfer": []}
+    for file in sorted(file for folder in folders for file in folder.glob("*/*/*/row.json")):
+        about, task = json.loads(file.read_text(encoding="utf-8")), file.parents[2].name
+        counts = file.parents[3] / "data" / task / "about.json"  # of how many rows the subsets are
+        totals = json.loads(counts.read_text(encoding="utf-8")) if counts.exists() else None
+        for record in about["results"]:
+            record["device"] = about["machine"]["device"]
+            if totals:
+                record |= {"train_rows_of": totals["train"]["of"], "rows_of": totals[record["split"]]["of"]}
+        measured["transfer" if task == "transfer" else "glue"].append(about)
+    for name, rows_measured in measured.items():
+        merge(f"{name}{suffix}", rows_measured, KEY, command, _order)
+
+
+def _order(record: Record) -> tuple[Any, ...]:
+    task, train_rows, *rest = (record[column] for column in KEY)
+    return (GLUE.index(task) if task in GLUE else len(GLUE), task, -train_rows, *map(str, rest))
+
+
 def main() -> None:
     """Make what is missing, then the pages."""
     options = options_of()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("dse").setLevel(logging.INFO)
-    from benchmarks.evidence.measure import Workshop, make
-
     usual = options.configs.name == "small"
     runs = options.runs / (options.size if usual else f"{options.configs.name}-{options.size}")
-    place = Workshop(
-        options.data, options.size, SIZES[options.size], options.configs, runs, options.backbone, options.large_backbone
-    )
-    start = time.monotonic()
-    for row in rows():
-        late = options.minutes is not None and time.monotonic() - start > 60 * options.minutes
-        left_out = options.pages or late or (row.large and options.large_backbone is None)
-        if not left_out and (options.only is None or row.key in options.only):
-            make(row, place)
+    if not options.pages:
+        from benchmarks.evidence.measure import Setup, make
+
+        limits = SIZES[options.size]
+        given = (options.backbone, options.large_backbone)
+        setup = Setup(options.data, options.size, limits, options.configs, runs, *given)
+        wanted = [row for row in rows() if not row.large or options.large_backbone]
+        for row in within(options.minutes, wanted):
+            if options.only is None or row.key in options.only:
+                make(row, setup)
     if options.only is None:
         from benchmarks import pages
         from benchmarks.evidence.plots import draw

@@ -1,63 +1,101 @@
-"""All pages of the evidence as text, for `python -m benchmarks.pages`, and the headline table of README.md."""
+"""The pages about trained models, from the JSON alone."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
 
-from benchmarks.evidence.ablation_pages import ablations_page, tried_page
-from benchmarks.evidence.glue_pages import FEW, beyond, degradation, glue_page, headline_row, warnings
-from benchmarks.evidence.other_pages import speed_page, transfer_page
-from benchmarks.evidence.results import RESULTS, Headline, Table, by_teacher, compared
-from benchmarks.evidence.text import TITLES, markdown, part
+import pandas as pd
 
+from benchmarks import records
+from benchmarks.evidence import tables
+from benchmarks.evidence.plan import COMPARED, COSINE, LARGE_FURTHER, LARGE_TEACHER, SEEDS
+from benchmarks.evidence.tables import FEW, NAMES, TITLES
+from benchmarks.render import render, signed
 
-def pages() -> dict[Path, str]:
-    """Every page for which there is data, by its file."""
-    found: dict[Path, str] = {}
-    glue, transfer = Table.read("glue"), Table.read("transfer")
-    for file in sorted(RESULTS.glob("glue*.json")):  # of other settings too
-        if by_teacher(Table.read(file.stem)):
-            found[RESULTS / f"{file.stem}.md"] = glue_page(Table.read(file.stem), file.stem)
-    if glue.rows:
-        found[RESULTS / "ablations.md"] = ablations_page(glue)
-        found[RESULTS / "tried.md"] = tried_page(glue)
-    if transfer.rows:
-        found[RESULTS / "transfer.md"] = transfer_page(transfer)
-    if (RESULTS / "speed_quality.json").exists():
-        found[RESULTS / "speed_quality.md"] = speed_page()
-    return found
+EVERY = [names for pair in COMPARED.items() for names in pair]
+BRIEF = ["task", "metric", "teacher", "student", "retention", "labels only", "gain", "seeds", "trained on"]
 
 
-def readme_section() -> list[str]:
-    """The headline tables, two a teacher."""
-    glue = Table.read("glue")
-    every = {names: [task for task in found if task.train_rows >= FEW] for names, found in compared(glue).items()}
-    lines = []
-    for names, found in every.items():
-        if found:
-            lines += [f"**{TITLES[names]}**", "", *markdown([_row(task) for task in found], left=2), ""]
-            verdict = f" {beyond(found)}" if all(task.seeded for task in found) else ""
-            lines += [f"{degradation(found)}.{verdict}", ""]
-            lines += [line for said in warnings(found) for line in (said, "")]
-    if not lines:
-        return []
-    words = {"glue": "GLUE", "ablations": "ablations", "tried": "what did not help", "transfer": "transfer"}
-    words |= {"speed_quality": "speed and quality"}
-    links = [f"[{words[file.stem]}](docs/results/{file.name})" for file in pages() if file.stem in words]
-    return [
-        "MiniLM students, reported on GLUE's dev sets (x 100). Gain: what the teacher adds over the same student "
-        "without distillation, in points. Further pairs: other rows of the training set, without labels, judged by the "
-        "teacher alone (`--unlabelled`).",
-        "",
-        *lines,
-        f"All rows, subsets, seeds and commands: {', '.join(links)}.",
-        "",
-    ]
+def pages() -> dict[str, str]:
+    """Every page for which there is data, by its file name."""
+    made = {}
+    for file in sorted(records.RESULTS.glob("glue*.json")):  # of other settings too
+        made[f"{file.stem}.md"] = glue_page(file.stem)
+    glue = records.frame("glue")
+    if not glue.empty:
+        made["ablations.md"] = ablations_page(glue)
+        made["tried.md"] = tried_page(glue)
+    if records.load("transfer")["rows"]:
+        scores, sets = tables.transfer_tables(records.frame("transfer"))
+        made["transfer.md"] = render("transfer", scores=scores, sets=sets, origin=_origin("transfer"))
+    if (about := records.load("speed_quality")).get("table"):
+        made["speed_quality.md"] = render("speed_quality", about=about, names=NAMES)
+    return made
 
 
-def _row(task: Headline) -> dict[str, str]:
-    kept = ("task", "metric", "teacher", "student", "retention", "without further pairs", "no distillation", "gain")
-    every = headline_row(task)
-    cells = {name: every[name] for name in (*kept, "seeds")}
-    trained = {"trained on": part(task.made["train_rows"], task.made["train_rows_of"])}
-    return cells | trained | {"further pairs": every["further pairs"]}
+def glue_page(name: str) -> str:
+    """The comparisons of `NAME.json`."""
+    glue, parts = records.frame(name), []
+    for names in EVERY:
+        tasks, seeded = (tables.headline(glue, names, seeds) for seeds in (1, len(SEEDS)))
+        more = seeded[~seeded.task.isin(tasks.task[tasks.seeds >= len(SEEDS)])]
+        for title, own in (("", tasks), (f": {len(SEEDS)} seeds on fewer rows", more)):
+            if len(own):
+                commands = _commands(chain.from_iterable(own.commands))
+                parts.append((TITLES[names] + title, own[tables.SHOWN], tables.degradation(own), commands))
+    metrics = {TITLES[names]: tables.all_metrics(glue, names) for names in EVERY}
+    return render("glue", name=name, parts=parts, metrics=metrics, origin=_origin(name))
+
+
+def ablations_page(glue: pd.DataFrame) -> str:
+    """Every variant beside the plain student, and what teachers gain by what they learn before the labels."""
+    parts = []
+    for title, own in (
+        (f"At most {FEW:,} training rows", glue[glue.train_rows <= FEW]),
+        ("More training rows", glue[glue.train_rows > FEW]),
+    ):
+        compared = tables.comparisons(own, (*tables.TRAINED, COSINE))
+        if len(compared):
+            cells = compared.value + " (" + compared.gain.map(signed) + ")"
+            shown = tables.variants_table(compared, cells, "variant")
+            parts.append((title, shown, tables.sizes(compared), _commands(own.command)))
+    teachers = tables.comparisons(glue, ("teacher",), plain="teacher_labels_only")
+    teachers = teachers.assign(gain=teachers.gain.map(signed)).drop(columns=["row", "train_rows", "reported on"])
+    teachers = teachers.rename(columns={"plain": "labels only", "value": "cosine first"})
+    return render("ablations", parts=parts, teachers=teachers, origin=_origin("glue"))
+
+
+def tried_page(glue: pd.DataFrame) -> str:
+    """Variants behind the plain student on average, and those ahead."""
+    compared = tables.comparisons(glue, ("dse_no_labels", "no_distillation", *tables.TRAINED))
+    mean = compared.groupby("row").gain.transform("mean")
+    cells = compared.gain.map(signed) + compared.train_rows.map(" on {:,}".format)
+    behind, ahead = (tables.variants_table(compared[kept], cells[kept], "change") for kept in (mean <= 0, mean > 0))
+    return render("tried", behind=behind, ahead=ahead, commands=_commands(glue.command))
+
+
+def readme_values() -> dict[str, Any]:
+    """What the results block of README.md shows of the trained models: three seeds, and the gain of further pairs."""
+    glue, values = records.frame("glue"), {}
+    if not glue.empty:
+        for name, names, seeds in (("tasks", LARGE_TEACHER, len(SEEDS)), ("further", LARGE_FURTHER, 1)):
+            tasks = tables.headline(glue, names, seeds)
+            values[name] = tasks[tasks.train_rows >= FEW]
+            values[f"{name}_degradation"] = tables.degradation(tasks)
+    return {"columns": BRIEF} | values
+
+
+def _commands(commands: Iterable[str]) -> list[str]:
+    """The commands of records, without the single row each makes."""
+    return sorted({re.sub(r" --only .*", "", command) for command in commands}, key=lambda text: (len(text), text))
+
+
+def _origin(name: str) -> dict[str, Any]:
+    """Machine and versions of a file, and on what its rows were made."""
+    about, rows = records.load(name), records.frame(name)
+    models = rows.drop_duplicates(["device", "task", "row", "seed", "train_rows"]) if "device" in rows else rows[:0]
+    devices = models.device.value_counts() if len(models) else {}
+    return about | {"name": name, "devices": [f"{device} ({count} rows)" for device, count in devices.items()]}

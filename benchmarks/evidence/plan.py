@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +12,42 @@ GLUE = ("mrpc", "stsb", "qqp", "mnli", "qnli")
 SEEDS = (42, 43, 44)
 BLOCKS = 3  # transformer blocks of the shortened backbone
 
-# Rows that `dse distill` makes, with the options that make them what they are.
+# Rows that `dse distill` makes: what they are, and the options that tell them from the configuration.
 DISTILLED: dict[str, tuple[str, ...]] = {
-    "dse": (),
-    "dse_no_labels": ("--alpha", "1"),
-    "no_distillation": ("--alpha", "0"),
-    "squared_error": ("--divergence", "mse"),
-    "extra_pairs": ("--extra-pairs", "1"),
-    "unlabelled": (),  # --unlabelled FILE, see measure.py
-    "unlabelled_large_teacher": (),  # likewise
-    "crossfit": ("--folds", "2"),
-    "head_dot": ("--head", "dot"),
-    "head_cosine": ("--head", "cosine"),
-    "head_bilinear": ("--head", "bilinear"),
-    "head_mlp_symmetric": ("--head", "mlp-symmetric"),
-    "one_layer": ("--layers", "1"),
-    "all_at_once": ("--head-steps", "0"),
-    "labels_first": ("--cosine-steps", "0"),
-    "three_blocks": ("--layers", str(BLOCKS)),  # all there are
-    "dse_large_teacher": (),
-    "dse_large_teacher_no_labels": ("--alpha", "1"),
+    "dse": ("DSE, alpha 0.5",),
+    "dse_no_labels": ("DSE, alpha 1: teacher's scores only", "--alpha", "1"),
+    "no_distillation": ("DSE, alpha 0: labels only", "--alpha", "0"),
+    "dse_large_teacher": ("DSE of the larger teacher, alpha 0.5",),
+    "dse_large_teacher_no_labels": ("DSE of the larger teacher, alpha 1: its scores only", "--alpha", "1"),
+    "unlabelled": ("DSE with further pairs without labels",),  # --unlabelled FILE, see measure.py
+    "unlabelled_large_teacher": ("DSE of the larger teacher, with further pairs without labels",),  # likewise
+    "squared_error": ("squared error between logits, as in the paper", "--divergence", "mse"),
+    "extra_pairs": ("recombined training sentences as further pairs", "--extra-pairs", "1"),
+    "crossfit": ("cross-fitted teacher scores (2 folds)", "--folds", "2"),
+    "head_dot": ("head: dot", "--head", "dot"),
+    "head_cosine": ("head: cosine", "--head", "cosine"),
+    "head_bilinear": ("head: bilinear", "--head", "bilinear"),
+    "head_mlp_symmetric": ("head: mlp-symmetric", "--head", "mlp-symmetric"),
+    "one_layer": ("K = 1: last layer only", "--layers", "1"),
+    "all_at_once": ("head not fitted alone first, as in the paper", "--head-steps", "0"),
+    "labels_first": ("head that learns from the labels at once, not the cosine first", "--cosine-steps", "0"),
+    "three_blocks": (f"backbone cut to its first {BLOCKS} blocks", "--layers", str(BLOCKS)),  # all it has
 }
 # Rows that `dse teacher` makes. The large one is twice as deep and twice as wide as the backbone of the students.
 LARGE = "sentence-transformers/all-mpnet-base-v2"
 TEACHERS: dict[str, tuple[str, ...]] = {
-    "teacher": (),
-    "teacher_labels_only": ("--bootstrap-pairs", "0"),
-    "large_teacher": ("--learning-rate", "5e-5"),
+    "teacher": ("teacher: cross-encoder",),
+    "teacher_labels_only": ("teacher that learned from labels only", "--bootstrap-pairs", "0"),
+    "large_teacher": ("larger teacher: cross-encoder", "--learning-rate", "5e-5"),
 }
-ALONE = ("no_distillation", "cosine_untrained", "bilstm", *TEACHERS)  # these need no teacher
 HEADS = tuple(name for name in DISTILLED if name.startswith("head_"))
-# Rows on frozen vectors, see shallow.py.
-SHALLOW = ("cosine_untrained", "frozen", "static", "bilstm")
+COSINE = "cosine_untrained"  # nothing is trained but the threshold
+# Rows of glue.json whose script was removed, see docs/results/README.md.
+REMOVED = {
+    "frozen": "frozen backbone, head trained",
+    "static": "static word vectors and the head, both trained",
+    "bilstm": "BiLSTM over frozen contextual vectors, and the head (labels only)",
+}
 # Rows of the transfer table: the backbone as it comes (last K layers, pooling), and students by what they learned.
 UNTRAINED: dict[str, dict[str, Any]] = {
     "untrained_mean": {"num_layers": 1},
@@ -51,10 +56,10 @@ UNTRAINED: dict[str, dict[str, Any]] = {
 }
 STUDENTS = ("allnli", "stsb", "mnli", "qqp", "qnli", "mrpc")
 TRANSFER = ("bag_of_words", *UNTRAINED, *(f"dse_{task}" for task in STUDENTS))
-HEADLINE = ("cosine_untrained", "teacher", "dse", "no_distillation")
+HEADLINE = (COSINE, "teacher", "dse", "no_distillation")
 MAIN = ("teacher", "dse", "dse_no_labels", "no_distillation")
 LARGE_MAIN = ("large_teacher", "dse_large_teacher", "dse_large_teacher_no_labels")
-# Teacher, student, and the student without distillation, on the same rows: what a headline compares.
+# Teacher, student, and the student without distillation on the same rows: what a table of GLUE compares.
 Three = tuple[str, str, str]
 OWN_TEACHER: Three = ("teacher", "dse", "no_distillation")
 LARGE_TEACHER: Three = ("large_teacher", "dse_large_teacher", "no_distillation")
@@ -63,7 +68,6 @@ OWN_FURTHER: Three = ("teacher", "unlabelled", "no_distillation")
 LARGE_FURTHER: Three = ("large_teacher", "unlabelled_large_teacher", "no_distillation")
 COMPARED = {LARGE_TEACHER: LARGE_FURTHER, OWN_TEACHER: OWN_FURTHER}
 FURTHER = tuple(student for _, student, _ in COMPARED.values())
-BEST = ("unlabelled_large_teacher", "dse")  # the student of each teacher that stands for it in the picture of speed
 SPLITS = {"mnli": ("dev", "dev_mismatched")}
 
 
@@ -84,10 +88,6 @@ class Row:
         """Where its model and `row.json` lie."""
         return runs / self.task / str(self.seed) / self.name
 
-    def sibling(self, name: str) -> Row:
-        """Another row of the same task and seed."""
-        return Row(self.task, name, self.seed)
-
     @property
     def splits(self) -> tuple[str, ...]:
         """What it is reported on; the second MNLI set for the main rows only, to save time."""
@@ -101,67 +101,58 @@ class Row:
 
     @property
     def teacher(self) -> Row:
-        """The row whose scores it learns."""
-        return self.sibling("large_teacher" if self.large else "teacher")
+        """The row whose scores it learns; of a teacher itself."""
+        return Row(self.task, "large_teacher" if self.large else "teacher", self.seed)
+
+    @property
+    def needs(self) -> list[Row]:
+        """Rows that must be made before."""
+        if self.task == "transfer":
+            return [Row(self.name.removeprefix("dse_"), "dse", self.seed)] if self.name.startswith("dse_") else []
+        return [] if self.name in ("no_distillation", COSINE, *TEACHERS) else [self.teacher]
+
+    def scores_file(self, runs: Path) -> Path:
+        """Teacher scores that the rows of a task and seed share; cross-fitted ones come from other teachers."""
+        name = "crossfit_scores" if self.name == "crossfit" else f"{self.teacher.name}_scores"
+        return runs / self.task / str(self.seed) / f"{name}.parquet"
 
 
-def plan() -> Iterator[Row]:
-    """Every row, the most telling first, so that whenever the run is stopped the tables are as full as can be."""
+def _plan() -> Iterator[tuple[tuple[str, ...], tuple[str, ...], int]]:
+    """Tasks, rows and seed of one block after the other."""
+    first, *others = SEEDS
     for task in ("qqp", "mnli", "stsb"):
-        yield from (Row(task, name) for name in HEADLINE)
-    yield from (Row("transfer", name) for name in TRANSFER[:4])
-    yield from (Row("qnli", name) for name in HEADLINE)
-    # One student a backbone and head, for the picture of speed and quality.
-    yield from (Row("stsb", name) for name in ("head_dot", "head_cosine", "static", "three_blocks", "one_layer"))
-    yield from (Row("mrpc", name) for name in HEADLINE)
-    yield from (
-        Row(task, name) for name in ("dse_no_labels", "teacher_labels_only", "frozen", "bilstm") for task in GLUE
-    )
-    yield from (Row(task, name) for name in (*LARGE_MAIN, "unlabelled_large_teacher") for task in GLUE)
-    yield from (Row("allnli", name) for name in ("teacher", "dse"))
-    yield from (Row("transfer", name) for name in TRANSFER)
-    yield from (
-        Row(task, name)
-        for name in (
-            "labels_first",
-            "unlabelled",
-            "squared_error",
-            "extra_pairs",
-            "crossfit",
-            "one_layer",
-            "all_at_once",
-            *HEADS,
-            "static",
-        )
-        for task in GLUE
-    )
-    for seed in SEEDS[1:]:
-        yield from (Row(task, name, seed) for task in GLUE for name in (*MAIN, *LARGE_MAIN, *FURTHER))
+        yield (task,), HEADLINE, first
+    yield ("transfer",), TRANSFER[:4], first
+    yield ("qnli",), HEADLINE, first
+    yield ("stsb",), ("head_dot", "head_cosine", "three_blocks", "one_layer"), first  # for the picture of speed
+    yield ("mrpc",), HEADLINE, first
+    yield GLUE, ("dse_no_labels", "teacher_labels_only", *LARGE_MAIN, "unlabelled_large_teacher"), first
+    yield ("allnli",), ("teacher", "dse"), first
+    yield ("transfer",), TRANSFER, first
+    variants = ("labels_first", "unlabelled", "squared_error", "extra_pairs", "crossfit", "one_layer", "all_at_once")
+    yield GLUE, (*variants, *HEADS), first
+    for seed, task in product(others, GLUE):
+        yield (task,), (*MAIN, *LARGE_MAIN, *FURTHER), seed
 
 
 def rows() -> list[Row]:
-    """The plan without repetitions."""
-    return list(dict.fromkeys(plan()))
+    """Every row once, the most telling first, so that whenever the run is stopped the tables are as full as can be."""
+    every = (Row(task, name, seed) for tasks, names, seed in _plan() for name, task in product(names, tasks))
+    return list(dict.fromkeys(every))
 
 
 def command(row: Row, runs: Path, config: Path, data: Path, changed: dict[str, Any]) -> list[str]:
     """The `dse` command that trains a row; ``changed`` are options that replace the configuration's."""
-    what = "teacher" if row.name in TEACHERS else "distill"
-    made = ["dse", what, "--config", str(config), "--data", str(data), "--seed", str(row.seed)]
+    kind = "teacher" if row.name in TEACHERS else "distill"
+    words = ["dse", kind, "--config", str(config), "--data", str(data), "--seed", str(row.seed)]
     for option, value in changed.items():
-        made += [f"--{option.replace('_', '-')}", str(value)]
-    if what == "teacher":
-        made += TEACHERS[row.name]
+        words += [f"--{option.replace('_', '-')}", str(value)]
+    if kind == "teacher":
+        words += TEACHERS[row.name][1:]
     else:
-        if row.name not in ALONE:
-            made += ["--teacher", str(row.teacher.folder(runs)), "--scores", str(scores_file(row, runs))]
-        made += ["--no-speed", *DISTILLED[row.name]]
+        if row.needs:
+            words += ["--teacher", str(row.teacher.folder(runs)), "--scores", str(row.scores_file(runs))]
+        words += ["--no-speed", *DISTILLED[row.name][1:]]
         if row.name == "crossfit" and "epochs" in changed:
-            made += ["--teacher-epochs", str(changed["epochs"])]
-    return [*made, "--output", str(row.folder(runs))]
-
-
-def scores_file(row: Row, runs: Path) -> Path:
-    """Teacher scores that the rows of a task and seed share; cross-fitted ones come from other teachers."""
-    name = "crossfit_scores" if row.name == "crossfit" else f"{row.teacher.name}_scores"
-    return runs / row.task / str(row.seed) / f"{name}.parquet"
+            words += ["--teacher-epochs", str(changed["epochs"])]
+    return [*words, "--output", str(row.folder(runs))]

@@ -1,4 +1,4 @@
-"""The rows that a size of the tables uses, written as Parquet where `dse ... --data` finds them."""
+"""The rows that a size of the tables uses, written as Parquet where `dse ... --data` reads them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,14 @@ from dse.files import write_json, write_table
 
 @dataclass(frozen=True)
 class Size:
-    """How much is used; None takes all rows, and epochs and bootstrap pairs of the configurations.
+    """How much is used; None takes all rows, and epochs and bootstrap pairs of the configurations."""
 
-    Attributes:
-        train: Most training rows of a task.
-        dev: Most rows that are reported on.
-        transfer: Most rows of each transfer file.
-        epochs: Of teachers and students.
-        bootstrap: Pairs on which a teacher first learns the cosine of its backbone.
-        unlabelled: Most further training rows that one student sees without their labels.
-    """
-
-    train: int | None = None
-    dev: int | None = None
-    transfer: int | None = None
-    epochs: int | None = None
-    bootstrap: int | None = None
-    unlabelled: int = 0
+    train: int | None = None  # most training rows of a task
+    dev: int | None = None  # most rows that are reported on
+    transfer: int | None = None  # most rows of each transfer file
+    epochs: int | None = None  # of teachers and students
+    bootstrap: int | None = None  # pairs on which a teacher first learns the cosine of its backbone
+    unlabelled: int = 0  # most further training rows that a student learns from without their labels
 
 
 SIZES = {
@@ -46,42 +37,22 @@ SEED = 0
 UNLABELLED = "unlabelled.parquet"
 
 
-def load(source: str | None, name: str, split: str) -> Pairs:
-    """All pairs of a split, from a folder or, without one, from the task's hub data set."""
-    return load_pairs(source, get_task(name), split)
-
-
-def allnli(source: str | None, split: str) -> Pairs:
-    """MNLI and SNLI together; where SNLI's training rows are absent its dev rows are trained on, test reported on."""
-    parts = {"train": (("mnli", "train"), ("snli", "train" if source is None else "dev")), "dev": (("snli", "test"),)}
-    found = [load(source, name, part) for name, part in parts[split]]
-    labels = [pairs.label for pairs in found if pairs.label is not None]
-    return Pairs(
-        [text for pairs in found for text in pairs.sentence1],
-        [text for pairs in found for text in pairs.sentence2],
-        np.concatenate(labels),
-        ", ".join(pairs.source for pairs in found),
-    )
-
-
 def prepare(source: str | None, task: str, splits: tuple[str, ...], size: Size, folder: Path) -> Path:
-    """Write the rows of a task once; returns the folder for `--data`."""
+    """Write the rows of a task once, from a folder or else the hub; returns the folder for `--data`."""
     own = folder / task
-    about = own / "about.json"
-    if about.exists():
+    if (own / "about.json").exists():
         return own
     own.mkdir(parents=True, exist_ok=True)
     counts: dict[str, Any] = {}
     for split in ("train", *splits):
-        pairs = allnli(source, split) if task == "allnli" else load(source, task, split)
+        pairs = _allnli(source, split) if task == "allnli" else load_pairs(source, get_task(task), split)
         most = size.train if split == "train" else size.dev
         if task == "allnli" and split == "train" and most is not None:
             most *= 2  # two data sets
-        kept = sample(pairs, most)
-        # Ids in the order of the task's labels, as load_pairs reads them; a binary task's target says "positive".
-        write_table(own / f"{split}.parquet", table(kept, task))
+        kept = _sample(pairs, most)
+        write_table(own / f"{split}.parquet", _table(kept, task))
         counts[split] = {"rows": len(kept), "of": len(pairs), "source": pairs.source}
-    write_json(about, counts)
+    write_json(own / "about.json", counts)
     return own
 
 
@@ -89,22 +60,34 @@ def prepare_unlabelled(source: str | None, task: str, most: int, own: Path) -> i
     """Write further training rows of a task without labels, once; returns how many, 0 if none is left over."""
     file = own / UNLABELLED
     if not file.exists() and most:
-        pairs = load(source, task, "train")
-        there = {frozenset(pair) for pair in load_pairs(own, get_task(task), "train").tuples()}
-        rest = sample(pairs.select(np.array([frozenset(pair) not in there for pair in pairs.tuples()])), most)
+        pairs = load_pairs(source, get_task(task), "train")
+        used = {frozenset(pair) for pair in load_pairs(own, get_task(task), "train").tuples()}
+        rest = _sample(pairs.select(np.array([frozenset(pair) not in used for pair in pairs.tuples()])), most)
         if len(rest):
             write_table(file, pa.table({"sentence1": rest.sentence1, "sentence2": rest.sentence2}))
     return pq.read_metadata(file).num_rows if file.exists() else 0
 
 
-def sample(pairs: Pairs, most: int | None) -> Pairs:
+def _allnli(source: str | None, split: str) -> Pairs:
+    """MNLI and SNLI together; where SNLI's training rows are absent its dev rows are trained on, test reported on."""
+    parts = {"train": (("mnli", "train"), ("snli", "train" if source is None else "dev")), "dev": (("snli", "test"),)}
+    every = [load_pairs(source, get_task(name), part) for name, part in parts[split]]
+    return Pairs(
+        [text for pairs in every for text in pairs.sentence1],
+        [text for pairs in every for text in pairs.sentence2],
+        np.concatenate([pairs.label for pairs in every if pairs.label is not None]),
+        ", ".join(pairs.source for pairs in every),
+    )
+
+
+def _sample(pairs: Pairs, most: int | None) -> Pairs:
     """At most so many rows, at random, in their order."""
     if most is None or len(pairs) <= most:
         return pairs
     return pairs.select(np.sort(np.random.default_rng(SEED).permutation(len(pairs))[:most]))
 
 
-def table(pairs: Pairs, name: str) -> pa.Table:
+def _table(pairs: Pairs, name: str) -> pa.Table:
     """Columns as `load_pairs` reads them back: class labels by name, scores as numbers."""
     task = get_task(name)
     assert pairs.label is not None
