@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import OrderedDict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -138,10 +139,8 @@ class DSE(PairScorer):
         write_json(Path(path) / INFO_FILE, self.info)
 
     def _get_model_config(self) -> dict[str, Any]:
-        from dse import __version__
-
         # Without dse installed, sentence-transformers then says what to install instead of failing on an import.
-        return super()._get_model_config() | {"requirements": {"dse": f">={__version__}"}}
+        return super()._get_model_config() | {"requirements": {"dse": f">={version('dse')}"}}
 
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
         # Our own two classes need no `trust_remote_code`; every other reference goes the usual, guarded way.

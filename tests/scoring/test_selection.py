@@ -194,7 +194,14 @@ def test_the_fastest_block_size_is_taken(fastest: int, monkeypatch: pytest.Monke
     fastpass._measured_block.cache_clear()
 
 
-@given(kinds, dtypes, st.sampled_from([1, 7, 64]), st.integers(1, 300), st.integers(0, 299), st.sampled_from([1, 40, 120, 300]))
+@given(
+    kinds,
+    dtypes,
+    st.sampled_from([1, 7, 64]),
+    st.integers(1, 300),
+    st.integers(0, 299),
+    st.sampled_from([1, 40, 120, 300]),
+)
 @example(kind="mlp", dtype=torch.float32, block=64, n=300, bad=200, part=120)  # a shortlist of the second part
 def test_an_unusable_candidate_is_named_by_its_row_in_all_candidates(
     kind: str, dtype: torch.dtype, block: int, n: int, bad: int, part: int
