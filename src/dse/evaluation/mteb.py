@@ -13,19 +13,17 @@ Handed over without this wrapper, a student is a `SentenceTransformer` to mteb: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from dse.errors import MissingExtraError
+from dse.model import DSE
 
 try:
     from mteb.models import SentenceTransformerEncoderWrapper
 except ImportError as error:
     raise MissingExtraError('mteb is not installed; run: pip install "dse[mteb]"') from error
-
-if TYPE_CHECKING:
-    from dse.model import DSE
 
 
 class MTEBStudent(SentenceTransformerEncoderWrapper):
