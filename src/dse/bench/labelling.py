@@ -10,10 +10,11 @@ import numpy as np
 from sentence_transformers import CrossEncoder
 from torch.nn import Identity
 
-from dse.bench.harness import Figure, Result, alternate, rate, ratios
+from dse.bench.harness import Figure, Result
 from dse.bench.sentences import bench_pairs
 from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import resolve_dtype
+from dse.evaluation.timing import alternate, rate, ratios
 from dse.teacher.fit import fit_teacher, teacher_scores
 from dse.training.settings import Training
 
@@ -45,7 +46,7 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, t
         "labelling",
         command,
         [
-            Figure.of(speedups, "labelling_speedup", "x", target=2.0),
+            Figure.from_runs(speedups, "labelling_speedup", "x", target=2.0),
             Figure("labelling_max_error", error, "sd"),
             Figure("labelling_max_error_float32", exact, "sd", target=1e-4),
         ],

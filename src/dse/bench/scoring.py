@@ -15,11 +15,12 @@ from sentence_transformers import CrossEncoder
 from torch import Tensor
 
 from dse import scoring
-from dse.bench.harness import Figure, Result, alternate, ratios
+from dse.bench.harness import Figure, Result
 from dse.bench.memory import peak_mib
 from dse.bench.sentences import bench_pairs
 from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import auto_dtype
+from dse.evaluation.timing import alternate, ratios
 from dse.model import DSE
 from dse.modules import PairHead
 from dse.scoring.fastpass import BLOCK, FastPass
@@ -150,11 +151,11 @@ def _against_the_matrix_unit(
     rounds = alternate(_search(head, embeddings[:q].float(), candidates[: sizes[0]], dtype), runs=5)
     per_pair.append(median(seconds[0] for seconds in rounds) / sizes[0] / q)
     table.append(_row(f"top 10 of N, d = {d}", q, sizes[0], per_pair[-1] * q * sizes[0], ""))
-    figures = [Figure.of(worst, f"gemm_fraction_d{d}", "", target=0.85)]
+    figures = [Figure.from_runs(worst, f"gemm_fraction_d{d}", "", target=0.85)]
     if embeddings.is_cuda:  # below a million candidates a search is over before its kernels are launched
         gpu, wide = _gpu_name(embeddings.device), "" if d == 1536 else f"_d{d}"
         figures = [
-            Figure.of(fractions, f"{gpu}_gemm_fraction{wide}", "", target=0.5),
+            Figure.from_runs(fractions, f"{gpu}_gemm_fraction{wide}", "", target=0.5),
             Figure(f"{gpu}_pairs_per_s{wide}", 1 / min(per_pair), "pairs/s", target=None if wide else 1e8),
         ]
     return [*figures, Figure("linearity_worst", growth(per_pair), "", target=0.10)], table
@@ -233,9 +234,9 @@ def _against_the_plain_head(
 
         ways = _search(head, query, held, dtype), _search(head, query, candidates, torch.float32)
         rounds = alternate(plain, *ways, runs=_runs(n))
-        figures = [Figure.of(ratios(rounds, 0, 2), "over_plain_fp32", "x", target=2.5)]
+        figures = [Figure.from_runs(ratios(rounds, 0, 2), "over_plain_fp32", "x", target=2.5)]
         if fast == "bf16":
-            figures.append(Figure.of(ratios(rounds, 0, 1), "over_plain_bf16", "x", target=10))
+            figures.append(Figure.from_runs(ratios(rounds, 0, 1), "over_plain_bf16", "x", target=10))
         for i, name in enumerate(("plain", f"top 10, {fast}", "top 10, fp32")):
             note = f"{median(ratios(rounds, 0, i)):.1f} x" if i else ""
             table.append(_row(f"{name}, d = {embeddings.shape[1]}", 1, n, median(r[i] for r in rounds), note))
@@ -332,7 +333,7 @@ def _against_the_teacher(
         note = f"teacher {per_pair * q * n / 3600:,.2f} h (extrapolated); candidates embedded once {embedding:,.0f} s"
         table.append(_row("texts, candidates prepared", q, n, seconds, note))
     speedups = [seconds[0] / len(sample) * n / seconds[1] for seconds in rounds]
-    return [Figure.of(speedups, "over_teacher_n10k", "x", target=1000)], table, per_pair
+    return [Figure.from_runs(speedups, "over_teacher_n10k", "x", target=1000)], table, per_pair
 
 
 def _row(what: str, queries: int, candidates: int, seconds: float, note: str) -> dict[str, Any]:

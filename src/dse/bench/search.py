@@ -207,8 +207,8 @@ def _figures(measured: list[dict[str, Any]], wide: dict[str, Any]) -> list[Figur
     figures += [
         Figure(f"p50_ms_{name}", 1000 * float(np.median(ours)), "ms", 25, runs=len(ours)),
         Figure(f"p99_ms_{name}", 1000 * float(np.quantile(ours, 0.99)), "ms", 60, runs=len(ours)),
-        Figure.of(over_exact, f"over_exact_{name}", "x", 50),
-        Figure.of(over_cosine, f"over_cosine_{name}", "x", 3),
+        Figure.from_runs(over_exact, f"over_exact_{name}", "x", 50),
+        Figure.from_runs(over_cosine, f"over_cosine_{name}", "x", 3),
     ]
     large = next((m for m in measured if m["rows"] == 10_000_000), None)
     if large is not None:

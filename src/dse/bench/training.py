@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dse.bench.harness import Figure, Result, alternate, rate, ratios
+from dse.bench.harness import Figure, Result
 from dse.bench.sentences import bench_pairs
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import resolve_dtype
+from dse.evaluation.timing import alternate, rate, ratios
 from dse.model import DSE
 from dse.training.distill import Distillation, DistillationCollator, DistillationLoss
 from dse.training.settings import LengthGroupedBatchSampler
@@ -59,7 +60,7 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
     return Result(
         "training",
         command,
-        [Figure.of(speedups, "training_speedup", "x", target=6.0)],
+        [Figure.from_runs(speedups, "training_speedup", "x", target=6.0)],
         [
             _row("original: padded to 128, two passes, float32", rate(slow * BATCH, rounds, 0), [1.0]),
             _row(f"dse: length-grouped, one joint pass, {dtype}", rate(fast * BATCH, rounds, 1), speedups),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from tabulate import tabulate
 
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.transfer_tasks import SEVEN, Labelled, TransferTask, choose, read
@@ -89,17 +90,17 @@ class TransferReport:
         return asdict(self) | {"average": self.average}
 
     def table(self) -> str:
-        """The results as a person reads them."""
-        lines = [f"{'data set':<10}{'metric':<12}{'x 100':>7}  {'reported on':<12}{'rows':>7}{'trained on':>12}"]
+        """The results as text for a terminal."""
+        rows = [["data set", "metric", "x 100", "reported on", "rows", "trained on"]]
         for r in self.results:
-            lines.append(
-                f"{r.task:<10}{r.metric:<12}{100 * r.value:>7.1f}  {r.split:<12}{r.rows:>7,}{r.train_rows:>12,}"
-            )
+            rows.append([r.task, r.metric, f"{100 * r.value:.1f}", r.split, f"{r.rows:,}", f"{r.train_rows:,}"])
         if self.average is not None:
-            lines.append(f"{'mean of 7':<10}{'accuracy':<12}{100 * self.average:>7.1f}")
+            rows.append(["mean of 7", "accuracy", f"{100 * self.average:.1f}"])
+        align = ["left", "left", "right", "left", "right", "right"]
+        text = tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True)
         if self.max_rows is not None:
-            lines += ["", f"A subset: at most {self.max_rows:,} rows of each file, drawn at random."]
-        return "\n".join(lines)
+            text += f"\n\nA subset: at most {self.max_rows:,} rows of each file, drawn at random."
+        return text
 
 
 def transfer(
