@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 
 from dse.cli.main import app
 from dse.errors import BadDataError
-from dse.evaluation import transfer as module
-from dse.evaluation.transfer import GRID, transfer
+from dse.evaluation.probe import GRID, _soft_labels
+from dse.evaluation.transfer import transfer
 from dse.evaluation.transfer_tasks import SEVEN, TRANSFER_TASKS
 
 
@@ -105,7 +105,7 @@ def test_relatedness_is_learned_as_expected_score(tmp_path):
 
 
 def test_fractional_scores_become_two_weighted_rows():
-    x, y, weight = module._between(np.eye(3, dtype=np.float32), np.array([3.25, 4.0, 0.5]))
+    x, y, weight = _soft_labels(np.eye(3, dtype=np.float32), np.array([3.25, 4.0, 0.5]))
     rows = {(tuple(a), int(b)): w for a, b, w in zip(x.tolist(), y, weight, strict=True)}
     assert rows == {
         ((1.0, 0, 0), 3): 0.75,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
 
@@ -66,9 +67,6 @@ def evaluate(
     # Without the teacher itself: a student keeps its teacher's activation.
     teacher_activation = student.activation_fn if teacher is None else cast(Activation, teacher.activation_fn)
     metrics = task_metrics(scores, task, threshold or 0.0, student.activation_fn, teacher_activation)
-    agreement: dict[str, float] = {}
-    if scores.teacher is not None:
-        agreement = fidelity(scores.student, scores.teacher, task, pairs.sentence1, threshold=threshold or 0.0)
     models = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     return Report(
         task=task.name,
@@ -83,7 +81,7 @@ def evaluate(
         metrics=metrics,
         retention=retention(metrics),
         calibration_error=calibration_error(scores, task),
-        fidelity=agreement,
+        fidelity=_fidelity(scores, task, pairs.sentence1, threshold or 0.0),
         speed=speed.measure_speed(student, pairs, teacher) if measure_speed else None,
         threshold=threshold,
         fingerprints={name: fingerprint(model) for name, model in models.items()},
@@ -94,6 +92,12 @@ def evaluate(
         versions=versions(),
         scores=scores,
     )
+
+
+def _fidelity(scores: Scores, task: Task, queries: Sequence[str], threshold: float) -> dict[str, float]:
+    if scores.teacher is None:
+        return {}
+    return fidelity(scores.student, scores.teacher, task, queries, threshold=threshold)
 
 
 def _labels(task: Task) -> list[str]:
