@@ -98,6 +98,6 @@ def _is_bfloat16(student: DSE) -> bool:
     return resolve_dtype(student.inference_dtype, student.device) == torch.bfloat16
 
 
-def _row(what: str, inputs: str, per_second: float, speedups: list[float] | None) -> dict[str, object]:
+def _row(name: str, inputs: str, per_second: float, speedups: list[float] | None) -> dict[str, object]:
     ratio = "" if speedups is None else f"{median(speedups):.2f}"
-    return {"way": what, "input": inputs, "sentences/s": per_second, "speed-up": ratio}
+    return {"way": name, "input": inputs, "sentences/s": per_second, "speed-up": ratio}

@@ -189,5 +189,5 @@ def take_steps(training: Iterator[float], steps: int) -> list[float]:
     return list(islice(training, steps))
 
 
-def _row(what: str, per_second: float, speedups: list[float]) -> dict[str, object]:
-    return {"way": what, "examples/s": per_second, "speed-up": f"{median(speedups):.2f}"}
+def _row(name: str, per_second: float, speedups: list[float]) -> dict[str, object]:
+    return {"way": name, "examples/s": per_second, "speed-up": f"{median(speedups):.2f}"}
