@@ -170,13 +170,13 @@ def test_speed_times_both_on_the_same_sample(student, teacher, binary, monkeypat
     monkeypatch.setattr(
         CrossEncoder, "predict", lambda self, rows, **k: seen.append(len(rows)) or predict(self, rows, **k)
     )
-    found = measure_speed(student, binary, teacher)
+    measured = measure_speed(student, binary, teacher)
     assert seen == [10] * (2 + speed.RUNS)  # a pilot, an untimed run, the runs
-    assert found.pairs == 10 and found.distinct_sentences == len({*binary.sentence1, *binary.sentence2})
-    for rate in (found.teacher, found.student, found.embedded, found.speedup, found.speedup_embedded):
+    assert measured.pairs == 10 and measured.distinct_sentences == len({*binary.sentence1, *binary.sentence2})
+    for rate in (measured.teacher, measured.student, measured.embedded, measured.speedup, measured.speedup_embedded):
         assert len(rate.runs) == speed.RUNS and rate.minimum <= rate.median <= rate.maximum
-    expected = [s / t for s, t in zip(found.student.runs, found.teacher.runs, strict=True)]
-    assert found.speedup.runs == pytest.approx(expected)
+    expected = [s / t for s, t in zip(measured.student.runs, measured.teacher.runs, strict=True)]
+    assert measured.speedup.runs == pytest.approx(expected)
 
 
 def test_sample_keeps_queries_together():

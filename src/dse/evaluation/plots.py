@@ -41,7 +41,7 @@ class Panel:
 
 
 def write_plots(report: Report, folder: Path, student_folder: str | Path | None = None) -> list[Plot]:
-    """Draw what the report has data for into ``folder/plots``; nothing, with a warning, without matplotlib."""
+    """Draw what the report has data for into ``folder/plots``; no plots, with a warning, without matplotlib."""
     try:
         need_extra("matplotlib", "report")
     except MissingExtraError as error:

@@ -61,7 +61,7 @@ def _activated(scores: Floats, task: Task, activation: Activation) -> Floats:
 
 
 def retention(metrics: dict[str, dict[str, float]]) -> dict[str, float | None]:
-    """Student / teacher for each metric; None where the teacher's is not above 0 and a ratio says nothing.
+    """Student / teacher for each metric; None where the teacher's is not above 0 and a ratio has no meaning.
 
     Example:
         >>> retention({"student": {"f1": 0.75, "pearson": 0.5}, "teacher": {"f1": 1.0, "pearson": -0.5}})
@@ -88,7 +88,7 @@ def fidelity(
     *,
     threshold: float = 0.0,
 ) -> dict[str, float]:
-    """How far student and teacher agree on the same pairs, whatever the labels say.
+    """How far student and teacher agree on the same pairs, regardless of the labels.
 
     Args:
         student_scores: Raw scores, (n,) or (n, C).

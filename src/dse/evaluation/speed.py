@@ -55,7 +55,7 @@ class Speed:
 def measure_speed(student: DSE, pairs: Pairs, teacher: CrossEncoder | None = None) -> Speed:
     """Time teacher and student on a sample of pairs: an untimed run, then three runs of each, taking turns.
 
-    Taking turns spreads whatever else the machine does over all of them.
+    Taking turns spreads all other work of the machine over all of them.
 
     Args:
         student: The student.

@@ -111,7 +111,7 @@ def transfer(
     Args:
         model: A student or any `SentenceTransformer`; only its ``encode`` is used.
         data: Folder with ``mr/all.parquet``, ``trec/train.parquet``, ``trec/test.parquet``, ...; see `TRANSFER_TASKS`.
-        tasks: Names; by default all whose files are there.
+        tasks: Names; by default all that the folder has files of.
         folds: For data sets without a split.
         max_rows: Use at most so many rows of each file.
         seed: Of folds and samples.

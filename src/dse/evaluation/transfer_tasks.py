@@ -26,7 +26,7 @@ class TransferTask:
     Attributes:
         name: Name, and the folder of its files.
         kind: `sentence`: a class for each sentence; `pair`: a class for each pair; `relatedness`: a score for each
-            pair, learned; `cosine`: a score for each pair, nothing is learned.
+            pair, learned; `cosine`: a score for each pair, without training.
         folder: Folder of its files, if not its name.
         label: Column of the label.
         what: What is predicted, in words.
@@ -107,12 +107,10 @@ def choose(data: Path, names: Sequence[str] | None) -> dict[TransferTask, dict[s
         BadDataError: If a task is unknown or its files are missing, or if the folder has none at all.
     """
     if not data.is_dir():
-        raise BadDataError(
-            f"there is no folder {data}; give the one that holds mr/all.parquet, trec/train.parquet, ..."
-        )
+        raise BadDataError(f"{data} is not a folder; give the one that holds mr/all.parquet, trec/train.parquet, ...")
     for name in names or ():
         if name not in TRANSFER_TASKS:
-            raise BadDataError(f"there is no transfer task {name!r}; choose from {', '.join(TRANSFER_TASKS)}")
+            raise BadDataError(f"unknown transfer task {name!r}; choose from {', '.join(TRANSFER_TASKS)}")
         if not find_files(TRANSFER_TASKS[name], data):
             folder = data / (TRANSFER_TASKS[name].folder or name)
             raise BadDataError(f"{folder} has no {name} data (all.*, or train.* with dev.* or test.*); add its files")
