@@ -28,7 +28,7 @@ from dse.training.distill import Distillation, distill
 from dse.training.settings import Training
 
 if TYPE_CHECKING:
-    from dse.evaluation.report import Report
+    from dse.evaluation import Report
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import numpy as np
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.offline import offline_backbone
-from dse.evaluation.report import Report
+from dse.evaluation import Report, table
 from dse.files import write_json, write_text
 from dse.model import DSE
 from dse.pipeline import Recipe, make_student
@@ -147,7 +147,7 @@ class Quickstart:
         """For a person."""
         s = self.search
         lines = [
-            self.report.table(),
+            table(self.report),
             "",
             f"New questions, each against {s.candidates} candidates; right means the same intent, one of {s.queries}.",
             f"{'':<28}{'teacher':>12}{'student':>12}",

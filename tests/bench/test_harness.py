@@ -2,19 +2,11 @@ from __future__ import annotations
 
 import json
 
-from dse.bench.harness import Figure, Result, alternate, machine, ratios, versions
+from dse.bench.harness import Figure, Result, machine, versions
 
 
-def test_alternate_takes_turns_after_a_warm_up():
-    calls = []
-    rounds = alternate(lambda: calls.append("a"), lambda: calls.append("b"), runs=2)
-    assert calls == list("ababab")
-    assert len(rounds) == 2 and all(len(seconds) == 2 for seconds in rounds)
-
-
-def test_ratios_are_taken_round_by_round():
-    assert ratios([(4.0, 1.0), (9.0, 3.0)]) == [4.0, 3.0]
-    assert Figure.of([4.0, 3.0, 1.0], "x", "x") == Figure("x", 3.0, "x", None, 1.0, 4.0, 3)
+def test_a_figure_is_the_median_of_its_runs():
+    assert Figure.from_runs([4.0, 3.0, 1.0], "x", "x") == Figure("x", 3.0, "x", None, 1.0, 4.0, 3)
 
 
 def test_machine_and_versions_name_what_decides_speed():
@@ -26,7 +18,7 @@ def test_result_as_json_and_as_text():
     result = Result(
         "encoding",
         "dse bench encoding",
-        [Figure.of([2.6, 2.4, 2.5], "encoding_speedup", "x", 2.5), Figure("encoding_cosine_mean", 0.99998, "")],
+        [Figure.from_runs([2.6, 2.4, 2.5], "encoding_speedup", "x", 2.5), Figure("encoding_cosine_mean", 0.99998, "")],
         [{"way": "ours", "sentences/s": 1234.5}, {"way": "the other way", "sentences/s": 40.25}],
         ["Sentences: some."],
     )

@@ -3,15 +3,13 @@ from __future__ import annotations
 import torch
 
 from dse import DSE
-from dse.bench import scoring
+from dse.bench import gemm, scoring, scoring_setup
 from dse.bench.memory import peak_mib
 
 
 def test_every_figure_is_there(tiny_backbone, data_folder, monkeypatch):
-    monkeypatch.setattr(
-        scoring, "_products", lambda *_: (lambda: torch.randn(64, 64) @ torch.randn(64, 64), 2.0 * 64**3)
-    )
-    monkeypatch.setattr(scoring, "_runs", lambda n: 2)
+    monkeypatch.setattr(gemm, "products", lambda *_: (lambda: torch.randn(64, 64) @ torch.randn(64, 64), 2.0 * 64**3))
+    monkeypatch.setattr(scoring_setup, "rounds_for", lambda n: 2)
     monkeypatch.setattr(scoring, "SIZES", {True: (300, 400), False: ()})
     result = scoring.run(data=data_folder, backbone=tiny_backbone, quick=True, command="dse bench scoring --quick")
     names = {figure.name for figure in result.figures}
@@ -34,14 +32,14 @@ def test_the_head_learns(student: DSE):
     pairs = [(a, b) for a in texts for b in texts]
     label = [float(a.split()[2] == b.split()[2]) for a, b in pairs]
     torch.manual_seed(0)
-    scoring.fit_head(student, embeddings, texts, pairs, label)
+    scoring_setup.fit_head(student, embeddings, texts, pairs, label)
     scores = student.predict(pairs)
     assert scores[[y == 1 for y in label]].mean() > scores[[y == 0 for y in label]].mean()
 
 
 def test_repeated_rows_stay_near_their_sentence():
     embeddings = torch.randn(7, 12)
-    rows = scoring.repeated(embeddings, 30, torch.float32)
+    rows = scoring_setup.repeated(embeddings, 30, torch.float32)
     nearest = torch.cdist(rows, embeddings).argmin(dim=1)
     assert nearest.tolist() == [i % 7 for i in range(30)]
     assert rows.unique(dim=0).shape == rows.shape

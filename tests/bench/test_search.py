@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dse.bench import catalogue, search
+from dse.bench import catalogue, search, search_measure
 from dse.bench.sentences import distinct_sentences
 from dse.index import scout
 
@@ -21,12 +21,17 @@ def test_grown_rows_begin_with_the_real_ones_and_lie_near_them():
 
 
 def test_run(tiny_backbone, data_folder, monkeypatch):
+    queries = np.random.default_rng(0).random((30, 128))
     monkeypatch.setattr(search, "QUICK_ROWS", (300, 600))
     monkeypatch.setattr(scout, "EXACT_ROWS", 100)
     monkeypatch.setattr(
-        search, "_calibrate", lambda index, *_: index.calibrate(np.random.default_rng(0).random((30, 128)), recall=0.8)
+        search_measure,
+        "_calibrate",
+        lambda index, *_: index.calibrate(queries, recall=0.8),
     )
-    monkeypatch.setattr(search, "_in_process", lambda path, *rest: search.measure(str(path), *map(_text, rest)))
+    monkeypatch.setattr(
+        search_measure, "in_process", lambda path, *rest: search_measure.measure(str(path), *map(_text, rest))
+    )
     result = search.run(data=data_folder, backbone=tiny_backbone, quick=True, command="dse bench search --quick")
     figures = {figure.name: figure.value for figure in result.figures}
     assert {"recall_0k", "disk_over_embeddings", "add_rows_per_s", "over_exact_0k", "over_cosine_0k"} <= figures.keys()
@@ -40,5 +45,5 @@ def _text(value):
 
 def test_queries_are_not_in_the_index(data_folder):
     sentences, _ = distinct_sentences(data_folder, 100)
-    held_out = search._held_out(len(sentences))
+    held_out = search_measure.held_out(len(sentences))
     assert not set(sentences[-held_out:]) & set(sentences[:-held_out])

@@ -37,8 +37,8 @@ def test_both_ways_train_from_the_same_student(tiny_backbone, data_folder, rows)
     task = bench_pairs(data_folder, "mrpc")[1]
     student = training.new_student(tiny_backbone, device="cpu")
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    losses = training.take_steps(training.original_way(student, task, rows, batches=3), 3)
-    losses += training.take_steps(training.our_way(student, task, rows), 6)  # more than an epoch
+    losses = training.take_steps(training.original_training(student, task, rows, batches=3), 3)
+    losses += training.take_steps(training.dse_training(student, task, rows), 6)  # more than an epoch
     assert len(losses) == 9 and all(0 < loss < 10 for loss in losses)
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 

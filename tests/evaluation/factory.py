@@ -25,7 +25,7 @@ def make_scores(task: Task, rows: int, seed: int = 0) -> Scores:
         label = random.random(rows) < 0.4 if task.kind == "binary" else 5 * random.random(rows)
         centre = 4 * label - 2 if task.kind == "binary" else label - 2.5
         teacher = (centre + 1.2 * random.normal(size=rows))[:, None]
-    return Scores.of(0.9 * teacher + 0.6 * random.normal(size=teacher.shape), teacher, label)
+    return Scores.from_arrays(0.9 * teacher + 0.6 * random.normal(size=teacher.shape), teacher, label)
 
 
 def make_report(task: Task, rows: int = 200, *, scores: Scores | None = None, **changes: Any) -> Report:

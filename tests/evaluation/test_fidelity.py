@@ -19,8 +19,8 @@ def random():
 
 def test_binary_is_pearson_of_raw_scores_and_share_of_equal_predictions(random):
     s, t = random.normal(size=50), random.normal(size=50)
-    found = fidelity(s[:, None], t[:, None], BINARY, threshold=0.3)
-    assert found == {
+    values = fidelity(s[:, None], t[:, None], BINARY, threshold=0.3)
+    assert values == {
         "pearson": pytest.approx(np.corrcoef(s, t)[0, 1]),
         "agreement": np.mean([(a > 0.3) == (b > 0) for a, b in zip(s, t, strict=True)]),
     }
@@ -29,20 +29,20 @@ def test_binary_is_pearson_of_raw_scores_and_share_of_equal_predictions(random):
 def test_multiclass_does_not_see_a_shift_per_pair(random):
     s, t = random.normal(size=(40, 3)), random.normal(size=(40, 3))
     shifted = s + 10 * random.normal(size=(40, 1))
-    found = fidelity(shifted, t, NLI, ["q"] * 40)
+    values = fidelity(shifted, t, NLI, ["q"] * 40)
     centred = [(x - x.mean(1, keepdims=True)).ravel() for x in (s, t)]
-    assert found["pearson"] == pytest.approx(np.corrcoef(*centred)[0, 1])
-    assert found["agreement"] == np.mean(s.argmax(1) == t.argmax(1))
-    assert "kendall" not in found  # several scores order nothing
+    assert values["pearson"] == pytest.approx(np.corrcoef(*centred)[0, 1])
+    assert values["agreement"] == np.mean(s.argmax(1) == t.argmax(1))
+    assert "kendall" not in values  # several scores order nothing
 
 
 def test_kendall_is_the_mean_over_queries_with_several_candidates(random):
     queries = ["a", "b", "a", "c", "b", "a", "b", "b"]
     s, t = random.normal(size=8), random.normal(size=8)
     a, b = [0, 2, 5], [1, 4, 6, 7]
-    found = fidelity(s, t, REGRESSION, queries)
-    assert found["kendall"] == pytest.approx(np.mean([stats.kendalltau(s[i], t[i]).statistic for i in (a, b)]))
-    assert found["queries"] == 2
+    values = fidelity(s, t, REGRESSION, queries)
+    assert values["kendall"] == pytest.approx(np.mean([stats.kendalltau(s[i], t[i]).statistic for i in (a, b)]))
+    assert values["queries"] == 2
 
 
 def test_kendall_is_absent_without_queries_or_candidates():

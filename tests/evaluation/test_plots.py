@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dse.evaluation import plots
+from dse.evaluation import plots, write_report
 from dse.evaluation.quality import Scores
 from tests.evaluation.factory import BINARY, NLI, REGRESSION, make_report, make_scores
 
@@ -73,9 +73,9 @@ def test_training_curves_of_one_term_show_the_sum_and_of_one_step_nothing():
 
 
 def test_report_without_matplotlib_has_no_plots_and_says_so(tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with caplog.at_level(logging.WARNING):
-        written = make_report(BINARY, 20).write(tmp_path)
+        written = write_report(make_report(BINARY, 20), tmp_path)
     assert [path.name for path in written] == ["report.json", "report.md"]
     assert 'pip install "dse[report]"' in caplog.text
     assert not (tmp_path / "plots").exists() and "![" not in (tmp_path / "report.md").read_text(encoding="utf-8")

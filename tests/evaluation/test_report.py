@@ -15,7 +15,9 @@ from dse.data.metrics import compute_metrics
 from dse.data.pairs import Pairs
 from dse.encoding.runtime import fingerprint
 from dse.errors import BadDataError
-from dse.evaluation import evaluate, measure_speed, speed
+from dse.evaluation import evaluate, measure_speed, speed, table, write_report
+from dse.evaluation.render import regime
+from dse.evaluation.timing import Summary
 from tests.conftest import make_student
 from tests.evaluation.factory import BINARY, NLI, REGRESSION, make_report
 
@@ -49,7 +51,7 @@ def test_binary_metrics_are_those_at_the_stored_threshold(student, teacher, bina
     assert report.metrics["student"] == compute_metrics(s, binary.label, BINARY, student.threshold)
     assert report.metrics["teacher"] == compute_metrics(t, binary.label, BINARY, 0.0)
     assert report.threshold == student.threshold
-    assert f"stored threshold {student.threshold:.3f}" in report.table()
+    assert f"stored threshold {student.threshold:.3f}" in table(report)
     assert report.retention["accuracy"] == pytest.approx(
         report.metrics["student"]["accuracy"] / report.metrics["teacher"]["accuracy"]
     )
@@ -76,24 +78,24 @@ def test_multiclass(backbone, rows):
     report = evaluate(student, data, NLI, teacher_scores=scores, measure_speed=False)
     assert report.metrics["student"]["accuracy"] == np.mean(raw(student, rows).argmax(1) == data.label)
     assert report.fidelity["agreement"] == np.mean(raw(student, rows).argmax(1) == scores.argmax(1))
-    assert "equal predictions" in report.table()
+    assert "equal predictions" in table(report)
 
 
 def test_without_teacher_nothing_speaks_of_one(student, binary, tmp_path):
     report = evaluate(student, binary, BINARY)
     assert report.retention == {} and report.fidelity == {} and set(report.fingerprints) == {"student"}
     assert report.speed.teacher is None and report.speed.speedup is None
-    report.write(tmp_path)
+    write_report(report, tmp_path)
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert page.startswith("**The student reaches accuracy")
-    assert "retention" not in page and "fidelity" not in page and "teacher" not in report.table()
+    assert "retention" not in page and "fidelity" not in page and "teacher" not in table(report)
 
 
 def test_without_labels_there_is_fidelity_only(student, teacher, rows, tmp_path):
     report = evaluate(student, rows, BINARY, teacher=teacher, measure_speed=False)
     assert report.metrics == {} and report.retention == {} and report.calibration_error == {}
     assert set(report.fidelity) >= {"pearson", "agreement"}
-    report.write(tmp_path)
+    write_report(report, tmp_path)
     assert "none of them labelled" in (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()[0]
 
 
@@ -116,15 +118,15 @@ def test_a_teacher_that_is_not_ahead_is_spoken_of(student, rows, ahead):
     good, bad = scores - np.median(scores), -scores
     student.info["threshold"] = float(np.median(scores)) if ahead else float(scores.max()) + 1
     report = evaluate(student, known, BINARY, teacher_scores=bad if ahead else good, measure_speed=False)
-    assert ("may have little to teach" in " ".join(report.table().split())) == ahead
+    assert ("may have little to teach" in " ".join(table(report).split())) == ahead
 
 
 def test_table_shows_the_numbers_of_the_json(student, teacher, binary, tmp_path):
     report = evaluate(student, binary, BINARY, teacher=teacher, command="dse evaluate S --task duplicates")
-    report.write(tmp_path)
+    write_report(report, tmp_path)
     saved = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert saved == report.to_dict() and "scores" not in saved
-    lines = report.table().splitlines()
+    lines = table(report).splitlines()
     assert lines[0] == "duplicates (binary), split dev, 10 rows: teacher and student"
     assert max(map(len, lines)) <= 80
     shown = {line[:18].strip(): numbers(line[18:]) for line in lines if line}
@@ -140,7 +142,7 @@ def test_table_shows_the_numbers_of_the_json(student, teacher, binary, tmp_path)
 
 def test_page_says_everything_needed_to_make_it_again(student, teacher, binary, tmp_path):
     report = evaluate(student, binary, BINARY, teacher=teacher, command="dse evaluate S --task duplicates")
-    files = report.write(tmp_path)
+    files = write_report(report, tmp_path)
     assert all(path.exists() for path in files) and files[0].name == "report.json"
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
     first = page.splitlines()[0]
@@ -159,8 +161,6 @@ def test_page_says_everything_needed_to_make_it_again(student, teacher, binary, 
 
 @pytest.mark.parametrize(("distinct", "says"), [(200, "Nearly every sentence"), (40, "each in 5.0 pairs on average")])
 def test_regime_is_said_plainly(distinct, says):
-    from dse.evaluation.wording import regime
-
     assert says in regime(make_report(REGRESSION, 100, distinct_sentences=distinct))
 
 
@@ -170,13 +170,13 @@ def test_speed_times_both_on_the_same_sample(student, teacher, binary, monkeypat
     monkeypatch.setattr(
         CrossEncoder, "predict", lambda self, rows, **k: seen.append(len(rows)) or predict(self, rows, **k)
     )
-    found = measure_speed(student, binary, teacher)
-    assert seen == [10] * (2 + speed.RUNS)  # a pilot, a warm-up, the runs
-    assert found.pairs == 10 and found.distinct_sentences == len({*binary.sentence1, *binary.sentence2})
-    for rate in (found.teacher, found.student, found.embedded, found.speedup, found.speedup_embedded):
+    measured = measure_speed(student, binary, teacher)
+    assert seen == [10] * (2 + speed.RUNS)  # a pilot, an untimed run, the runs
+    assert measured.pairs == 10 and measured.distinct_sentences == len({*binary.sentence1, *binary.sentence2})
+    for rate in (measured.teacher, measured.student, measured.embedded, measured.speedup, measured.speedup_embedded):
         assert len(rate.runs) == speed.RUNS and rate.minimum <= rate.median <= rate.maximum
-    expected = [s / t for s, t in zip(found.student.runs, found.teacher.runs, strict=True)]
-    assert found.speedup.runs == pytest.approx(expected)
+    expected = [s / t for s, t in zip(measured.student.runs, measured.teacher.runs, strict=True)]
+    assert measured.speedup.runs == pytest.approx(expected)
 
 
 def test_sample_keeps_queries_together():
@@ -189,6 +189,6 @@ def test_sample_keeps_queries_together():
 def test_break_even_is_where_both_take_equally_long():
     # The teacher takes 10 ms a pair; the student 4 ms a sentence and 1 ms a pair: 9 p = 4 m at p / m = 4/9.
     rates = {"teacher": 100.0, "student": 1 / (2 * 0.004 + 0.001), "embedded": 1000.0}
-    named = {name: speed.Rate.of([value]) for name, value in rates.items()}
+    named = {name: Summary.from_runs([value]) for name, value in rates.items()}
     assert speed._break_even(named, pairs=50, sentences=100) == pytest.approx(4 / 9)
     assert speed._break_even(named | {"embedded": named["teacher"]}, 50, 100) is None

@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 
 from dse.cli.main import app
 from dse.errors import BadDataError
-from dse.evaluation import transfer as module
-from dse.evaluation.transfer import GRID, transfer
+from dse.evaluation.probe import GRID, _soft_labels
+from dse.evaluation.transfer import transfer
 from dse.evaluation.transfer_tasks import SEVEN, TRANSFER_TASKS
 
 
@@ -53,32 +53,32 @@ def pairs(n, seed):
 
 def test_without_a_split_every_row_is_judged_by_a_fold_that_has_not_seen_it(tmp_path):
     write(tmp_path / "mr/all.parquet", **sentences(300, 0, wrong=0.1))
-    (found,) = transfer(Numbers(), tmp_path, folds=5).results
-    assert (found.task, found.metric, found.split, found.rows, found.train_rows) == (
+    (result,) = transfer(Numbers(), tmp_path, folds=5).results
+    assert (result.task, result.metric, result.split, result.rows, result.train_rows) == (
         "mr",
         "accuracy",
         "5-fold",
         300,
         240,
     )
-    assert 0.82 < found.value < 0.95  # a tenth of the labels is wrong
+    assert 0.82 < result.value < 0.95  # a tenth of the labels is wrong
 
 
 def test_labels_that_say_nothing_are_not_learned(tmp_path):
     table = sentences(400, 1)
     table["label"] = np.random.default_rng(2).permutation(table["label"]).tolist()
     write(tmp_path / "cr/all.parquet", **table)
-    (found,) = transfer(Numbers(), tmp_path, folds=4).results
-    assert abs(found.value - 0.5) < 0.1
+    (result,) = transfer(Numbers(), tmp_path, folds=4).results
+    assert abs(result.value - 0.5) < 0.1
 
 
 def test_a_test_split_is_reported_and_dev_chooses(tmp_path):
     for split, (n, wrong) in {"train": (200, 0.2), "dev": (80, 0.2), "test": (150, 0.0)}.items():
         write(tmp_path / f"sst2/{split}.parquet", **sentences(n, n, wrong))
-    (found,) = transfer(Numbers(), tmp_path).results
-    assert (found.split, found.rows, found.train_rows) == ("test", 150, 200)
+    (result,) = transfer(Numbers(), tmp_path).results
+    assert (result.split, result.rows, result.train_rows) == ("test", 150, 200)
     chosen = _by_hand(tmp_path / "sst2")
-    assert found.value == pytest.approx(chosen, abs=1 / 150)
+    assert result.value == pytest.approx(chosen, abs=1 / 150)
 
 
 def _by_hand(folder):
@@ -97,15 +97,15 @@ def _by_hand(folder):
 def test_relatedness_is_learned_as_expected_score(tmp_path):
     write(tmp_path / "sick/train.parquet", **pairs(300, 3), entailment=[0, 1, 2] * 100)
     write(tmp_path / "sick/dev.parquet", **pairs(120, 4), entailment=[2, 1, 0] * 40)
-    found = {(r.task, r.metric): r for r in transfer(Numbers(), tmp_path).results}
-    assert found["sick-r", "pearson"].value > 0.85
-    assert found["sick-r", "spearman"].value > 0.85
-    assert found["sick-r", "pearson"].split == "dev"
-    assert found["sick-e", "accuracy"].value < 0.6  # labels that say nothing
+    results = {(r.task, r.metric): r for r in transfer(Numbers(), tmp_path).results}
+    assert results["sick-r", "pearson"].value > 0.85
+    assert results["sick-r", "spearman"].value > 0.85
+    assert results["sick-r", "pearson"].split == "dev"
+    assert results["sick-e", "accuracy"].value < 0.6  # labels that say nothing
 
 
 def test_fractional_scores_become_two_weighted_rows():
-    x, y, weight = module._between(np.eye(3, dtype=np.float32), np.array([3.25, 4.0, 0.5]))
+    x, y, weight = _soft_labels(np.eye(3, dtype=np.float32), np.array([3.25, 4.0, 0.5]))
     rows = {(tuple(a), int(b)): w for a, b, w in zip(x.tolist(), y, weight, strict=True)}
     assert rows == {
         ((1.0, 0, 0), 3): 0.75,
@@ -119,14 +119,14 @@ def test_fractional_scores_become_two_weighted_rows():
 def test_sts_is_plain_cosine(tmp_path):
     table = pairs(60, 5)
     write(tmp_path / "sts14/test.parquet", **table)
-    found = {r.metric: r.value for r in transfer(Numbers(), tmp_path).results}
+    results = {r.metric: r.value for r in transfer(Numbers(), tmp_path).results}
     distinct = list(dict.fromkeys([*table["sentence1"], *table["sentence2"]]))
     vectors = dict(zip(distinct, Numbers().encode(distinct), strict=True))
     cosine = [
         np.dot(vectors[a], vectors[b]) / np.linalg.norm(vectors[a]) / np.linalg.norm(vectors[b])
         for a, b in zip(table["sentence1"], table["sentence2"], strict=True)
     ]
-    assert found["pearson"] == pytest.approx(np.corrcoef(cosine, table["label"])[0, 1], abs=1e-5)
+    assert results["pearson"] == pytest.approx(np.corrcoef(cosine, table["label"])[0, 1], abs=1e-5)
 
 
 def test_average_needs_all_seven_and_a_subset_is_named(tmp_path):
@@ -153,12 +153,16 @@ def test_each_text_is_encoded_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tasks", "said"),
-    [(["mrr"], "no transfer task 'mrr'"), (["subj"], "has no subj data"), (None, "none of the transfer data sets")],
+    ("tasks", "message"),
+    [
+        (["mrr"], "unknown transfer task 'mrr'"),
+        (["subj"], "has no subj data"),
+        (None, "none of the transfer data sets"),
+    ],
 )
-def test_missing_data_is_said_before_anything_is_encoded(tmp_path, tasks, said):
+def test_missing_data_is_reported_before_anything_is_encoded(tmp_path, tasks, message):
     model = Numbers()
-    with pytest.raises(BadDataError, match=said):
+    with pytest.raises(BadDataError, match=message):
         transfer(model, tmp_path, tasks)
     assert model.seen == []
 

@@ -1,4 +1,4 @@
-"""A catalogue to search: a student of few dimensions, real sentences and rows grown from them, and indexes of them."""
+"""A catalogue to search: a narrow student, real sentences with rows grown from them, and indexes of both."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def embed(folder: Path, base: DSE, small: DSE, sentences: Sequence[str]) -> np.n
     pieces = []
     projection: Any = small[3]
     for start in range(0, len(sentences), PIECE):
-        some, file = list(sentences[start : start + PIECE]), folder / f"encoder-{start:07d}.npy"
-        if not file.exists() or len(np.load(file, mmap_mode="r")) < len(some):
+        batch, file = list(sentences[start : start + PIECE]), folder / f"encoder-{start:07d}.npy"
+        if not file.exists() or len(np.load(file, mmap_mode="r")) < len(batch):
             logger.info("encoding sentences from %d of %d", start, len(sentences))
-            np.save(file, base.encode(some, show_progress_bar=False).astype(np.float16))
+            np.save(file, base.encode(batch, show_progress_bar=False).astype(np.float16))
         with torch.inference_mode():
-            piece = projection.linear(torch.from_numpy(np.load(file)[: len(some)].astype(np.float32)))
+            piece = projection.linear(torch.from_numpy(np.load(file)[: len(batch)].astype(np.float32)))
         pieces.append(piece.numpy().astype(np.float16))
     return np.concatenate(pieces)
 
@@ -98,10 +98,10 @@ def noise_share(embeddings: np.ndarray, seed: int = 0) -> float:
     Median distance of sentences (n, d) to their nearest neighbour over the median distance of any two.
     """
     generator = np.random.default_rng(seed)
-    some = torch.from_numpy(embeddings[generator.permutation(len(embeddings))[:500]].astype(np.float32))
+    sample = torch.from_numpy(embeddings[generator.permutation(len(embeddings))[:500]].astype(np.float32))
     nearest, pairs = [], []
     for part in torch.from_numpy(embeddings).split(20_000):
-        distances = torch.cdist(some, part.float())
+        distances = torch.cdist(sample, part.float())
         pairs.append(distances[:, :50].flatten())
         nearest.append(distances.topk(min(2, len(part)), dim=1, largest=False).values)
     second = torch.cat(nearest, dim=1).sort(dim=1).values[:, 1]  # the first is the sentence itself
@@ -127,11 +127,11 @@ def grown(embeddings: np.ndarray, rows: int, seed: int = 0) -> Iterator[tuple[np
 
 
 def build(path: Path, student: DSE, sentences: list[str], embeddings: np.ndarray, rows: int) -> dict[str, Any]:
-    """An index of so many rows, and what making it took; one that is there is not made again."""
+    """The figures of making an index of so many rows; an index made by an earlier run is kept."""
     done = Path(f"{path}.json")
     if done.exists():
-        found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        return found
+        kept: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        return kept
     logger.info("building an index of %d rows", rows)
     index = CandidateIndex.create(path, student)
     start, number = perf_counter(), 0

@@ -11,10 +11,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch.nn import functional as F
 
-from dse.bench.harness import Figure, Result, alternate, rate, ratios
+from dse.bench.harness import Figure, Result
 from dse.bench.sentences import bench_pairs, distinct_sentences
 from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import resolve_dtype
+from dse.evaluation.timing import alternate, rate, ratios
 from dse.model import DSE
 
 
@@ -48,7 +49,7 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
         "encoding",
         command,
         [
-            Figure.of(speedups, "encoding_speedup", "x", target=2.5),
+            Figure.from_runs(speedups, "encoding_speedup", "x", target=2.5),
             Figure("encoding_cosine_min", float(cosines.min()), "", target=0.99),
             Figure("encoding_cosine_mean", float(cosines.mean()), "", target=0.9999),
         ],
@@ -97,6 +98,6 @@ def _is_bfloat16(student: DSE) -> bool:
     return resolve_dtype(student.inference_dtype, student.device) == torch.bfloat16
 
 
-def _row(what: str, inputs: str, per_second: float, speedups: list[float] | None) -> dict[str, object]:
+def _row(name: str, inputs: str, per_second: float, speedups: list[float] | None) -> dict[str, object]:
     ratio = "" if speedups is None else f"{median(speedups):.2f}"
-    return {"way": what, "input": inputs, "sentences/s": per_second, "speed-up": ratio}
+    return {"way": name, "input": inputs, "sentences/s": per_second, "speed-up": ratio}

@@ -1,24 +1,19 @@
-"""What every benchmark shares: side-by-side timing, the machine it ran on, and one form of result.
+"""The result of a benchmark: figures, a table, and the machine they belong to.
 
-A comparison is a ratio of two ways timed in turn (A B A B ...) in one process: what else the machine does in the
-meantime hits both. The absolute times belong to the machine.
+A comparison is a ratio of functions timed in turn in one process (`dse.evaluation.timing`).
 """
 
 from __future__ import annotations
 
-import logging
 import textwrap
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Self
 
-import torch
+from tabulate import tabulate
 
 from dse.evaluation.machine import machine, versions
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,16 +21,16 @@ class Figure:
     """One number of a benchmark.
 
     Attributes:
-        name: As the issue or page that asks for it calls it.
+        name: Its name on the page and in the JSON.
         value: The number; of several runs, their median.
         unit: ``"x"`` for a ratio.
-        target: What it should reach; None where it is only reported.
+        target: The value to reach; None where it is only reported.
         min: The lowest of the runs.
-        max: The highest of them.
-        runs: How many there were.
+        max: The highest of the runs.
+        runs: Number of runs.
 
     Example:
-        >>> Figure.of([2.0, 4.0, 3.0], "speedup", "x", target=2.5).value
+        >>> Figure.from_runs([2.0, 4.0, 3.0], "speedup", "x", target=2.5).value
         3.0
     """
 
@@ -48,23 +43,23 @@ class Figure:
     runs: int = 1
 
     @classmethod
-    def of(cls, values: Sequence[float], name: str, unit: str, target: float | None = None) -> Self:
+    def from_runs(cls, values: Sequence[float], name: str, unit: str, target: float | None = None) -> Self:
         """The median of several runs, with their range."""
         return cls(name, float(median(values)), unit, target, float(min(values)), float(max(values)), len(values))
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a benchmark found.
+    """The figures of a benchmark, how they came about, and where.
 
     Attributes:
-        benchmark: Its name.
+        benchmark: Name of the benchmark.
         command: The command line that made it.
         figures: The numbers that are kept.
         table: Rows for a person, all with the same columns.
-        notes: What was compared on what, one sentence each.
-        machine: As `machine` says; filled in.
-        versions: As `versions` says; filled in.
+        notes: What was compared on which data, one sentence each.
+        machine: Filled in by `dse.evaluation.machine.machine`.
+        versions: Filled in by `dse.evaluation.machine.versions`.
     """
 
     benchmark: str
@@ -76,7 +71,7 @@ class Result:
     versions: Mapping[str, str] = field(default_factory=versions)
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON takes it."""
+        """The result, ready for JSON."""
         return {
             "benchmark": self.benchmark,
             "machine": dict(self.machine),
@@ -88,7 +83,7 @@ class Result:
         }
 
     def table_text(self) -> str:
-        """The result as a person reads it, within 100 columns."""
+        """The result as text for a terminal, notes within 98 columns."""
         rows = [{key: _cell(value) for key, value in row.items()} for row in self.table]
         figures = [
             {
@@ -124,60 +119,9 @@ def _cell(value: Any) -> str:
 
 
 def _aligned(rows: Sequence[Mapping[str, str]]) -> str:
-    """Columns as wide as their widest cell; the first stands left, the others right."""
+    """The first column stands left, the others right."""
     if not rows:
         return ""
-    names = list(rows[0])
-    lines = [names, *([row[name] for name in names] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-    padded = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    for line, cells in zip(lines, padded, strict=True):
-        cells[0] = line[0].ljust(widths[0])
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
-
-
-def alternate(*ways: Callable[[], object], runs: int) -> list[tuple[float, ...]]:
-    """Time ways of doing the same thing in turn, after each was run once to warm up.
-
-    Args:
-        *ways: What to time.
-        runs: How many rounds are timed.
-
-    Returns:
-        Seconds of each way, round by round.
-
-    Example:
-        >>> rounds = alternate(lambda: sum(range(1000)), lambda: sum(range(10)), runs=3)
-        >>> len(rounds), len(rounds[0])
-        (3, 2)
-    """
-    for way in ways:
-        way()
-    rounds = []
-    for number in range(runs):
-        rounds.append(tuple(_seconds(way) for way in ways))
-        logger.info("run %d of %d: %s s", number + 1, runs, ", ".join(f"{s:.2f}" for s in rounds[-1]))
-    return rounds
-
-
-def _seconds(way: Callable[[], object]) -> float:
-    _synchronize()
-    start = time.perf_counter()
-    way()
-    _synchronize()
-    return time.perf_counter() - start
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def ratios(rounds: Sequence[tuple[float, ...]], slow: int = 0, fast: int = 1) -> list[float]:
-    """How many times longer one way took than another, round by round."""
-    return [seconds[slow] / seconds[fast] for seconds in rounds]
-
-
-def rate(items: int, rounds: Sequence[tuple[float, ...]], way: int) -> float:
-    """Items a second of one way, the median of the rounds."""
-    return items / median(seconds[way] for seconds in rounds)
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    align = ["left", *["right"] * (len(rows[0]) - 1)]
+    return tabulate(lines, tablefmt="plain", colalign=align, disable_numparse=True)

@@ -10,10 +10,11 @@ import numpy as np
 from sentence_transformers import CrossEncoder
 from torch.nn import Identity
 
-from dse.bench.harness import Figure, Result, alternate, rate, ratios
+from dse.bench.harness import Figure, Result
 from dse.bench.sentences import bench_pairs
 from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import resolve_dtype
+from dse.evaluation.timing import alternate, rate, ratios
 from dse.teacher.fit import fit_teacher, teacher_scores
 from dse.training.settings import Training
 
@@ -45,7 +46,7 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, t
         "labelling",
         command,
         [
-            Figure.of(speedups, "labelling_speedup", "x", target=2.0),
+            Figure.from_runs(speedups, "labelling_speedup", "x", target=2.0),
             Figure("labelling_max_error", error, "sd"),
             Figure("labelling_max_error_float32", exact, "sd", target=1e-4),
         ],
@@ -81,20 +82,20 @@ def mixed_pairs(data: Path | None, n: int) -> tuple[list[tuple[str, str]], str]:
     if data is None:
         pairs, _, origin = bench_pairs(None, "helpdesk", n)
         return pairs.tuples(), origin
-    found: dict[tuple[str, str], None] = {}
+    drawn: dict[tuple[str, str], None] = {}
     for number, (task, split) in enumerate(TASKS):
-        share = (n - len(found)) // (len(TASKS) - number)
-        fresh = [pair for pair in bench_pairs(data, task, split=split)[0].tuples() if pair not in found]
-        found.update(dict.fromkeys(fresh[:share]))
-    order = np.random.default_rng(0).permutation(len(found))
-    rows = list(found)
+        share = (n - len(drawn)) // (len(TASKS) - number)
+        fresh = [pair for pair in bench_pairs(data, task, split=split)[0].tuples() if pair not in drawn]
+        drawn.update(dict.fromkeys(fresh[:share]))
+    order = np.random.default_rng(0).permutation(len(drawn))
+    rows = list(drawn)
     return [rows[i] for i in order], f"{', '.join(f'{task} {split}' for task, split in TASKS)} of {data}"
 
 
 def _teacher(data: Path | None, backbone: str | None, quick: bool, teacher: str | None) -> tuple[CrossEncoder, str]:
     if teacher is not None:
         return CrossEncoder(teacher), teacher
-    # Logits of an untrained classifier are all alike; errors relative to their spread would mean nothing. After a few
+    # Logits of an untrained classifier are all alike; errors relative to their spread would mean nothing. After several
     # hundred pairs of MRPC they still are (0.1), while graded similarity is learned at once.
     pairs, task, origin = bench_pairs(data, "stsb", 320 if quick else 960)
     with TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 
-INTERVAL = 0.002  # seconds between two looks
+INTERVAL = 0.002  # seconds between two samples
 
 
 def peak_mib(work: Callable[[], object]) -> float:

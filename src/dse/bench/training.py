@@ -1,4 +1,4 @@
-"""How fast a student trains: the step of `dse.distill` against the original code's way, same model and loss.
+"""How fast a student trains: the step of `dse.distill` against that of the original code, same model and loss.
 
 The original (github.com/microsoft/Distilled-Sentence-Embedding) pads every sentence to 128 tokens, runs left and right
 sentences as two passes, in float32, in random batches. Its features are tokenized beforehand, and so are they here:
@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dse.bench.harness import Figure, Result, alternate, rate, ratios
+from dse.bench.harness import Figure, Result
 from dse.bench.sentences import bench_pairs
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import resolve_dtype
+from dse.evaluation.timing import alternate, rate, ratios
 from dse.model import DSE
 from dse.training.distill import Distillation, DistillationCollator, DistillationLoss
 from dse.training.settings import LengthGroupedBatchSampler
@@ -49,17 +50,17 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
     pairs, task, origin = bench_pairs(data, "mrpc")
     torch.manual_seed(0)
     student = new_student(backbone or offline_backbone())
-    slow, fast, runs = (1, 8, 3) if quick else (3, 24, 4)  # batches of either way in a round, rounds
+    slow, fast, runs = (1, 8, 3) if quick else (3, 24, 4)  # batches of each in a round, rounds
     rows = make_rows(pairs)
-    theirs = original_way(student, task, rows, batches=slow * (runs + 1))
-    ours = our_way(student, task, rows)
+    theirs = original_training(student, task, rows, batches=slow * (runs + 1))
+    ours = dse_training(student, task, rows)
     rounds = alternate(lambda: take_steps(theirs, slow), lambda: take_steps(ours, fast), runs=runs)
     speedups = [ratio * fast / slow for ratio in ratios(rounds)]
     dtype = str(resolve_dtype("auto", student.device)).removeprefix("torch.")
     return Result(
         "training",
         command,
-        [Figure.of(speedups, "training_speedup", "x", target=6.0)],
+        [Figure.from_runs(speedups, "training_speedup", "x", target=6.0)],
         [
             _row("original: padded to 128, two passes, float32", rate(slow * BATCH, rounds, 0), [1.0]),
             _row(f"dse: length-grouped, one joint pass, {dtype}", rate(fast * BATCH, rounds, 1), speedups),
@@ -93,7 +94,7 @@ def make_rows(pairs: Pairs) -> list[dict[str, Any]]:
     ]
 
 
-# ------------------------------------------------------------------------------------------------- the two ways
+# ------------------------------------------------------------------------------------------------- the two sides
 
 
 class TwoPasses(nn.Module):
@@ -130,14 +131,14 @@ def joint_batch(student: DSE, rows: list[dict[str, Any]]) -> Batch:
 
 
 def make_loss(student: DSE, task: Task, *, two_passes: bool) -> DistillationLoss:
-    """The same loss over either way of reading the sentences."""
+    """The same loss, over one joint pass of the sentences or over two."""
     loss = DistillationLoss(student, task, Distillation(alpha=0.5))
     if two_passes:
         loss.model = TwoPasses(student)  # type: ignore[assignment]
     return loss
 
 
-def original_way(student: DSE, task: Task, rows: list[dict[str, Any]], batches: int) -> Iterator[float]:
+def original_training(student: DSE, task: Task, rows: list[dict[str, Any]], batches: int) -> Iterator[float]:
     """Training as the original does it, on a copy of the student; each item is a step done, its loss the value."""
     student = copy.deepcopy(student)
     order = np.resize(np.random.default_rng(0).permutation(len(rows)), batches * BATCH).reshape(batches, BATCH)
@@ -145,7 +146,7 @@ def original_way(student: DSE, task: Task, rows: list[dict[str, Any]], batches: 
     return _train(make_loss(student, task, two_passes=True), iter(prepared), torch.float32)
 
 
-def our_way(student: DSE, task: Task, rows: list[dict[str, Any]]) -> Iterator[float]:
+def dse_training(student: DSE, task: Task, rows: list[dict[str, Any]]) -> Iterator[float]:
     """Training as `distill` does it, on a copy of the student, epoch after epoch."""
     student = copy.deepcopy(student)
     columns = {name: [row[name] for row in rows] for name in ("sentence1", "sentence2")}
@@ -161,7 +162,7 @@ def our_way(student: DSE, task: Task, rows: list[dict[str, Any]]) -> Iterator[fl
 
 
 def _train(loss: DistillationLoss, batches: Iterator[Batch], dtype: torch.dtype) -> Iterator[float]:
-    """Plain training: what both ways share is here, what they differ in comes with the arguments."""
+    """Training as both sides do it; the arguments hold what differs."""
     loss.train()
     parameters = [p for p in loss.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=2e-5, weight_decay=0.01, fused=True)
@@ -188,5 +189,5 @@ def take_steps(training: Iterator[float], steps: int) -> list[float]:
     return list(islice(training, steps))
 
 
-def _row(what: str, per_second: float, speedups: list[float]) -> dict[str, object]:
-    return {"way": what, "examples/s": per_second, "speed-up": f"{median(speedups):.2f}"}
+def _row(name: str, per_second: float, speedups: list[float]) -> dict[str, object]:
+    return {"way": name, "examples/s": per_second, "speed-up": f"{median(speedups):.2f}"}

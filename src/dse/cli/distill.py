@@ -242,6 +242,7 @@ def distill(
     train = o.read_pairs(data, the_task, "train", columns, skip_bad_rows, labelled=alpha < 1)
     test = o.read_pairs(test_data or data, the_task, split, columns, skip_bad_rows, labelled=alpha < 1)
     more = o.read_pairs(unlabelled, None, "train", columns, skip_bad_rows, labelled=False) if unlabelled else None
+    from dse.evaluation import table
     from dse.pipeline import Recipe, make_student
     from dse.training.distill import Distillation
     from dse.training.settings import Training
@@ -293,6 +294,6 @@ def distill(
     )
     o.show(
         report.to_dict(),
-        f"{report.table()}\n\nThe student is in {output}, the report in {output}/report/report.md.",
+        f"{table(report)}\n\nThe student is in {output}, the report in {output}/report/report.md.",
         as_json,
     )

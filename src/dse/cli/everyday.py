@@ -35,7 +35,8 @@ def evaluate(
     the_task = o.the_task(task, kind, labels, positive, span)
     pairs = o.read_pairs(data, the_task, split, columns, skip_bad_rows)
     from dse import DSE
-    from dse.evaluation.report import evaluate as measure
+    from dse.evaluation import evaluate as measure
+    from dse.evaluation import table, write_report
     from dse.teacher.fit import load_teacher
 
     compared = load_teacher(teacher, the_task, o.comma(teacher_labels) or None) if teacher else None
@@ -43,8 +44,8 @@ def evaluate(
         DSE(student), pairs, the_task, teacher=compared, split=split, measure_speed=speed, command=o.command_line()
     )
     if output is not None:
-        report.write(output, student_folder=student if Path(student).is_dir() else None)
-    o.show(report.to_dict(), report.table(), as_json)
+        write_report(report, output, student_folder=student if Path(student).is_dir() else None)
+    o.show(report.to_dict(), table(report), as_json)
 
 
 @app.command()

@@ -1,15 +1,12 @@
-"""A report in a student's folder, and its results at the top of the student's README.md."""
+"""The model card of a saved student: its report goes into the folder, the results to the top of the README.md."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dse.evaluation import render
+from dse.evaluation import pages, plots
+from dse.evaluation.report import Report
 from dse.files import write_text
-
-if TYPE_CHECKING:
-    from dse.evaluation.report import Report
 
 START, END = "<!-- dse report: start -->", "<!-- dse report: end -->"
 FOLDER = "report"  # within the student's folder
@@ -28,15 +25,15 @@ def write_card(student_folder: str | Path, report: Report) -> Path:
         The README.md.
     """
     folder = Path(student_folder)
-    plots = report.draw(folder / FOLDER, folder)
-    report.write_pages(folder / FOLDER, plots)
+    drawn = plots.write_plots(report, folder / FOLDER, folder)
+    pages.write_pages(report, folder / FOLDER, drawn)
     readme = folder / "README.md"
     card = readme.read_text(encoding="utf-8") if readme.exists() else ""
     front, body = _split(card)
     if START in body and END in body:
         before, _, rest = body.partition(START)
         body = before + rest.partition(END)[2]
-    results = render.results(report, plots, at=f"{FOLDER}/")
+    results = pages.results(report, drawn, at=f"{FOLDER}/")
     block = f"{START}\n\n{results}\n\n[The whole report]({FOLDER}/report.md)\n\n{END}"
     write_text(readme, f"{front}{block}\n\n{body.lstrip()}")
     return readme

@@ -1,4 +1,4 @@
-"""Where and with what a figure was measured: without it a speed means nothing."""
+"""Hardware and library versions of a measurement; a speed means nothing without them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dse.encoding.runtime import auto_dtype
 
 
 def machine(device: torch.device | None = None) -> dict[str, Any]:
-    """What models run on: processor, cores, torch's threads, memory, device, and whether bfloat16 is fast there.
+    """The hardware that models run on: CPU, cores, torch threads, memory, device, and whether bfloat16 is fast there.
 
     Args:
         device: By default the GPU if there is one, else the CPU.
@@ -36,11 +36,9 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide a score or its speed."""
-    from dse import __version__
-
-    libraries = ("torch", "sentence-transformers", "transformers", "tokenizers", "numpy")
-    return {"python": platform.python_version(), "dse": __version__} | {name: version(name) for name in libraries}
+    """Versions of Python, of this package and of the libraries that decide a score or its speed."""
+    packages = ("dse", "torch", "sentence-transformers", "transformers", "tokenizers", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def _cpu() -> str:
@@ -53,5 +51,5 @@ def _cpu() -> str:
 def _ram_gib() -> float | None:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, OSError, ValueError):  # no such thing on this system
+    except (AttributeError, OSError, ValueError):  # this system does not tell
         return None

@@ -6,26 +6,24 @@
     mteb.evaluate(MTEBStudent(DSE("my-student")), mteb.get_tasks(["STSBenchmark", "TwitterURLCorpus"]))
 
 For tasks on pairs (STS, PairClassification) mteb asks the model how alike two embeddings are, and reports that as
-``spearman``, ``pearson``, ``similarity_ap``, ...: there the head answers. ``cosine_spearman``, ``cosine_ap``, ... are
+``spearman``, ``pearson``, ``similarity_ap``, ...: these are the head's. ``cosine_spearman``, ``cosine_ap``, ... are
 mteb's own computation on the same embeddings. The ``main_score`` of an STS task stays the cosine, so quote the key.
 Handed over without this wrapper, a student is a `SentenceTransformer` to mteb: cosine everywhere.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from dse.errors import MissingExtraError
+from dse.model import DSE
 
 try:
     from mteb.models import SentenceTransformerEncoderWrapper
 except ImportError as error:
     raise MissingExtraError('mteb is not installed; run: pip install "dse[mteb]"') from error
-
-if TYPE_CHECKING:
-    from dse.model import DSE
 
 
 class MTEBStudent(SentenceTransformerEncoderWrapper):

@@ -1,31 +1,32 @@
-"""The plots of a report. matplotlib is imported when the first is drawn; nothing global of it is touched."""
+"""The plots of a report. matplotlib is imported when one is drawn, and its global state is left alone."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from dse.errors import MissingExtraError
-from dse.evaluation.fidelity import Floats
+from dse.errors import MissingExtraError, need_extra
+from dse.evaluation.quality import Floats
 from dse.evaluation.reliability import Reliability, reliability
+from dse.evaluation.report import Report
 
-if TYPE_CHECKING:
-    from dse.evaluation.report import Report
+logger = logging.getLogger(__name__)
 
-# Okabe and Ito's colours: told apart by everyone, and in grey.
+# Colours of Okabe and Ito, distinct to colour-blind readers and in greyscale.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
-MANY = 3000  # points that still show as points
-PANELS = 6  # classes that still get a panel each
+MANY = 3000  # at most so many points are drawn one by one, more as a density
+PANELS = 6  # at most so many classes get a panel each
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that was written: its file, relative to the report, and what it shows for who cannot see it."""
+    """A plot that was written: its file, relative to the report, and its text alternative."""
 
     file: str
     alt: str
@@ -40,11 +41,12 @@ class Panel:
 
 
 def write_plots(report: Report, folder: Path, student_folder: str | Path | None = None) -> list[Plot]:
-    """Draw what there is data for into ``folder/plots``.
-
-    Raises:
-        MissingExtraError: If matplotlib is not installed.
-    """
+    """Draw what the report has data for into ``folder/plots``; no plots, with a warning, without matplotlib."""
+    try:
+        need_extra("matplotlib", "report")
+    except MissingExtraError as error:
+        logger.warning("the report has no plots: %s", error)
+        return []
     plots = []
     for name, figure, alt in _figures(report, student_folder):
         plots.append(Plot(f"plots/{name}.png", alt))
@@ -54,8 +56,10 @@ def write_plots(report: Report, folder: Path, student_folder: str | Path | None 
 
 
 def _figures(report: Report, student_folder: str | Path | None) -> Iterator[tuple[str, Any, str]]:
-    scores, r = report.scores, report.fidelity.get("pearson", 0.0)
+    """Name, figure and text alternative of each plot."""
+    scores = report.scores
     if scores.teacher is not None:
+        r = report.fidelity["pearson"]
         alt = f"Scatter of {report.rows:,} pairs: teacher score against student score, Pearson r {r:.3f}."
         yield "scores", scatter(report), alt
     if report.kind == "binary" and scores.label is not None:
@@ -63,11 +67,10 @@ def _figures(report: Report, student_folder: str | Path | None) -> Iterator[tupl
         curves = {name: reliability(s, scores.label) for name, s in named.items() if s is not None}
         errors = ", ".join(f"{name} {100 * curve.error:.1f} %" for name, curve in curves.items())
         alt = f"Reliability diagram: share of positives against predicted probability; calibration error {errors}."
-        yield "calibration", calibration(curves), alt
+        yield "calibration", reliability_diagram(curves), alt
     log = Path(student_folder, "training.json") if student_folder is not None else None
     if log is not None and log.exists():
-        history = json.loads(log.read_text(encoding="utf-8"))["log"]
-        figure = training_curves(history)
+        figure = training_curves(json.loads(log.read_text(encoding="utf-8"))["log"])
         if figure is not None:
             yield "training", figure, "Training curves of the student: losses and validation metrics by optimiser step."
 
@@ -145,7 +148,7 @@ def _draw(figure: Any, axes: Any, panel: Panel, limits: tuple[float, float]) -> 
         figure.colorbar(grid, cax=bar, label="pairs in a cell", format="{x:,.0f}")
 
 
-def calibration(curves: dict[str, Reliability]) -> Any:  # matplotlib.figure.Figure
+def reliability_diagram(curves: dict[str, Reliability]) -> Any:  # matplotlib.figure.Figure
     """Share of positives against predicted probability, in bins of equally many pairs."""
     figure, (axes,) = _figure(1, 1, 5.2, 4.8)
     axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="perfectly calibrated")
@@ -170,24 +173,14 @@ def calibration(curves: dict[str, Reliability]) -> Any:  # matplotlib.figure.Fig
 
 
 def training_curves(log: Sequence[dict[str, Any]]) -> Any:  # matplotlib.figure.Figure | None
-    """Losses and validation metrics by optimiser step; None where there are not two points to join."""
-    names = {"loss": "sum", "task": "task", "distill": "distillation"}
-    losses = {label: _series(log, key) for key, label in names.items()}
-    if not all(len(points) > 1 for points in losses.values()):
-        losses = {"loss": losses["sum"]}  # one term alone is the sum
-    timing = ("runtime", "samples_per_second", "steps_per_second")
-    metrics = dict.fromkeys(
-        key for entry in log for key in entry if key.startswith("eval_") and not key.endswith(timing)
-    )
-    panels = [("loss", losses), ("validation metric", {key[5:]: _series(log, key) for key in metrics})]
-    panels = [(title, found) for title, curves in panels if (found := {k: c for k, c in curves.items() if len(c) > 1})]
+    """Losses and validation metrics by optimiser step; None where no curve has two points."""
+    panels = {title: curves for title, curves in _curves(log).items() if curves}
     if not panels:
         return None
     figure, grid = _figure(1, len(panels), 5.2 * len(panels), 3.8)
-    for axes, (title, curves) in zip(grid, panels, strict=True):
-        for (name, points), colour, style in zip(
-            curves.items(), (BLUE, ORANGE, GREEN), ("-", "--", "-."), strict=False
-        ):
+    for axes, (title, curves) in zip(grid, panels.items(), strict=True):
+        styles = zip((BLUE, ORANGE, GREEN), ("-", "--", "-."), strict=True)
+        for (name, points), (colour, style) in zip(curves.items(), styles, strict=False):
             marker = "o" if len(points) < 30 else None
             axes.plot(
                 *zip(*points, strict=True), color=colour, linestyle=style, marker=marker, markersize=4, label=name
@@ -199,16 +192,26 @@ def training_curves(log: Sequence[dict[str, Any]]) -> Any:  # matplotlib.figure.
     return figure
 
 
+def _curves(log: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Panel -> curve -> points; curves of at least two points."""
+    names = {"loss": "sum", "task": "task", "distill": "distillation"}
+    losses = {label: _series(log, key) for key, label in names.items()}
+    if not all(len(points) > 1 for points in losses.values()):
+        losses = {"loss": losses["sum"]}  # one term alone is the sum
+    timing = ("runtime", "samples_per_second", "steps_per_second")
+    keys = dict.fromkeys(key for entry in log for key in entry if key.startswith("eval_") and not key.endswith(timing))
+    panels = {"loss": losses, "validation metric": {key[5:]: _series(log, key) for key in keys}}
+    return {title: {k: points for k, points in curves.items() if len(points) > 1} for title, curves in panels.items()}
+
+
 def _series(log: Sequence[dict[str, Any]], key: str) -> list[tuple[int, float]]:
     return [(entry["step"], entry[key]) for entry in log if key in entry and "step" in entry]
 
 
 def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError('plots need matplotlib; install it with pip install "dse[report]"') from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()

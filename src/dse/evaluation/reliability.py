@@ -1,4 +1,4 @@
-"""Calibration: whether of the pairs scored 0.8 about eight in ten are positive."""
+"""Reliability: whether about eight in ten of the pairs with probability 0.8 are positive."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ class Reliability:
 
 
 def reliability(scores: ArrayLike, labels: ArrayLike) -> Reliability:
-    """Compare predicted probabilities with what was true.
+    """Compare predicted probabilities with the share of positives.
 
     Bins hold equally many pairs (ten of them, fewer for less than ten pairs): with bins of equal width most would
-    be nearly empty, because scores of a trained model crowd at both ends.
+    be nearly empty, because scores of a trained model crowd at both ends. scikit-learn's `calibration_curve` cuts at
+    quantiles of the values instead, so tied scores leave bins empty, and it does not return the pairs of each bin.
 
     Args:
         scores: Raw scores of a binary task, (n,); the probability is their sigmoid.
         labels: 0.0 or 1.0, (n,).
 
     Example:
-        >>> round(reliability([0.0, 0.0], [0.0, 1.0]).error, 3)  # says 0.5 of both, and one of them is positive
+        >>> round(reliability([0.0, 0.0], [0.0, 1.0]).error, 3)  # two bins: 0.5 predicted, 0 and 1 observed
         0.5
     """
     s, y = np.asarray(scores, dtype=np.float64).ravel(), np.asarray(labels, dtype=np.float64)

@@ -1,22 +1,31 @@
-"""The report in words: the table for a terminal, the page for a reader. Both show the same cells."""
+"""A report in words and numbers: the table for a terminal, and the cells and sentences that its page shows too."""
 
 from __future__ import annotations
 
-import json
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from dse.evaluation.wording import WORDS, headline, hundred, notes, percent
-from dse.evaluation.wording import rate as as_text
+from tabulate import tabulate
 
-if TYPE_CHECKING:
-    from dse.evaluation.plots import Plot
-    from dse.evaluation.report import Report
-    from dse.evaluation.speed import Rate, Speed
+from dse.evaluation.report import Report
+from dse.evaluation.speed import Speed
 
 WIDTH = 80
+COLUMN = 9  # least width of a column of numbers
 Group = list[list[str]]  # a header row and rows of: name, teacher, student, student / teacher
+
+
+def table(report: Report) -> str:
+    """The result as plain text, at most 80 columns wide."""
+    models = "teacher and student" if report.has_teacher else "student"
+    title = f"{report.task} ({report.kind}), split {report.split}, {report.rows:,} rows: {models}"
+    rows: Group = []
+    for group in groups(report):
+        empty = [[""] * len(group[0])] if rows else []
+        rows += empty + [[name, *(cell.rjust(COLUMN) for cell in cells)] for name, *cells in group]
+    align = ["left", *["right"] * (len(rows[0]) - 1)]
+    cells = tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True, preserve_whitespace=True)
+    remarks = "\n".join(textwrap.fill(note, WIDTH) for note in notes(report))
+    return "\n\n".join(block for block in (textwrap.fill(title, WIDTH), cells, remarks) if block)
 
 
 def groups(report: Report) -> list[Group]:
@@ -26,10 +35,10 @@ def groups(report: Report) -> list[Group]:
 
 def _quality(report: Report) -> Group:
     rows = [["metrics x 100", "teacher", "student", "retention"]]
-    ours, theirs = report.metrics.get("student", {}), report.metrics.get("teacher", {})
-    for name, value in ours.items():
+    student, teacher = report.metrics.get("student", {}), report.metrics.get("teacher", {})
+    for name, value in student.items():
         kept = report.retention.get(name)
-        rows.append([name, hundred(theirs.get(name)), hundred(value), "" if kept is None else percent(kept)])
+        rows.append([name, hundred(teacher.get(name)), hundred(value), "" if kept is None else percent(kept)])
     error = report.calibration_error
     if error:
         rows.append(["calibration error", hundred(error.get("teacher")), hundred(error["student"]), ""])
@@ -40,112 +49,117 @@ def _rates(report: Report) -> Group:
     speed, rows = report.speed, [["pairs/s", "teacher", "student", "speed-up"]]
     if speed is None:
         return rows
-    for name, rate, ratio in (
+    for name, student, speedup in (
         ("from text", speed.student, speed.speedup),
         ("once embedded", speed.embedded, speed.speedup_embedded),
     ):
-        teacher = "" if speed.teacher is None else as_text(speed.teacher.median)
-        rows.append([name, teacher, as_text(rate.median), "" if ratio is None else f"{as_text(ratio.median)}x"])
+        teacher = "" if speed.teacher is None else as_rate(speed.teacher.median)
+        rows.append([name, teacher, as_rate(student.median), "" if speedup is None else f"{as_rate(speedup.median)}x"])
     return _without_teacher(report, rows)
 
 
 def _fidelity(report: Report) -> Group:
-    rows, found = [["fidelity x 100", "", "student", ""]], report.fidelity
+    rows, values = [["fidelity x 100", "", "student", ""]], report.fidelity
     names = {"pearson": "pearson r", "agreement": "equal predictions", "kendall": "kendall tau"}
-    return rows + [[label, "", hundred(found[name]), ""] for name, label in names.items() if name in found]
+    return rows + [[label, "", hundred(values[name]), ""] for name, label in names.items() if name in values]
 
 
 def _without_teacher(report: Report, rows: Group) -> Group:
     return rows if report.has_teacher else [[name, student] for name, _, student, _ in rows]
 
 
-def table(report: Report) -> str:
-    """Plain text, aligned, 80 columns."""
-    who = "teacher and student" if report.has_teacher else "student"
-    first = f"{report.task} ({report.kind}), split {report.split}, {report.rows:,} rows: {who}"
-    blocks = [first]
-    found = groups(report)
-    widths = [max(len(cell) for cell in column) for column in _columns(found)]
-    for group in found:
-        lines = []
-        for name, *cells in group:
-            right = "".join(f"{cell:>{max(width, 9) + 2}}" for cell, width in zip(cells, widths[1:], strict=False))
-            lines.append(f"{name:<{widths[0]}}{right}".rstrip())
-        blocks.append("\n".join(lines))
-    if said := notes(report):
-        blocks.append("\n".join(textwrap.fill(note, WIDTH, break_long_words=False) for note in said))
-    return "\n\n".join(blocks)
+# ------------------------------------------------------------------------------------------------------ sentences
 
 
-def _columns(found: list[Group]) -> list[list[str]]:
-    rows = [row for group in found for row in group]
-    return [[row[i] for row in rows if i < len(row)] for i in range(max(map(len, rows)))]
-
-
-def results(report: Report, plots: Sequence[Plot], at: str = "") -> str:
-    """Markdown: headline, tables, notes, plots; `at` leads from the page to the plots' folder."""
-    blocks = [f"**{headline(report)}**", *map(_markdown, groups(report))]
-    if said := notes(report):
-        blocks.append("\n".join(f"- {note}" for note in said))
-    blocks += [f"![{plot.alt}]({at}{plot.file})" for plot in plots]
-    return "\n\n".join(blocks)
-
-
-def page(report: Report, plots: Sequence[Plot]) -> str:
-    """The whole page: results, then words, data, and how it was made."""
-    blocks = [results(report, plots)]
-    blocks += ["## What the words mean", "\n".join(f"- **{word}**: {said}" for word, said in _words(report))]
-    blocks += ["## Data", _data(report)]
-    if report.speed is not None:
-        blocks += ["## Speed, run by run", _markdown(_ranges(report.speed))]
-    blocks += ["## How it was made"]
-    if report.command is not None:
-        blocks.append(f"```bash\n{report.command}\n```")
-    blocks.append(_provenance(report))
-    return "\n\n".join(blocks) + "\n"
-
-
-def _words(report: Report) -> list[tuple[str, str]]:
-    shown = {row[0] for group in groups(report) for row in group}
-    absent = {
-        word for word in ("pearson r", "equal predictions", "kendall tau", "calibration error") if word not in shown
-    }
-    absent |= set() if report.retention else {"retention", "relative degradation"}
-    absent |= set() if report.has_teacher else {"fidelity"}
-    absent |= set() if report.speed else {"pairs/s from text", "pairs/s once embedded"}
-    return [(word, said) for word, said in WORDS.items() if word not in absent]
-
-
-def _data(report: Report) -> str:
-    skipped = f" {report.skipped_rows:,} bad rows of it were left out." if report.skipped_rows else ""
+def headline(report: Report) -> str:
+    """The main result in one sentence."""
+    metric, kept = report.main_metric, report.retention.get(report.main_metric)
+    data = f"{report.rows:,} rows of {report.task} ({report.split})"
+    if kept is not None:
+        quality = f"The student keeps {percent(kept)} of the teacher's {metric} on {data}"
+    elif report.metrics:
+        quality = f"The student reaches {metric} {hundred(report.metrics['student'][metric])} on {data}"
+    else:
+        quality = (
+            f"On {data}, none of them labelled, the scores of student and teacher correlate with "
+            f"r = {report.fidelity['pearson']:.3f}"
+        )
+    speed = report.speed
+    if speed is None or speed.speedup is None or speed.speedup_embedded is None:
+        return quality + "."
     return (
-        f"{report.rows:,} rows ({report.distinct_sentences:,} distinct sentences) of task {report.task}, "
-        f"split {report.split}, from `{report.source}`.{skipped}"
+        f"{quality} and scores pairs {as_rate(speed.speedup_embedded.median)} times as fast once their sentences are "
+        f"embedded, {as_rate(speed.speedup.median)} times as fast from text."
     )
 
 
-def _ranges(speed: Speed) -> Group:
-    named: dict[str, Rate | None] = {
-        "teacher, pairs/s": speed.teacher,
-        "student from text, pairs/s": speed.student,
-        "student once embedded, pairs/s": speed.embedded,
-        "speed-up from text": speed.speedup,
-        "speed-up once embedded": speed.speedup_embedded,
-    }
-    cells = [[name, *map(as_text, (r.median, r.minimum, r.maximum))] for name, r in named.items() if r is not None]
-    return [["", "median", "min", "max"], *cells]
+def notes(report: Report) -> list[str]:
+    """What must be known to read the table rightly."""
+    sentences = []
+    if report.threshold is not None and report.metrics:
+        stored = "its stored threshold" if "threshold" in report.student_info else "threshold"
+        teacher = ", the teacher at 0" if report.has_teacher else ""
+        sentences.append(f"The student predicts at {stored} {report.threshold:.3f} (raw score){teacher}.")
+    if report.kind == "regression" and report.metrics:
+        sentences.append("The metrics are those of activated scores, as predict returns them.")
+    if (kept := report.retention.get(report.main_metric)) is not None and kept >= 1:
+        sentences.append(
+            "The student is not behind its teacher here, so the teacher may have little to teach: compare a student "
+            "of labels alone (`dse distill --alpha 0`), or look for a stronger teacher."
+        )
+    if "queries" in report.fidelity:
+        queries = int(report.fidelity["queries"])
+        sentences.append(f"Kendall tau is that of {queries:,} {'query' if queries == 1 else 'queries'}.")
+    if report.speed is not None:
+        sentences += [_measured(report.speed), regime(report)]
+    return sentences
 
 
-def _provenance(report: Report) -> str:
-    lines = [f"{name}: `{value}`" for name, value in report.fingerprints.items()]
-    lines += [f"{name}: {json.dumps(value)}" for name, value in report.student_info.items() if name != "task"]
-    lines.append(f"date: {report.date}")
-    lines += [f"{name}: {value}" for name, value in {**report.machine, **report.versions}.items()]
-    return "\n".join(f"- {line}" for line in lines)
+def _measured(speed: Speed) -> str:
+    teacher = "" if speed.teacher_dtype is None else f", the teacher in {speed.teacher_dtype}"
+    return (
+        f"pairs/s: median of {len(speed.student.runs)} alternating runs on {speed.pairs} of the pairs "
+        f"({speed.distinct_sentences} distinct sentences), the student in {speed.student_dtype}{teacher}."
+    )
 
 
-def _markdown(group: Group) -> str:
-    used = [i for i in range(len(group[0])) if any(row[i] for row in group)]
-    header, *rows = ([row[i] for i in used] for row in group)
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+def regime(report: Report) -> str:
+    """Which of the two rates applies to this data."""
+    distinct, pairs = report.distinct_sentences, report.rows
+    counted = f"{distinct:,} distinct sentences in {pairs:,} pairs"
+    if distinct >= 0.9 * 2 * pairs:
+        text = (
+            f"Nearly every sentence of this data occurs once ({counted}): 'once embedded' pays only where sentences "
+            "repeat or candidates are embedded beforehand; otherwise 'from text' is the rate to expect."
+        )
+    else:
+        text = (
+            f"Sentences repeat ({counted}, each in {2 * pairs / distinct:.1f} pairs on average): the more they do, "
+            "the closer the student comes from 'from text' to 'once embedded'."
+        )
+    speed = report.speed
+    if speed is None or speed.teacher is None:
+        return text
+    if speed.break_even is None:
+        return f"{text} On this machine the student is never faster than the teacher."
+    if speed.break_even <= 0.5:
+        return f"{text} On this machine the student is faster than the teacher even if no sentence repeats."
+    return (
+        f"{text} On this machine the student overtakes the teacher at {speed.break_even:.1f} pairs per distinct "
+        f"sentence; this data has {pairs / distinct:.1f}."
+    )
+
+
+def hundred(value: float | None) -> str:
+    """A fraction x 100; empty for None."""
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def percent(value: float) -> str:
+    """A fraction in percent."""
+    return f"{100 * value:.1f} %"
+
+
+def as_rate(value: float) -> str:
+    """A rate or ratio with the digits that mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

@@ -1,24 +1,19 @@
-"""How many pairs a second teacher and student score, measured side by side in one run."""
+"""Pairs per second of teacher and student, measured side by side in one run."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
-from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
+from sentence_transformers import CrossEncoder
 
 from dse import scoring
+from dse.data.pairs import Pairs
 from dse.encoding.runtime import resolve_dtype
-
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
-
-    from dse.data.pairs import Pairs
-    from dse.model import DSE
+from dse.evaluation.timing import Summary, alternate, seconds
+from dse.model import DSE
 
 SAMPLE = 256  # pairs
 RUNS = 3
@@ -28,28 +23,8 @@ CANDIDATES = 16  # of each first sentence, once embedded: the use that embedding
 
 
 @dataclass(frozen=True)
-class Rate:
-    """A figure of several runs."""
-
-    median: float
-    minimum: float
-    maximum: float
-    runs: list[float]
-
-    @classmethod
-    def of(cls, runs: list[float]) -> Self:
-        """Summarise runs.
-
-        Example:
-            >>> Rate.of([3.0, 1.0, 2.0]).median
-            2.0
-        """
-        return cls(median(runs), min(runs), max(runs), runs)
-
-
-@dataclass(frozen=True)
 class Speed:
-    """Pairs a second.
+    """Pairs per second.
 
     Attributes:
         pairs: Pairs of the sample that was timed.
@@ -67,20 +42,20 @@ class Speed:
 
     pairs: int
     distinct_sentences: int
-    teacher: Rate | None
-    student: Rate
-    embedded: Rate
-    speedup: Rate | None
-    speedup_embedded: Rate | None
+    teacher: Summary | None
+    student: Summary
+    embedded: Summary
+    speedup: Summary | None
+    speedup_embedded: Summary | None
     break_even: float | None
     student_dtype: str
     teacher_dtype: str | None
 
 
 def measure_speed(student: DSE, pairs: Pairs, teacher: CrossEncoder | None = None) -> Speed:
-    """Time teacher and student on a sample of pairs: a warm-up, then three runs of each, taking turns.
+    """Time teacher and student on a sample of pairs: an untimed run, then three runs of each, taking turns.
 
-    Taking turns spreads whatever else the machine does over all of them.
+    Taking turns spreads all other work of the machine over all of them.
 
     Args:
         student: The student.
@@ -96,14 +71,11 @@ def measure_speed(student: DSE, pairs: Pairs, teacher: CrossEncoder | None = Non
     rows = _sample(pairs)
     if teacher is not None:
         rows = rows[: _affordable(teacher, rows)]
-    ways = _ways(student, rows, teacher)
-    for way, _ in ways.values():
-        way()
-    runs: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(RUNS):
-        for name, (way, scored) in ways.items():
-            runs[name].append(scored / _seconds(way))
-    rates = {name: Rate.of(of_one) for name, of_one in runs.items()}
+    work = _work(student, rows, teacher)
+    rounds = alternate(*(function for function, _ in work.values()), runs=RUNS)
+    times = dict(zip(work, zip(*rounds, strict=True), strict=True))  # name -> seconds, run by run
+    runs = {name: [scored / run for run in times[name]] for name, (_, scored) in work.items()}
+    rates = {name: Summary.from_runs(values) for name, values in runs.items()}
     sentences = len({text for row in rows for text in row})
     return Speed(
         pairs=len(rows),
@@ -111,8 +83,8 @@ def measure_speed(student: DSE, pairs: Pairs, teacher: CrossEncoder | None = Non
         teacher=rates.get("teacher"),
         student=rates["student"],
         embedded=rates["embedded"],
-        speedup=_ratio(runs, "student"),
-        speedup_embedded=_ratio(runs, "embedded"),
+        speedup=_speedup(runs, "student"),
+        speedup_embedded=_speedup(runs, "embedded"),
         break_even=_break_even(rates, len(rows), sentences),
         student_dtype=_name(resolve_dtype(student.inference_dtype, student.device)),
         teacher_dtype=None if teacher is None else _name(next(teacher.parameters()).dtype),
@@ -128,12 +100,13 @@ def _sample(pairs: Pairs) -> list[tuple[str, str]]:
 
 
 def _affordable(teacher: CrossEncoder, rows: list[tuple[str, str]]) -> int:
+    """How many pairs the teacher reads in the time that a run may take."""
     pilot = rows[:PILOT]
-    seconds = _seconds(lambda: teacher.predict(pilot, show_progress_bar=False))
-    return max(PILOT, int(SECONDS * len(pilot) / seconds))
+    elapsed = seconds(lambda: teacher.predict(pilot, show_progress_bar=False))
+    return max(PILOT, int(SECONDS * len(pilot) / elapsed))
 
 
-def _ways(
+def _work(
     student: DSE, rows: list[tuple[str, str]], teacher: CrossEncoder | None
 ) -> dict[str, tuple[Callable[[], object], int]]:
     """What is timed, and how many pairs it scores."""
@@ -142,29 +115,24 @@ def _ways(
     left = torch.arange(len(rows), device=u.device).repeat(CANDIDATES)  # (16 n,)
     right = (left + torch.arange(CANDIDATES, device=u.device).repeat_interleave(len(rows))) % len(rows)
 
-    ways: dict[str, tuple[Callable[[], object], int]] = {
+    work: dict[str, tuple[Callable[[], object], int]] = {
         "student": (lambda: student.predict(rows, show_progress_bar=False), len(rows)),
         "embedded": (lambda: scoring.score_pairs(student.head, u, v, left, right).cpu(), len(left)),
     }
     if teacher is not None:
-        ways["teacher"] = (lambda: teacher.predict(rows, show_progress_bar=False), len(rows))
-    return ways
+        work["teacher"] = (lambda: teacher.predict(rows, show_progress_bar=False), len(rows))
+    return work
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def _ratio(runs: dict[str, list[float]], name: str) -> Rate | None:
+def _speedup(runs: dict[str, list[float]], name: str) -> Summary | None:
     if "teacher" not in runs:
         return None
-    return Rate.of([ours / theirs for ours, theirs in zip(runs[name], runs["teacher"], strict=True)])
+    return Summary.from_runs([ours / theirs for ours, theirs in zip(runs[name], runs["teacher"], strict=True)])
 
 
-def _break_even(rates: dict[str, Rate], pairs: int, sentences: int) -> float | None:
-    # A pair costs the teacher t seconds, the student s and e for each of its sentences not read before.
+def _break_even(rates: dict[str, Summary], pairs: int, sentences: int) -> float | None:
+    # A pair takes the teacher t seconds; the student takes s, and e for each sentence that it has not yet embedded.
+    # The times are equal at p pairs of m sentences: t p = e m + s p, so p / m = e / (t - s).
     if "teacher" not in rates:
         return None
     t, s = 1 / rates["teacher"].median, 1 / rates["embedded"].median

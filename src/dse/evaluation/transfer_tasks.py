@@ -26,10 +26,10 @@ class TransferTask:
     Attributes:
         name: Name, and the folder of its files.
         kind: `sentence`: a class for each sentence; `pair`: a class for each pair; `relatedness`: a score for each
-            pair, learned; `cosine`: a score for each pair, nothing is learned.
+            pair, learned; `cosine`: a score for each pair, without training.
         folder: Folder of its files, if not its name.
         label: Column of the label.
-        what: What it asks, for the reader.
+        what: What is predicted, in words.
     """
 
     name: str
@@ -66,7 +66,7 @@ SEVEN = ("mr", "cr", "subj", "mpqa", "sst2", "trec", "mrpc")  # whose mean accur
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Rows of one file: the texts of each side, and a label a row."""
+    """Rows of one file: the texts of each side, and one label per row."""
 
     texts: tuple[list[str], ...]
     label: NDArray[Any]
@@ -74,27 +74,30 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.label)
 
-    def sample(self, most: int | None, seed: int) -> Labelled:
+    def sample(self, max_rows: int | None, seed: int) -> Labelled:
         """At most so many rows, at random, in their order."""
-        if most is None or len(self) <= most:
+        if max_rows is None or len(self) <= max_rows:
             return self
-        kept = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
+        kept = np.sort(np.random.default_rng(seed).permutation(len(self))[:max_rows])
         return Labelled(tuple([side[i] for i in kept] for side in self.texts), self.label[kept])
 
 
-def find(task: TransferTask, data: Path) -> dict[str, Path]:
-    """The files of a task by split (`all`, or `train`, `dev`, `test`); empty if it is not there.
+def find_files(task: TransferTask, data: Path) -> dict[str, Path]:
+    """The files of a task by split (`all`, or `train`, `dev`, `test`); empty if the folder lacks them.
 
     Example:
-        >>> find(TRANSFER_TASKS["mr"], Path("nowhere"))
+        >>> find_files(TRANSFER_TASKS["mr"], Path("nowhere"))
         {}
     """
     folder = data / (task.folder or task.name)
     names = {split: [folder / f"{split}{suffix}" for suffix in FORMATS] for split in ("all", "train", "dev", "test")}
-    found = {split: next((file for file in files if file.is_file()), None) for split, files in names.items()}
-    there = {split: file for split, file in found.items() if file is not None}
-    usable = "test" in there if task.kind == "cosine" else "all" in there or ("train" in there and len(there) > 1)
-    return there if usable else {}
+    first = {split: next((file for file in files if file.is_file()), None) for split, files in names.items()}
+    present = {split: file for split, file in first.items() if file is not None}
+    if task.kind == "cosine":
+        usable = "test" in present
+    else:
+        usable = "all" in present or ("train" in present and len(present) > 1)
+    return present if usable else {}
 
 
 def choose(data: Path, names: Sequence[str] | None) -> dict[TransferTask, dict[str, Path]]:
@@ -104,26 +107,24 @@ def choose(data: Path, names: Sequence[str] | None) -> dict[TransferTask, dict[s
         BadDataError: If a task is unknown or its files are missing, or if the folder has none at all.
     """
     if not data.is_dir():
-        raise BadDataError(
-            f"there is no folder {data}; give the one that holds mr/all.parquet, trec/train.parquet, ..."
-        )
+        raise BadDataError(f"{data} is not a folder; give the one that holds mr/all.parquet, trec/train.parquet, ...")
     for name in names or ():
         if name not in TRANSFER_TASKS:
-            raise BadDataError(f"there is no transfer task {name!r}; choose from {', '.join(TRANSFER_TASKS)}")
-        if not find(TRANSFER_TASKS[name], data):
+            raise BadDataError(f"unknown transfer task {name!r}; choose from {', '.join(TRANSFER_TASKS)}")
+        if not find_files(TRANSFER_TASKS[name], data):
             folder = data / (TRANSFER_TASKS[name].folder or name)
             raise BadDataError(f"{folder} has no {name} data (all.*, or train.* with dev.* or test.*); add its files")
     wanted = [TRANSFER_TASKS[name] for name in names or TRANSFER_TASKS]
-    found = {task: files for task in wanted if (files := find(task, data))}
-    if not found:
+    chosen = {task: files for task in wanted if (files := find_files(task, data))}
+    if not chosen:
         raise BadDataError(
             f"{data} has none of the transfer data sets ({', '.join(TRANSFER_TASKS)}); give a folder that holds "
             "mr/all.parquet, trec/train.parquet, ..."
         )
-    left_out = [task.name for task in wanted if task not in found]
+    left_out = [task.name for task in wanted if task not in chosen]
     if left_out:
         logger.info("not in %s, left out: %s", data, ", ".join(left_out))
-    return found
+    return chosen
 
 
 def read(task: TransferTask, file: Path) -> Labelled:

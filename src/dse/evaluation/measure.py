@@ -1,0 +1,105 @@
+"""Measure a student: metrics, retention, fidelity and speed on pairs it has not seen, collected in a `Report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import cast
+
+import numpy as np
+from sentence_transformers import CrossEncoder
+
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
+from dse.encoding.runtime import fingerprint
+from dse.errors import BadDataError
+from dse.evaluation import speed
+from dse.evaluation.machine import machine, versions
+from dse.evaluation.quality import Activation, Scores, calibration_error, fidelity, retention, task_metrics
+from dse.evaluation.report import Report
+from dse.model import DSE
+from dse.teacher.fit import teacher_scores as score_with
+
+
+def evaluate(
+    student: DSE,
+    pairs: Pairs,
+    task: Task,
+    *,
+    teacher: CrossEncoder | None = None,
+    teacher_scores: np.ndarray | None = None,
+    split: str = "dev",
+    measure_speed: bool = True,
+    command: str | None = None,
+) -> Report:
+    """Measure a student on pairs that neither its training nor its threshold has seen.
+
+    Args:
+        student: The student; for binary tasks its stored threshold is used.
+        pairs: The pairs; without labels only fidelity is reported.
+        task: What the labels mean.
+        teacher: The teacher, to compare with and to time.
+        teacher_scores: Its raw scores for these pairs, (n, C); by default they are computed with `teacher`.
+        split: Name of the split, for the reader.
+        measure_speed: Whether to time the models.
+        command: The command line, for the reader.
+
+    Raises:
+        BadDataError: If there are neither labels nor a teacher.
+        MismatchError: If scores do not fit the task.
+
+    Example:
+        >>> from dse.data.pairs import Pairs
+        >>> from dse.data.tasks import get_task
+        >>> pairs = Pairs(["a bicycle", "a tent"], ["a bike", "a pear"], np.array([4.5, 0.5]))
+        >>> report = evaluate(getfixture("student"), pairs, get_task("stsb"), measure_speed=False)
+        >>> sorted(report.metrics["student"])
+        ['pearson', 'spearman']
+    """
+    if teacher is not None and teacher_scores is None:
+        teacher_scores = score_with(teacher, pairs.tuples(), task)
+    if teacher_scores is None and pairs.label is None:
+        raise BadDataError(
+            f"{pairs.source} has no labels and there is no teacher to compare with; add labels or give the teacher"
+        )
+    scores = Scores.from_arrays(student.raw_scores(pairs.tuples()), teacher_scores, pairs.label)
+    threshold = student.threshold if task.kind == "binary" else None
+    # Without the teacher itself: a student keeps its teacher's activation.
+    teacher_activation = student.activation_fn if teacher is None else cast(Activation, teacher.activation_fn)
+    metrics = task_metrics(scores, task, threshold or 0.0, student.activation_fn, teacher_activation)
+    models = {"student": student} | ({} if teacher is None else {"teacher": teacher})
+    return Report(
+        task=task.name,
+        kind=task.kind,
+        labels=_labels(task),
+        main_metric=task.main_metric,
+        split=split,
+        source=pairs.source,
+        rows=len(pairs),
+        skipped_rows=pairs.skipped,
+        distinct_sentences=len({*pairs.sentence1, *pairs.sentence2}),
+        metrics=metrics,
+        retention=retention(metrics),
+        calibration_error=calibration_error(scores, task),
+        fidelity=_fidelity(scores, task, pairs.sentence1, threshold or 0.0),
+        speed=speed.measure_speed(student, pairs, teacher) if measure_speed else None,
+        threshold=threshold,
+        fingerprints={name: fingerprint(model) for name, model in models.items()},
+        student_info=dict(student.info),
+        command=command,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine(student.device),
+        versions=versions(),
+        scores=scores,
+    )
+
+
+def _fidelity(scores: Scores, task: Task, queries: Sequence[str], threshold: float) -> dict[str, float]:
+    if scores.teacher is None:
+        return {}
+    return fidelity(scores.student, scores.teacher, task, queries, threshold=threshold)
+
+
+def _labels(task: Task) -> list[str]:
+    """In the order of the numbers in `Pairs.label`: 0 is the negative class, wherever the task lists it."""
+    return sorted(task.labels, key=lambda label: label == task.positive) if task.kind == "binary" else list(task.labels)

@@ -1,0 +1,123 @@
+"""The Markdown page of a report, and the files of a report on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from dse.evaluation import plots
+from dse.evaluation.plots import Plot
+from dse.evaluation.render import Group, as_rate, groups, headline, notes
+from dse.evaluation.report import Report
+from dse.evaluation.speed import Speed
+from dse.files import write_json, write_text
+
+WORDS = {
+    "retention": "the student's metric divided by the teacher's, on the same rows.",
+    "relative degradation": "1 - retention.",
+    "fidelity": "how far student and teacher agree with each other, whatever the labels say.",
+    "pearson r": "correlation of the raw scores of student and teacher.",
+    "equal predictions": "share of the pairs which student and teacher put into the same class.",
+    "kendall tau": "for each query (first sentence) with several candidates, how alike both order them: "
+    "100 the same order, 0 unrelated, -100 reversed; the mean over the queries.",
+    "calibration error": "how far predicted probabilities are from the share of positives among pairs so scored, "
+    "on average (ECE, ten bins of equally many pairs); less is better.",
+    "pairs/s from text": "nothing is embedded before; the student reads each distinct sentence once, "
+    "the teacher each pair.",
+    "pairs/s once embedded": "the student scores pairs whose sentences it has embedded before, 16 candidates for each "
+    "first sentence; a teacher must read every pair all the same.",
+}
+
+
+def write_report(report: Report, folder: str | Path, *, student_folder: str | Path | None = None) -> list[Path]:
+    """Write `report.json`, `report.md` and `plots/*.png` (no plots, with a warning, without matplotlib).
+
+    Args:
+        report: From `dse.evaluation.evaluate`.
+        folder: Where to; made if it does not exist.
+        student_folder: Folder of the saved student; the training curves are drawn from its `training.json`.
+
+    Returns:
+        The files, `report.json` first.
+    """
+    folder = Path(folder)
+    drawn = plots.write_plots(report, folder, student_folder)
+    return [*write_pages(report, folder, drawn), *(folder / plot.file for plot in drawn)]
+
+
+def write_pages(report: Report, folder: Path, drawn: Sequence[Plot]) -> list[Path]:
+    """Write `report.json` and `report.md`, which shows the plots that were drawn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "report.json", report.to_dict())
+    write_text(folder / "report.md", page(report, drawn))
+    return [folder / "report.json", folder / "report.md"]
+
+
+def results(report: Report, drawn: Sequence[Plot], at: str = "") -> str:
+    """Markdown: headline, tables, notes, plots; `at` leads from the page to the plots' folder."""
+    remarks = "\n".join(f"- {note}" for note in notes(report))
+    images = [f"![{plot.alt}]({at}{plot.file})" for plot in drawn]
+    blocks = [f"**{headline(report)}**", *map(_markdown, groups(report)), remarks, *images]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def page(report: Report, drawn: Sequence[Plot]) -> str:
+    """The whole page: results, the meaning of the words, the data, and how the report was made."""
+    blocks = [results(report, drawn)]
+    blocks += ["## What the words mean", "\n".join(f"- **{word}**: {WORDS[word]}" for word in _words(report))]
+    blocks += ["## Data", _data(report)]
+    if report.speed is not None:
+        blocks += ["## Speed, run by run", _markdown(_ranges(report.speed))]
+    blocks += ["## How it was made"]
+    if report.command is not None:
+        blocks.append(f"```bash\n{report.command}\n```")
+    blocks.append(_provenance(report))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _words(report: Report) -> list[str]:
+    """The words that this report uses."""
+    shown = {row[0] for group in groups(report) for row in group}
+    absent = {"pearson r", "equal predictions", "kendall tau", "calibration error"} - shown
+    absent |= set() if report.retention else {"retention", "relative degradation"}
+    absent |= set() if report.has_teacher else {"fidelity"}
+    absent |= set() if report.speed else {"pairs/s from text", "pairs/s once embedded"}
+    return [word for word in WORDS if word not in absent]
+
+
+def _data(report: Report) -> str:
+    skipped = f" {report.skipped_rows:,} bad rows of it were left out." if report.skipped_rows else ""
+    return (
+        f"{report.rows:,} rows ({report.distinct_sentences:,} distinct sentences) of task {report.task}, "
+        f"split {report.split}, from `{report.source}`.{skipped}"
+    )
+
+
+def _ranges(speed: Speed) -> Group:
+    named = {
+        "teacher, pairs/s": speed.teacher,
+        "student from text, pairs/s": speed.student,
+        "student once embedded, pairs/s": speed.embedded,
+        "speed-up from text": speed.speedup,
+        "speed-up once embedded": speed.speedup_embedded,
+    }
+    cells = [[name, *map(as_rate, (s.median, s.minimum, s.maximum))] for name, s in named.items() if s is not None]
+    return [["", "median", "min", "max"], *cells]
+
+
+def _provenance(report: Report) -> str:
+    lines = [f"{name}: `{value}`" for name, value in report.fingerprints.items()]
+    lines += [f"{name}: {json.dumps(value)}" for name, value in report.student_info.items() if name != "task"]
+    lines.append(f"date: {report.date}")
+    lines += [f"{name}: {value}" for name, value in {**report.machine, **report.versions}.items()]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _markdown(group: Group) -> str:
+    used = [i for i in range(len(group[0])) if any(row[i] for row in group)]
+    header, *rows = ([row[i] for i in used] for row in group)
+    align = ["left", *["right"] * (len(used) - 1)]
+    return tabulate(rows, headers=header, tablefmt="pipe", colalign=align, disable_numparse=True)
