@@ -25,12 +25,12 @@ from benchmarks import records
 from benchmarks.evidence.measure import BagOfWords
 from benchmarks.evidence.plan import COSINE, HEADS, SEEDS, Row
 from dse import DSE, scoring
-from dse.bench.harness import alternate
 from dse.data.pairs import load_pairs
 from dse.data.tasks import get_task
 from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import FastCopy
 from dse.evaluation.machine import machine, versions
+from dse.evaluation.timing import alternate
 from dse.files import write_json
 from dse.modules import PairHead
 from dse.teacher.fit import load_teacher, teacher_scores
