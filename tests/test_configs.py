@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dse import DSE, get_task
+from dse.cli import app
 from dse.cli.config import read_config
-from dse.cli.main import app
 from dse.errors import BadDataError
 from tests.conftest import SENTENCES
 

@@ -1,4 +1,4 @@
-"""`dse teacher`, `label`, `distill`: the way to a student. torch is imported inside, so that help comes at once."""
+"""`dse distill`: the whole way from pairs to a reported student."""
 
 from __future__ import annotations
 
@@ -9,131 +9,8 @@ import typer
 
 from dse.cli import options as o
 from dse.cli.config import ConfigOption
-from dse.cli.main import app
 
 
-@app.command()
-def teacher(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the teacher.")],
-    config: ConfigOption = None,
-    task: o.TaskOption = None,
-    data: o.DataOption = None,
-    backbone: o.BackboneOption = None,
-    kind: o.KindOption = None,
-    labels: o.LabelsOption = None,
-    positive: o.PositiveOption = None,
-    span: o.RangeOption = None,
-    columns: o.ColumnsOption = None,
-    skip_bad_rows: o.SkipOption = False,
-    epochs: o.EpochsOption = 3,
-    batch_size: o.BatchOption = 16,
-    accumulation: o.AccumulationOption = 1,
-    learning_rate: o.RateOption = None,
-    patience: o.PatienceOption = None,
-    regression_loss: Annotated[
-        Literal["bce", "mse"],
-        typer.Option("--regression-loss", help="bce (0..1, sigmoid) or mse (raw labels, as the paper)."),
-    ] = "bce",
-    teacher_pooling: o.TeacherPoolingOption = "cls",
-    bootstrap_pairs: o.BootstrapOption = 0,
-    head_steps: o.HeadStepsOption = 256,
-    max_seq_length: o.LengthOption = None,
-    dtype: o.DtypeOption = "auto",
-    seed: o.SeedOption = 42,
-    as_json: o.JsonOption = False,
-) -> None:
-    """Fine-tune a cross-encoder; its best checkpoint is chosen on a tenth of the training rows."""
-    o.need_training()
-    the_task = o.the_task(task, kind, labels, positive, span)
-    pairs = o.read_pairs(data, the_task, "train", columns, skip_bad_rows)
-    from dse.pipeline import hold_out
-    from dse.teacher.fit import fit_teacher
-    from dse.training.settings import Training
-
-    train, validation = hold_out(pairs, seed)
-    training = Training(
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulation=accumulation,
-        learning_rate=learning_rate,
-        head_steps=head_steps,
-        patience=patience,
-        dtype=dtype,
-        seed=seed,
-    )
-    fit_teacher(
-        o.the_backbone(backbone),
-        train,
-        the_task,
-        output,
-        validation=validation,
-        training=training,
-        regression_loss=regression_loss,
-        max_seq_length=max_seq_length,
-        pooling=teacher_pooling,
-        bootstrap_pairs=bootstrap_pairs,
-    )
-    o.show({"teacher": str(output)}, f"The teacher is in {output}.", as_json)
-
-
-@app.command()
-def label(
-    teacher: Annotated[str | None, typer.Argument(help="Cross-encoder: folder or hub id. Not with --folds.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file of scores; gone on with.")] = Path(
-        "scores.parquet"
-    ),
-    task: o.TaskOption = None,
-    data: o.DataOption = None,
-    split: Annotated[str, typer.Option("--split", rich_help_panel=o.DATA)] = "train",
-    folds: Annotated[int, typer.Option("--folds", help="Cross-fit: scores of K teachers trained without them.")] = 0,
-    backbone: o.BackboneOption = None,
-    teacher_labels: o.TeacherLabelsOption = None,
-    kind: o.KindOption = None,
-    labels: o.LabelsOption = None,
-    positive: o.PositiveOption = None,
-    span: o.RangeOption = None,
-    columns: o.ColumnsOption = None,
-    skip_bad_rows: o.SkipOption = False,
-    epochs: o.EpochsOption = 3,
-    learning_rate: o.RateOption = None,
-    batch_size: o.BatchOption = 16,
-    dtype: o.DtypeOption = "auto",
-    seed: o.SeedOption = 42,
-    as_json: o.JsonOption = False,
-) -> None:
-    """Score pairs with a teacher and keep the raw logits; a killed run loses at most 2,000 pairs of work."""
-    if (teacher is None) == (folds == 0):
-        raise typer.BadParameter("give a TEACHER, or --folds K to train K of them.")
-    the_task = o.the_task(task, kind, labels, positive, span)
-    pairs = o.read_pairs(data, the_task, split, columns, skip_bad_rows, labelled=folds > 0)
-    from dse.teacher.fit import load_teacher
-    from dse.teacher.labelling import cross_fit, label_pairs
-    from dse.training.settings import Training
-
-    bar = o.on_terminal()
-    if teacher is not None:
-        model = load_teacher(teacher, the_task, o.comma(teacher_labels) or None)
-        scores = label_pairs(
-            model,
-            pairs,
-            the_task,
-            output,
-            batch_size=batch_size,
-            dtype=dtype,
-            show_progress_bar=bar,
-        )
-    else:
-        o.need_training()
-        training = Training(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed)
-        scores = cross_fit(
-            o.the_backbone(backbone), pairs, the_task, output, folds=folds, training=training, show_progress_bar=bar
-        )
-    result = {"scores": str(output), "pairs": len(pairs), "mean": float(scores.mean()), "std": float(scores.std())}
-    text = f"{len(pairs)} pairs scored in {output} (mean {scores.mean():.2f}, standard deviation {scores.std():.2f})."
-    o.show(result, text, as_json)
-
-
-@app.command()
 def distill(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the student; gone on with if it exists.")],
     config: ConfigOption = None,

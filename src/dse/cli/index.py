@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dse.cli import options as o
-from dse.cli.main import app
 
 if TYPE_CHECKING:
     from dse.index import CandidateIndex
@@ -17,7 +16,6 @@ index_app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(index_app, name="index")
 
 IndexArgument = Annotated[str, typer.Argument(help="Folder of the index, or an object-store URI.")]
 StudentOption = Annotated[

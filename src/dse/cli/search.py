@@ -8,10 +8,8 @@ import typer
 
 from dse.cli import options as o
 from dse.cli.index import IndexArgument, StudentOption, WhereOption, open_index
-from dse.cli.main import app
 
 
-@app.command()
 def search(
     path: IndexArgument,
     query: Annotated[

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dse.cli import options as o
-from dse.cli.main import app
 
 if TYPE_CHECKING:
     from dse.encoding.encoder import FastEncoder
 
 
-@app.command()
 def transfer(
     model: Annotated[str, typer.Argument(help="Student, sentence encoder or plain backbone: folder or hub id.")],
     data: Annotated[

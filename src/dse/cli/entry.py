@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dse import __version__
+from dse.cli import bench, distill, evaluate, index, label, quickstart, score, search, teacher, transfer
 from dse.errors import DSEError
 
 app = typer.Typer(
@@ -20,6 +21,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+for command in (  # in the order in which `dse --help` lists them
+    teacher.teacher,
+    label.label,
+    distill.distill,
+    evaluate.evaluate,
+    score.score,
+    score.rank,
+    bench.bench,
+    quickstart.quickstart,
+    search.search,
+    transfer.transfer,
+):
+    app.command()(command)
+app.add_typer(index.index_app, name="index")
 
 
 def _version(value: bool) -> None:
