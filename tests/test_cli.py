@@ -8,8 +8,10 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from dse import DSE
+from dse.cli import app
 
 ENV = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
@@ -40,6 +42,33 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENV, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "quickstart" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["distill", "teacher", "label", "evaluate"])
+def test_help_fits_on_one_screen(command):
+    """50 lines of 120 columns; every option says in one phrase what it is."""
+    env = ENV | {"COLUMNS": "120"}
+    done = subprocess.run([sys.executable, "-m", "dse", command, "--help"], capture_output=True, text=True, env=env)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 120
+    for param in typer.main.get_command(app).commands[command].params:
+        assert param.help, param.name
+        assert len(param.help) <= 80, param.name
+        assert (
+            any(param.opts[0] in line and param.help[:20] in line for line in lines)
+            or param.param_type_name != "option"
+        )
+
+
+def test_settings_that_do_not_help_have_no_option(tmp_path):
+    """They stand in a file, see test_configs.py."""
+    params = {param.name for param in typer.main.get_command(app).commands["distill"].params}
+    gone = {"folds", "extra_pairs", "temperature", "init", "head", "freeze_backbone", "head_steps", "cosine_steps"}
+    assert not params & gone
+    done = dse("distill", "--task", "mrpc", "-o", tmp_path / "x", "--folds", "2")
+    assert done.returncode == 2 and "--folds" in done.stderr
 
 
 def test_import_loads_no_extras():
@@ -75,6 +104,9 @@ def test_rank_prints_json(saved, tmp_path):
         (["evaluate", "nowhere", "--task", "mrpc", "--data", "missing.csv"], 4, "missing.csv"),
         (["teacher", "--task", "no-such-task", "-o", "x"], 1, "mrpc"),
         (["bench", "nothing"], 2, "encoding"),
+        (["label", "--task", "mrpc"], 2, "teacher"),
+        (["distill", "--preset", "quick", "--task", "mrpc", "-o", "x"], 2, "fast"),
+        (["teacher", "--config", "missing.yaml", "--task", "mrpc", "-o", "x"], 4, "missing.yaml"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_a_code(args, code, said, tmp_path):

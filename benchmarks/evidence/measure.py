@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from benchmarks.evidence import embeddings, shallow
-from benchmarks.evidence.plan import ALONE, LARGE, SHALLOW, SPLITS, TEACHERS, Row, command, scores_file
+from benchmarks.evidence.plan import ALONE, DISTILLED, LARGE, SHALLOW, SPLITS, TEACHERS, Row, command, scores_file
 from benchmarks.evidence.subsets import UNLABELLED, Size, prepare, prepare_unlabelled
 from dse.cli.config import read_config
 from dse.data.metrics import best_threshold, compute_metrics
@@ -24,7 +25,7 @@ from dse.data.tasks import Task, get_task
 from dse.encoding.offline import offline_backbone
 from dse.errors import BadDataError
 from dse.evaluation.machine import machine, versions
-from dse.files import write_json
+from dse.files import write_json, write_text
 from dse.pipeline import hold_out
 from dse.teacher.fit import load_teacher
 from dse.teacher.labelling import label_pairs
@@ -143,7 +144,7 @@ def _trained(row: Row, place: Workshop) -> Values:
         changed["backbone"] = shortened(place, row)
     if row.name.startswith("unlabelled"):
         changed["unlabelled"] = data / UNLABELLED
-    _dse(command(row, place.runs, place.config(row), data, changed))
+    _dse(command(row, place.runs, _settings(row, place, changed), data, changed))
     task = get_task(row.task)
     if row.name in TEACHERS:
         return _teacher(row, task, data, place)
@@ -159,6 +160,18 @@ def _trained(row: Row, place: Workshop) -> Values:
         report = json.loads((output / "report.json").read_text(encoding="utf-8"))
         values[split] = (report["rows"], report["metrics"]["student"])
     return values
+
+
+def _settings(row: Row, place: Workshop, changed: dict[str, Any]) -> Path:
+    """The settings of a row: those of its task and, in a file of its own, what makes the row what it is."""
+    own = dict(DISTILLED.get(row.name, {}))
+    if row.name == "crossfit" and "epochs" in changed:
+        own["teacher_epochs"] = changed["epochs"]
+    if not own:
+        return place.config(row)
+    file = row.folder(place.runs) / "settings.yaml"
+    write_text(file, yaml.safe_dump(read_config(place.config(row), "distill") | own))
+    return file
 
 
 def _teacher(row: Row, task: Task, data: Path, place: Workshop) -> Values:

@@ -11,26 +11,26 @@ GLUE = ("mrpc", "stsb", "qqp", "mnli", "qnli")
 SEEDS = (42, 43, 44)
 BLOCKS = 3  # transformer blocks of the shortened backbone
 
-# Rows that `dse distill` makes, with the options that make them what they are.
-DISTILLED: dict[str, tuple[str, ...]] = {
-    "dse": (),
-    "dse_no_labels": ("--alpha", "1"),
-    "no_distillation": ("--alpha", "0"),
-    "squared_error": ("--divergence", "mse"),
-    "extra_pairs": ("--extra-pairs", "1"),
-    "unlabelled": (),  # --unlabelled FILE, see measure.py
-    "unlabelled_large_teacher": (),  # likewise
-    "crossfit": ("--folds", "2"),
-    "head_dot": ("--head", "dot"),
-    "head_cosine": ("--head", "cosine"),
-    "head_bilinear": ("--head", "bilinear"),
-    "head_mlp_symmetric": ("--head", "mlp-symmetric"),
-    "one_layer": ("--layers", "1"),
-    "all_at_once": ("--head-steps", "0"),
-    "labels_first": ("--cosine-steps", "0"),
-    "three_blocks": ("--layers", str(BLOCKS)),  # all there are
-    "dse_large_teacher": (),
-    "dse_large_teacher_no_labels": ("--alpha", "1"),
+# Rows that `dse distill` makes, with the settings that make them what they are.
+DISTILLED: dict[str, dict[str, Any]] = {
+    "dse": {},
+    "dse_no_labels": {"alpha": 1},
+    "no_distillation": {"alpha": 0},
+    "squared_error": {"divergence": "mse"},
+    "extra_pairs": {"extra_pairs": 1},
+    "unlabelled": {},  # --unlabelled FILE, see measure.py
+    "unlabelled_large_teacher": {},  # likewise
+    "crossfit": {"folds": 2},
+    "head_dot": {"head": "dot"},
+    "head_cosine": {"head": "cosine"},
+    "head_bilinear": {"head": "bilinear"},
+    "head_mlp_symmetric": {"head": "mlp-symmetric"},
+    "one_layer": {"num_layers": 1},
+    "all_at_once": {"head_steps": 0},
+    "labels_first": {"cosine_steps": 0},
+    "three_blocks": {"num_layers": BLOCKS},  # all there are
+    "dse_large_teacher": {},
+    "dse_large_teacher_no_labels": {"alpha": 1},
 }
 # Rows that `dse teacher` makes. The large one is twice as deep and twice as wide as the backbone of the students.
 LARGE = "sentence-transformers/all-mpnet-base-v2"
@@ -155,9 +155,7 @@ def command(row: Row, runs: Path, config: Path, data: Path, changed: dict[str, A
     else:
         if row.name not in ALONE:
             made += ["--teacher", str(row.teacher.folder(runs)), "--scores", str(scores_file(row, runs))]
-        made += ["--no-speed", *DISTILLED[row.name]]
-        if row.name == "crossfit" and "epochs" in changed:
-            made += ["--teacher-epochs", str(changed["epochs"])]
+        made.append("--no-speed")
     return [*made, "--output", str(row.folder(runs))]
 
 

@@ -2,166 +2,84 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from dse.cli import options as o
-from dse.cli.config import ConfigOption
+from dse.cli.config import ConfigOption, PresetOption
 
 
-def distill(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the student; gone on with if it exists.")],
-    config: ConfigOption = None,
-    task: o.TaskOption = None,
-    data: o.DataOption = None,
+@dataclass(frozen=True)
+class Learning:
+    """What the student is and learns from."""
+
     teacher: Annotated[
         str | None,
-        typer.Option(
-            "--teacher",
-            help="Cross-encoder: folder or hub id. Default: fine-tune one from the backbone.",
-            rich_help_panel=o.MODEL,
-        ),
-    ] = None,
-    backbone: o.BackboneOption = None,
-    teacher_labels: o.TeacherLabelsOption = None,
-    kind: o.KindOption = None,
-    labels: o.LabelsOption = None,
-    positive: o.PositiveOption = None,
-    span: o.RangeOption = None,
-    columns: o.ColumnsOption = None,
-    skip_bad_rows: o.SkipOption = False,
-    split: Annotated[
-        str, typer.Option("--split", help="What to report on; never trained on.", rich_help_panel=o.DATA)
-    ] = "dev",
+        typer.Option("--teacher", help="Cross-encoder: folder or hub id. Default: made here.", rich_help_panel=o.MODEL),
+    ] = None
+    teacher_labels: o.TeacherLabelsOption = None
+    num_layers: Annotated[
+        int, typer.Option("--layers", min=1, help="Last layers that make the embedding.", rich_help_panel=o.MODEL)
+    ] = 4
+    alpha: Annotated[
+        float,
+        typer.Option("--alpha", min=0, max=1, help="Weight of the teacher; 0: labels only.", rich_help_panel=o.TRAIN),
+    ] = 0.5
+    divergence: Annotated[
+        Literal["mse", "kl"],
+        typer.Option("--divergence", help="mse of logits, or kl of probabilities.", rich_help_panel=o.TRAIN),
+    ] = "mse"
+
+
+@o.grouped
+def distill(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the student.")],
+    source: o.Source,
+    learning: Learning,
+    fitting: o.Fitting,
+    split: Annotated[str, typer.Option("--split", help="Split to report on.", rich_help_panel=o.DATA)] = "dev",
     test_data: Annotated[
         str | None,
-        typer.Option("--test-data", help="File to report on, when --data is a file.", rich_help_panel=o.DATA),
+        typer.Option("--test-data", help="File to report on, if --data is a file.", rich_help_panel=o.DATA),
     ] = None,
     unlabelled: Annotated[
         str | None,
         typer.Option(
-            "--unlabelled", help="File of further pairs, which the teacher alone judges.", rich_help_panel=o.DATA
+            "--unlabelled", help="File of further pairs; the teacher alone judges them.", rich_help_panel=o.DATA
         ),
     ] = None,
-    alpha: Annotated[
-        float, typer.Option("--alpha", min=0, max=1, help="Weight of the teacher; 1 needs no labels, 0 no teacher.")
-    ] = 0.5,
-    divergence: Annotated[
-        Literal["mse", "kl"], typer.Option("--divergence", help="mse between logits, or kl.")
-    ] = "mse",
-    temperature: Annotated[float, typer.Option("--temperature", help="Softens kl.")] = 1.0,
-    folds: Annotated[int, typer.Option("--folds", help="Learn from out-of-fold scores of K teachers.")] = 0,
-    extra_pairs: Annotated[
-        float,
-        typer.Option(
-            "--extra-pairs", min=0, help="New pairs of the training sentences for the teacher to judge, per pair."
-        ),
-    ] = 0.0,
     scores: Annotated[
         Path | None,
-        typer.Option("--scores", help="Parquet file of teacher scores, to share. Default: in the student's folder."),
+        typer.Option("--scores", help="Parquet file of teacher scores that students share.", rich_help_panel=o.DATA),
     ] = None,
-    init: Annotated[
-        Literal["backbone", "teacher"],
-        typer.Option("--init", help="Start from the backbone or the teacher's layers.", rich_help_panel=o.MODEL),
-    ] = "backbone",
-    head: Annotated[
-        Literal["mlp", "mlp-symmetric", "bilinear", "dot", "cosine"],
-        typer.Option("--head", help="mlp, mlp-symmetric, bilinear, dot or cosine.", rich_help_panel=o.MODEL),
-    ] = "mlp",
-    layers: Annotated[int, typer.Option("--layers", help="K last layers.", rich_help_panel=o.MODEL)] = 4,
-    average_layers: Annotated[
-        bool, typer.Option("--average-layers", help="Average, not concatenate.", rich_help_panel=o.MODEL)
-    ] = False,
-    pooling: Annotated[
-        Literal["mean", "mean_sqrt_len_tokens", "max", "cls"],
-        typer.Option("--pooling", help="mean, mean_sqrt_len_tokens, max or cls.", rich_help_panel=o.MODEL),
-    ] = "mean",
-    skip_cls: Annotated[
-        bool, typer.Option("--skip-cls", help="Pool without [CLS], as the paper's code.", rich_help_panel=o.MODEL)
-    ] = False,
-    projection: Annotated[
-        int | None, typer.Option("--projection", help="Width of a linear projection.", rich_help_panel=o.MODEL)
-    ] = None,
-    freeze_backbone: Annotated[bool, typer.Option("--freeze-backbone", rich_help_panel=o.MODEL)] = False,
-    max_seq_length: o.LengthOption = None,
-    epochs: o.EpochsOption = 3,
-    batch_size: o.BatchOption = 16,
-    accumulation: o.AccumulationOption = 1,
-    learning_rate: o.RateOption = None,
-    head_learning_rate: Annotated[float | None, typer.Option("--head-learning-rate", rich_help_panel=o.TRAIN)] = 5e-4,
-    head_steps: o.HeadStepsOption = 256,
-    cosine_steps: Annotated[
-        int,
-        typer.Option(
-            "--cosine-steps",
-            min=0,
-            help="Most steps in which an mlp head first learns the cosine of its backbone.",
-            rich_help_panel=o.TRAIN,
-        ),
-    ] = 1024,
-    teacher_epochs: Annotated[
-        int, typer.Option("--teacher-epochs", help="When it is fine-tuned here.", rich_help_panel=o.TRAIN)
-    ] = 3,
-    teacher_pooling: o.TeacherPoolingOption = "cls",
-    bootstrap_pairs: o.BootstrapOption = 0,
-    patience: o.PatienceOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
     speed: o.SpeedOption = True,
-    dtype: o.DtypeOption = "auto",
-    seed: o.SeedOption = 42,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Turn a teacher into a student: label, train, evaluate, report. Run it again to go on where it stopped."""
+    """Turn a teacher into a student: label, train, evaluate, report. Run it again to continue a stopped run."""
     o.need_training()
-    the_task = o.the_task(task, kind, labels, positive, span)
-    train = o.read_pairs(data, the_task, "train", columns, skip_bad_rows, labelled=alpha < 1)
-    test = o.read_pairs(test_data or data, the_task, split, columns, skip_bad_rows, labelled=alpha < 1)
-    more = o.read_pairs(unlabelled, None, "train", columns, skip_bad_rows, labelled=False) if unlabelled else None
-    from dse.pipeline import Recipe, make_student
-    from dse.training.distill import Distillation
-    from dse.training.settings import Training
+    task, labelled = source.read_task(), learning.alpha < 1
+    train = source.read_pairs("train", task, labelled=labelled)
+    test = source.read_pairs(split, task, data=test_data, labelled=labelled)
+    further = source.read_pairs("train", None, data=unlabelled, labelled=False) if unlabelled else None
+    from dse.cli.recipe import make_recipe
+    from dse.pipeline import make_student
 
-    common: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "seed": seed, "patience": patience}
-    common |= {"head_steps": head_steps}
-    recipe = Recipe(
-        backbone=o.the_backbone(backbone),
-        teacher=teacher,
-        teacher_labels=o.comma(teacher_labels) or None,
-        init=init,
-        folds=folds,
-        extra_pairs=extra_pairs,
-        teacher_pooling=teacher_pooling,
-        bootstrap_pairs=bootstrap_pairs,
-        student={
-            "head": head,
-            "num_layers": layers,
-            "average_layers": average_layers,
-            "pooling": pooling,
-            "skip_cls": skip_cls,
-            "projection": projection,
-            "freeze_backbone": freeze_backbone,
-            "max_seq_length": max_seq_length,
-        },
-        distillation=Distillation(alpha, divergence, temperature),
-        training=Training(
-            epochs=epochs,
-            accumulation=accumulation,
-            learning_rate=learning_rate,
-            head_learning_rate=head_learning_rate,
-            cosine_steps=cosine_steps,
-            **common,
-        ),
-        teacher_training=Training(epochs=teacher_epochs, **common),
-    )
+    settings = (context.obj or {}) | asdict(learning) | asdict(fitting)
+    settings["backbone"] = o.backbone_or_offline(fitting.backbone)
+    settings["teacher_labels"] = o.comma(learning.teacher_labels) or None
     report = make_student(
         train,
         test,
-        the_task,
-        recipe,
+        task,
+        make_recipe(settings),
         output,
-        unlabelled=more,
+        unlabelled=further,
         split=split,
         scores=scores,
         measure_speed=speed,
