@@ -92,13 +92,13 @@ def test_rank_prints_json(saved, tmp_path):
     file = tmp_path / "c.txt"
     file.write_text("a bike\nthe blue tent\nköln 東京 'quoted'\n", encoding="utf-8")
     done = dse("rank", saved, "-q", "a red bicycle", "-c", file, "-k", 2, "--json")
-    found = json.loads(done.stdout)
-    assert [set(row) for row in found] == [{"corpus_id", "score", "text"}] * 2
-    assert found[0]["score"] >= found[1]["score"]
+    results = json.loads(done.stdout)
+    assert [set(row) for row in results] == [{"corpus_id", "score", "text"}] * 2
+    assert results[0]["score"] >= results[1]["score"]
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "message"),
     [
         (["distill", "-o", "x"], 2, "--task"),
         (["evaluate", "nowhere", "--task", "mrpc", "--data", "missing.csv"], 4, "missing.csv"),
@@ -109,10 +109,10 @@ def test_rank_prints_json(saved, tmp_path):
         (["teacher", "--config", "missing.yaml", "--task", "mrpc", "-o", "x"], 4, "missing.yaml"),
     ],
 )
-def test_wrong_use_is_one_sentence_and_a_code(args, code, said, tmp_path):
+def test_wrong_use_is_one_sentence_and_a_code(args, code, message, tmp_path):
     done = dse(*args)
     assert done.returncode == code
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
@@ -144,10 +144,10 @@ def test_another_task_than_the_teachers_is_refused(tmp_path, backbone):
 
 
 def test_unlabelled_pairs_are_read_before_any_work(tmp_path):
-    data, more = tmp_path / "pairs.csv", tmp_path / "more.csv"
+    data, further = tmp_path / "pairs.csv", tmp_path / "more.csv"
     data.write_text("sentence1,sentence2,label\na,b,1\nc,d,0\n", encoding="utf-8")
-    more.write_text("sentence1,sentence2\na,b\nc\n", encoding="utf-8")
-    words = ["distill", "--kind", "binary", "--data", data, "--test-data", data, "--unlabelled", more]
+    further.write_text("sentence1,sentence2\na,b\nc\n", encoding="utf-8")
+    words = ["distill", "--kind", "binary", "--data", data, "--test-data", data, "--unlabelled", further]
     done = dse(*words, "-o", tmp_path / "student")
-    assert done.returncode == 4 and f"{more}:3" in done.stderr
+    assert done.returncode == 4 and f"{further}:3" in done.stderr
     assert not (tmp_path / "student").exists()

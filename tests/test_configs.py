@@ -159,7 +159,7 @@ def data(tmp_path_factory):
     root, draw = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     texts = [text for text in SENTENCES if text]
 
-    def of(name):
+    def make(name):
         task, folder = get_task(name), root / name
         folder.mkdir(exist_ok=True)
         for split, rows in (("train", 60), ("dev", 12)):
@@ -171,7 +171,7 @@ def data(tmp_path_factory):
             (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
         return str(folder)
 
-    return of
+    return make
 
 
 @pytest.fixture

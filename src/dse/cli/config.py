@@ -40,8 +40,8 @@ def read_config(file: Path, command: str, preset: str | None = None) -> dict[str
     section = tree.get(command)
     settings = _named({key: value for key, value in tree.items() if not isinstance(value, dict)})
     settings |= _named(section) if isinstance(section, dict) else {}
-    named = settings.pop("preset", None)
-    preset = preset or named
+    own = settings.pop("preset", None)
+    preset = preset or own
     if preset is None:
         return settings
     base = PRESETS / f"{preset}.yaml"

@@ -13,7 +13,7 @@ from dse.cli.config import ConfigOption, PresetOption
 
 
 @dataclass(frozen=True)
-class Learning:
+class StudentOptions:
     """What the student is and learns from."""
 
     teacher: Annotated[
@@ -38,9 +38,9 @@ class Learning:
 def distill(
     context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the student.")],
-    source: o.Source,
-    learning: Learning,
-    fitting: o.Fitting,
+    source: o.PairOptions,
+    student: StudentOptions,
+    training: o.TrainingOptions,
     split: Annotated[str, typer.Option("--split", help="Split to report on.", rich_help_panel=o.DATA)] = "dev",
     test_data: Annotated[
         str | None,
@@ -63,16 +63,16 @@ def distill(
 ) -> None:
     """Turn a teacher into a student: label, train, evaluate, report. Run it again to continue a stopped run."""
     o.need_training()
-    task, labelled = source.read_task(), learning.alpha < 1
+    task, labelled = source.read_task(), student.alpha < 1
     train = source.read_pairs("train", task, labelled=labelled)
     test = source.read_pairs(split, task, data=test_data, labelled=labelled)
     further = source.read_pairs("train", None, data=unlabelled, labelled=False) if unlabelled else None
     from dse.cli.recipe import make_recipe
     from dse.pipeline import make_student
 
-    settings = (context.obj or {}) | asdict(learning) | asdict(fitting)
-    settings["backbone"] = o.backbone_or_offline(fitting.backbone)
-    settings["teacher_labels"] = o.comma(learning.teacher_labels) or None
+    settings = (context.obj or {}) | asdict(student) | asdict(training)
+    settings["backbone"] = o.backbone_or_offline(training.backbone)
+    settings["teacher_labels"] = o.comma(student.teacher_labels) or None
     report = make_student(
         train,
         test,

@@ -13,7 +13,7 @@ from dse.cli import options as o
 @o.grouped
 def evaluate(
     student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
-    source: o.Source,
+    source: o.PairOptions,
     split: o.SplitOption = "dev",
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="Compare with this cross-encoder.", rich_help_panel=o.MODEL)

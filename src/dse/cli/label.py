@@ -13,7 +13,7 @@ from dse.cli import options as o
 @o.grouped
 def label(
     teacher: Annotated[str, typer.Argument(help="Cross-encoder: folder or hub id.")],
-    source: o.Source,
+    source: o.PairOptions,
     split: o.SplitOption = "train",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Parquet file of scores; those already in it are kept.")

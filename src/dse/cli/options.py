@@ -49,7 +49,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take dataclasses of options: each field becomes an option in the place of the argument.
 
     Example:
-        >>> def count(source: Source) -> None: ...
+        >>> def count(source: PairOptions) -> None: ...
         >>> list(inspect.signature(grouped(count)).parameters)[:2]
         ['task', 'kind']
     """
@@ -79,7 +79,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @dataclass(frozen=True)
-class Source:
+class PairOptions:
     """Which pairs a command reads, and what their labels mean."""
 
     task: Annotated[
@@ -136,8 +136,8 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Fitting:
-    """How a model is trained: what `dse teacher` and `dse distill` have in common."""
+class TrainingOptions:
+    """How a model is trained, for `dse teacher` and `dse distill`."""
 
     backbone: BackboneOption = None
     max_seq_length: Annotated[
@@ -171,7 +171,7 @@ class Fitting:
     ] = None
     dtype: DtypeOption = "auto"
     seed: Annotated[
-        int, typer.Option("--seed", help="Of initialisation, order and dropout.", rich_help_panel=TRAIN)
+        int, typer.Option("--seed", help="Seed of initialisation, order and dropout.", rich_help_panel=TRAIN)
     ] = 42
 
 

@@ -1,4 +1,4 @@
-"""`dse quickstart`: the whole way on bundled data."""
+"""`dse quickstart`: teacher, student and report from bundled data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dse.cli import options as o
 
 
 def quickstart(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the models go.")] = Path("dse-quickstart"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the models.")] = Path("dse-quickstart"),
     as_json: o.JsonOption = False,
 ) -> None:
-    """The whole story on the bundled help-desk questions, offline: teacher, student, report, a few queries."""
+    """Make a teacher and a student from the bundled help-desk questions, offline; report on them and ask queries."""
     o.need_training()
     from dse.quickstart import run
 

@@ -1,4 +1,4 @@
-"""`dse score` and `dse rank`: scores of a student for pairs, and for a query with candidates."""
+"""`dse score` and `dse rank`: score pairs, and order candidates for a query."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def score(
     pairs: Annotated[str, typer.Argument(help="Pairs: parquet csv tsv jsonl, or - for jsonl on stdin.")] = "-",
     columns: o.ColumnsOption = None,
     skip_bad_rows: o.SkipOption = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Scores before the activation.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print scores before the activation.")] = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Give each pair a line with its score (or scores); with --json an object that has the sentences too."""
+    """Print the scores of each pair, one line a pair; with --json one object with the sentences."""
     import json
 
     loaded = o.read_pairs(pairs, None, "train", columns, skip_bad_rows, labelled=False)
@@ -37,12 +37,12 @@ def score(
 
 def rank(
     student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
-    query: Annotated[str, typer.Option("--query", "-q", help="What to look for.")],
+    query: Annotated[str, typer.Option("--query", "-q", help="Sentence to compare with.")],
     candidates: Annotated[
         str, typer.Option("--candidates", "-c", help="Sentences: txt (one a line), parquet csv tsv jsonl, or -.")
     ],
-    column: Annotated[str | None, typer.Option("--column", help="Their column.")] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1)] = 10,
+    column: Annotated[str | None, typer.Option("--column", help="Column of the candidates.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Candidates to print.")] = 10,
     as_json: o.JsonOption = False,
 ) -> None:
     """Order candidate sentences by their score with a query."""

@@ -16,8 +16,8 @@ from dse.cli.config import ConfigOption, PresetOption
 def teacher(
     context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the teacher.")],
-    source: o.Source,
-    fitting: o.Fitting,
+    source: o.PairOptions,
+    training: o.TrainingOptions,
     regression_loss: Annotated[
         Literal["bce", "mse"],
         typer.Option("--regression-loss", help="bce of labels in 0..1, or mse of raw labels.", rich_help_panel=o.TRAIN),
@@ -34,17 +34,17 @@ def teacher(
     from dse.pipeline import hold_out
     from dse.teacher.fit import fit_teacher
 
-    train, validation = hold_out(pairs, fitting.seed)
+    train, validation = hold_out(pairs, training.seed)
     fit_teacher(
-        o.backbone_or_offline(fitting.backbone),
+        o.backbone_or_offline(training.backbone),
         train,
         task,
         output,
         validation=validation,
-        training=make_training((context.obj or {}) | asdict(fitting)),
+        training=make_training((context.obj or {}) | asdict(training)),
         regression_loss=regression_loss,
-        max_seq_length=fitting.max_seq_length,
-        pooling=fitting.teacher_pooling,
-        bootstrap_pairs=fitting.bootstrap_pairs,
+        max_seq_length=training.max_seq_length,
+        pooling=training.teacher_pooling,
+        bootstrap_pairs=training.bootstrap_pairs,
     )
     o.show({"teacher": str(output)}, f"The teacher is in {output}.", as_json)
