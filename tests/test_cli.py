@@ -8,8 +8,10 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from dse import DSE
+from dse.cli import app
 
 ENV = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
@@ -42,6 +44,33 @@ def test_help_loads_nothing_heavy():
     assert "quickstart" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["distill", "teacher", "label", "evaluate"])
+def test_help_fits_on_one_screen(command):
+    """50 lines of 120 columns; every option says in one phrase what it is."""
+    env = ENV | {"COLUMNS": "120"}
+    done = subprocess.run([sys.executable, "-m", "dse", command, "--help"], capture_output=True, text=True, env=env)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 120
+    for param in typer.main.get_command(app).commands[command].params:
+        assert param.help, param.name
+        assert len(param.help) <= 80, param.name
+        assert (
+            any(param.opts[0] in line and param.help[:20] in line for line in lines)
+            or param.param_type_name != "option"
+        )
+
+
+def test_settings_that_do_not_help_have_no_option(tmp_path):
+    """They stand in a file, see test_configs.py."""
+    params = {param.name for param in typer.main.get_command(app).commands["distill"].params}
+    gone = {"folds", "extra_pairs", "temperature", "init", "head", "freeze_backbone", "head_steps", "cosine_steps"}
+    assert not params & gone
+    done = dse("distill", "--task", "mrpc", "-o", tmp_path / "x", "--folds", "2")
+    assert done.returncode == 2 and "--folds" in done.stderr
+
+
 def test_import_loads_no_extras():
     code = "import sys, dse; dse.DSE; print([m for m in ('lance', 'fastapi', 'ray', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENV, check=True)
@@ -63,24 +92,27 @@ def test_rank_prints_json(saved, tmp_path):
     file = tmp_path / "c.txt"
     file.write_text("a bike\nthe blue tent\nköln 東京 'quoted'\n", encoding="utf-8")
     done = dse("rank", saved, "-q", "a red bicycle", "-c", file, "-k", 2, "--json")
-    found = json.loads(done.stdout)
-    assert [set(row) for row in found] == [{"corpus_id", "score", "text"}] * 2
-    assert found[0]["score"] >= found[1]["score"]
+    results = json.loads(done.stdout)
+    assert [set(row) for row in results] == [{"corpus_id", "score", "text"}] * 2
+    assert results[0]["score"] >= results[1]["score"]
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "message"),
     [
         (["distill", "-o", "x"], 2, "--task"),
         (["evaluate", "nowhere", "--task", "mrpc", "--data", "missing.csv"], 4, "missing.csv"),
         (["teacher", "--task", "no-such-task", "-o", "x"], 1, "mrpc"),
         (["bench", "nothing"], 2, "encoding"),
+        (["label", "--task", "mrpc"], 2, "teacher"),
+        (["distill", "--preset", "quick", "--task", "mrpc", "-o", "x"], 2, "fast"),
+        (["teacher", "--config", "missing.yaml", "--task", "mrpc", "-o", "x"], 4, "missing.yaml"),
     ],
 )
-def test_wrong_use_is_one_sentence_and_a_code(args, code, said, tmp_path):
+def test_wrong_use_is_one_sentence_and_a_code(args, code, message, tmp_path):
     done = dse(*args)
     assert done.returncode == code
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
@@ -112,10 +144,10 @@ def test_another_task_than_the_teachers_is_refused(tmp_path, backbone):
 
 
 def test_unlabelled_pairs_are_read_before_any_work(tmp_path):
-    data, more = tmp_path / "pairs.csv", tmp_path / "more.csv"
+    data, further = tmp_path / "pairs.csv", tmp_path / "more.csv"
     data.write_text("sentence1,sentence2,label\na,b,1\nc,d,0\n", encoding="utf-8")
-    more.write_text("sentence1,sentence2\na,b\nc\n", encoding="utf-8")
-    words = ["distill", "--kind", "binary", "--data", data, "--test-data", data, "--unlabelled", more]
+    further.write_text("sentence1,sentence2\na,b\nc\n", encoding="utf-8")
+    words = ["distill", "--kind", "binary", "--data", data, "--test-data", data, "--unlabelled", further]
     done = dse(*words, "-o", tmp_path / "student")
-    assert done.returncode == 4 and f"{more}:3" in done.stderr
+    assert done.returncode == 4 and f"{further}:3" in done.stderr
     assert not (tmp_path / "student").exists()

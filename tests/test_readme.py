@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dse.cli.main import app
+from dse.cli import app
 from tests.conftest import SENTENCES
 
 ROOT = Path(__file__).parent.parent

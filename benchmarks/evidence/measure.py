@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.evidence.plan import BLOCKS, COSINE, LARGE, SPLITS, TEACHERS, UNTRAINED, Row, command
+from benchmarks.evidence.plan import BLOCKS, COSINE, DISTILLED, LARGE, SPLITS, TEACHERS, UNTRAINED, Row, command
 from benchmarks.evidence.subsets import UNLABELLED, Size, prepare, prepare_unlabelled
 from benchmarks.records import Record, measure_missing
 from dse import DSE
@@ -26,6 +27,7 @@ from dse.data.tasks import Task, get_task
 from dse.encoding.offline import offline_backbone
 from dse.errors import BadDataError
 from dse.evaluation.transfer import transfer
+from dse.files import write_text
 from dse.pipeline import hold_out
 from dse.teacher.fit import load_teacher
 from dse.teacher.labelling import label_pairs
@@ -114,7 +116,8 @@ def _measure(row: Row, setup: Setup) -> list[Record]:
     if row.name == COSINE:
         values = _cosine(row, setup)
     else:
-        _dse(command(row, setup.runs, setup.config(row), setup.pairs(row), setup.changed(row)))
+        changed = setup.changed(row)
+        _dse(command(row, setup.runs, _settings(row, setup, changed), setup.pairs(row), changed))
         values = _teacher(row, setup) if row.name in TEACHERS else _student(row, setup)
     counts = json.loads((setup.pairs(row) / "about.json").read_text(encoding="utf-8"))
     sizes = {"train_rows": counts["train"]["rows"]} | sizes
@@ -123,6 +126,19 @@ def _measure(row: Row, setup: Setup) -> list[Record]:
         for split, (rows, metrics) in values.items()
         for metric, value in metrics.items()
     ]
+
+
+def _settings(row: Row, setup: Setup, changed: dict[str, Any]) -> Path:
+    """The settings of a row: those of its task and, in a file of its own, what makes the row what it is."""
+    own = dict(DISTILLED[row.name][1]) if row.name in DISTILLED else {}
+    if row.name == "crossfit" and "epochs" in changed:
+        own["teacher_epochs"] = changed["epochs"]
+    if not own:
+        return setup.config(row)
+    file = row.folder(setup.runs) / "settings.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, yaml.safe_dump(read_config(setup.config(row), "distill") | own))
+    return file
 
 
 def _student(row: Row, setup: Setup) -> Values:

@@ -12,26 +12,26 @@ GLUE = ("mrpc", "stsb", "qqp", "mnli", "qnli")
 SEEDS = (42, 43, 44)
 BLOCKS = 3  # transformer blocks of the shortened backbone
 
-# Rows that `dse distill` makes: what they are, and the options that tell them from the configuration.
-DISTILLED: dict[str, tuple[str, ...]] = {
-    "dse": ("DSE, alpha 0.5",),
-    "dse_no_labels": ("DSE, alpha 1: teacher's scores only", "--alpha", "1"),
-    "no_distillation": ("DSE, alpha 0: labels only", "--alpha", "0"),
-    "dse_large_teacher": ("DSE of the larger teacher, alpha 0.5",),
-    "dse_large_teacher_no_labels": ("DSE of the larger teacher, alpha 1: its scores only", "--alpha", "1"),
-    "unlabelled": ("DSE with further pairs without labels",),  # --unlabelled FILE, see measure.py
-    "unlabelled_large_teacher": ("DSE of the larger teacher, with further pairs without labels",),  # likewise
-    "squared_error": ("squared error between logits, as in the paper", "--divergence", "mse"),
-    "extra_pairs": ("recombined training sentences as further pairs", "--extra-pairs", "1"),
-    "crossfit": ("cross-fitted teacher scores (2 folds)", "--folds", "2"),
-    "head_dot": ("head: dot", "--head", "dot"),
-    "head_cosine": ("head: cosine", "--head", "cosine"),
-    "head_bilinear": ("head: bilinear", "--head", "bilinear"),
-    "head_mlp_symmetric": ("head: mlp-symmetric", "--head", "mlp-symmetric"),
-    "one_layer": ("K = 1: last layer only", "--layers", "1"),
-    "all_at_once": ("head not fitted alone first, as in the paper", "--head-steps", "0"),
-    "labels_first": ("head that learns from the labels at once, not the cosine first", "--cosine-steps", "0"),
-    "three_blocks": (f"backbone cut to its first {BLOCKS} blocks", "--layers", str(BLOCKS)),  # all it has
+# Rows that `dse distill` makes: what they are, and the settings that tell them from the configuration.
+DISTILLED: dict[str, tuple[str, dict[str, Any]]] = {
+    "dse": ("DSE, alpha 0.5", {}),
+    "dse_no_labels": ("DSE, alpha 1: teacher's scores only", {"alpha": 1}),
+    "no_distillation": ("DSE, alpha 0: labels only", {"alpha": 0}),
+    "dse_large_teacher": ("DSE of the larger teacher, alpha 0.5", {}),
+    "dse_large_teacher_no_labels": ("DSE of the larger teacher, alpha 1: its scores only", {"alpha": 1}),
+    "unlabelled": ("DSE with further pairs without labels", {}),  # --unlabelled FILE, see measure.py
+    "unlabelled_large_teacher": ("DSE of the larger teacher, with further pairs without labels", {}),  # likewise
+    "squared_error": ("squared error between logits, as in the paper", {"divergence": "mse"}),
+    "extra_pairs": ("recombined training sentences as further pairs", {"extra_pairs": 1}),
+    "crossfit": ("cross-fitted teacher scores (2 folds)", {"folds": 2}),
+    "head_dot": ("head: dot", {"head": "dot"}),
+    "head_cosine": ("head: cosine", {"head": "cosine"}),
+    "head_bilinear": ("head: bilinear", {"head": "bilinear"}),
+    "head_mlp_symmetric": ("head: mlp-symmetric", {"head": "mlp-symmetric"}),
+    "one_layer": ("K = 1: last layer only", {"num_layers": 1}),
+    "all_at_once": ("head not fitted alone first, as in the paper", {"head_steps": 0}),
+    "labels_first": ("head that learns from the labels at once, not the cosine first", {"cosine_steps": 0}),
+    "three_blocks": (f"backbone cut to its first {BLOCKS} blocks", {"num_layers": BLOCKS}),  # all it has
 }
 # Rows that `dse teacher` makes. The large one is twice as deep and twice as wide as the backbone of the students.
 LARGE = "sentence-transformers/all-mpnet-base-v2"
@@ -152,7 +152,5 @@ def command(row: Row, runs: Path, config: Path, data: Path, changed: dict[str, A
     else:
         if row.needs:
             words += ["--teacher", str(row.teacher.folder(runs)), "--scores", str(row.scores_file(runs))]
-        words += ["--no-speed", *DISTILLED[row.name][1:]]
-        if row.name == "crossfit" and "epochs" in changed:
-            words += ["--teacher-epochs", str(changed["epochs"])]
+        words.append("--no-speed")
     return [*words, "--output", str(row.folder(runs))]

@@ -36,7 +36,8 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks import records
 from dse import DSE, get_task
-from dse.cli.main import app
+from dse.cli import app
+from dse.cli.recipe import setting_types
 from dse.data.metrics import best_threshold, compute_metrics
 from dse.data.pairs import load_pairs
 from dse.pipeline import hold_out
@@ -94,11 +95,11 @@ def test_a_row_that_is_not_planned_is_refused(capsys):
     assert "There is no row mrpc/dse/45" in capsys.readouterr().err
 
 
-def test_every_option_of_the_plan_is_one_of_dse():
-    commands = typer.main.get_command(app).commands
-    for command, every in (("distill", DISTILLED), ("teacher", TEACHERS)):
-        known = {option for parameter in commands[command].params for option in parameter.opts}
-        assert {word for _, *options in every.values() for word in options if word.startswith("--")} <= known
+def test_every_setting_of_the_plan_is_one_of_dse():
+    parameters = typer.main.get_command(app).commands["teacher"].params
+    known = {option for parameter in parameters for option in parameter.opts}
+    assert {word for _, *options in TEACHERS.values() for word in options if word.startswith("--")} <= known
+    assert {name for _, settings in DISTILLED.values() for name in settings} <= setting_types("distill").keys()
 
 
 def test_subsets_are_named_and_repeatable(tmp_path):

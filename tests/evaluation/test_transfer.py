@@ -11,7 +11,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from dse.cli.main import app
+from dse.cli import app
 from dse.errors import BadDataError
 from dse.evaluation.probe import GRID, _soft_labels
 from dse.evaluation.transfer import transfer

@@ -5,7 +5,6 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 4 bad data, 5 missing extra, 6 teache
 
 from __future__ import annotations
 
-from dse.cli import distill, everyday, index, search, transfer  # noqa: F401  (registers the commands)
-from dse.cli.main import app, main
+from dse.cli.entry import app, main
 
 __all__ = ["app", "main"]

@@ -1,24 +1,32 @@
-"""`--config FILE`: settings of a command kept in a YAML file; what is typed on the command line wins."""
+"""`--preset NAME` and `--config FILE`: settings of a command in a YAML file.
+
+A preset is such a file that comes with the package. The command line wins over the file, the file over the preset.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from dse.errors import BadDataError
 
+ALIASES = {"layers": "num_layers", "range": "span", "json": "as_json"}  # options not named after their parameter
+PRESETS = Path(__file__).parent / "presets"
+Preset = Literal["fast", "best", "paper"]
 
-def read_config(file: Path, command: str) -> dict[str, Any]:
-    """Settings for one command: those at the top of the file, and over them those of its own section.
+
+def read_config(file: Path, command: str, preset: str | None = None) -> dict[str, Any]:
+    """Settings for one command: those of the preset, over them those at the top of the file, then its own section.
 
     Args:
-        file: YAML; keys are names of options without dashes in front, sections are names of commands.
+        file: YAML; keys are names of settings, sections are names of commands. The key `preset` names a preset.
         command: The section to read.
+        preset: A preset in place of the one that the file names.
 
     Raises:
-        BadDataError: If the file cannot be read or is no mapping.
+        BadDataError: If the file cannot be read or is no mapping, or if its preset does not exist.
     """
     import yaml
 
@@ -29,21 +37,43 @@ def read_config(file: Path, command: str) -> dict[str, Any]:
         raise BadDataError(f"The settings in {file} cannot be read ({reason}); give a YAML file.") from error
     if not isinstance(tree, dict):
         raise BadDataError(f"{file} holds no settings; write them as `option: value`, one a line.")
-    common = {key: value for key, value in tree.items() if not isinstance(value, dict)}
-    return common | (tree.get(command) or {})
+    section = tree.get(command)
+    settings = _named({key: value for key, value in tree.items() if not isinstance(value, dict)})
+    settings |= _named(section) if isinstance(section, dict) else {}
+    own = settings.pop("preset", None)
+    preset = preset or own
+    if preset is None:
+        return settings
+    base = PRESETS / f"{preset}.yaml"
+    if not base.exists():
+        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+        raise BadDataError(f"{file} has no known preset {preset!r}; choose one of {known}.")
+    return read_config(base, command) | settings
 
 
-def _apply(context: typer.Context, file: Path | None) -> Path | None:
-    """Make the file's settings the defaults of this call."""
-    if file is None or context.resilient_parsing:
-        return file
-    known = {option.lstrip("-"): param.name for param in context.command.params for option in param.opts}
-    settings = read_config(file, str(context.command.name))
-    unknown = [key for key in settings if key.replace("_", "-") not in known]
-    if unknown:
-        raise BadDataError(f"{file}: `dse {context.command.name}` has no option {unknown[0]!r}; correct its name.")
-    context.default_map = {known[key.replace("_", "-")]: _text(value) for key, value in settings.items()}
-    return file
+def _apply(context: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
+    """Make the settings of preset and file the defaults of this call; keep those without an option in `context.obj`."""
+    if value is None or context.resilient_parsing:
+        return value
+    chosen = context.params | {str(parameter.name): value}  # the other of the two may have been read before
+    preset, file = chosen.get("preset"), chosen.get("config")
+    command = str(context.command.name)
+    settings = read_config(file or PRESETS / f"{preset}.yaml", command, preset if file else None)
+    options = {str(param.name) for param in context.command.params}
+    others = {name: value for name, value in settings.items() if name not in options}
+    if others:
+        from dse.cli.recipe import convert
+
+        others = convert(others, command, options, file or PRESETS / f"{preset}.yaml")
+    context.obj = others
+    context.default_map = {name: _text(value) for name, value in settings.items() if name in options}
+    return value
+
+
+def _named(settings: dict[Any, Any]) -> dict[str, Any]:
+    """Settings under the names of their parameters."""
+    names = ((str(key).replace("-", "_"), value) for key, value in settings.items())
+    return {ALIASES.get(name, name): value for name, value in names}
 
 
 def _text(value: Any) -> Any:
@@ -51,7 +81,11 @@ def _text(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
+PresetOption = Annotated[
+    Preset | None,
+    typer.Option("--preset", is_eager=True, callback=_apply, help="A quick try, the best quality, or the paper."),
+]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", is_eager=True, callback=_apply, help="YAML file of settings; options given here win."),
+    typer.Option("--config", is_eager=True, callback=_apply, help="YAML file of settings; wins over the preset."),
 ]

@@ -7,34 +7,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dse.cli import options as o
-from dse.cli.main import app
 
 if TYPE_CHECKING:
     from dse.index import CandidateIndex
 
 index_app = typer.Typer(
-    help="A catalogue on disk, searched by a student's own pair function.",
+    help="An index on disk, searched with a student's pair head.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(index_app, name="index")
 
 IndexArgument = Annotated[str, typer.Argument(help="Folder of the index, or an object-store URI.")]
 StudentOption = Annotated[
-    str | None, typer.Option("--student", help="Folder or hub id. Default: where it was when the index was made.")
+    str | None, typer.Option("--student", help="Student: folder or hub id. Default: the one the index was made with.")
 ]
 RowsArgument = Annotated[str, typer.Argument(help="Rows: parquet csv tsv jsonl, or - for jsonl on stdin.")]
-IdOption = Annotated[str, typer.Option("--id-column", help="What the file calls the ids.")]
-TextOption = Annotated[str, typer.Option("--text-column", help="What the file calls the texts.")]
+IdOption = Annotated[str, typer.Option("--id-column", help="Column of the ids.")]
+TextOption = Annotated[str, typer.Option("--text-column", help="Column of the texts.")]
 BatchOption = Annotated[int, typer.Option("--batch-size", min=1, help="Rows encoded and committed at a time.")]
-LabelOption = Annotated[
-    str | None, typer.Option("--label", help="Of a student with several classes: the one to search for.")
-]
+LabelOption = Annotated[str | None, typer.Option("--label", help="Class to search for, if the student has several.")]
 WhereOption = Annotated[str | None, typer.Option("--where", help="A condition: \"price < 10 and lang = 'en'\".")]
 
 
 def open_index(path: str, student: str | None) -> CandidateIndex:
-    """The index, with its student loaded; what is wrong with the path is said before that."""
+    """The index, with its student loaded; a wrong path is refused before that."""
     from dse.errors import need_extra
 
     need_extra("lance", "index")
@@ -48,7 +44,7 @@ def open_index(path: str, student: str | None) -> CandidateIndex:
 @index_app.command()
 def create(
     path: IndexArgument,
-    student: Annotated[str, typer.Option("--student", help="Folder or hub id.")],
+    student: Annotated[str, typer.Option("--student", help="Student: folder or hub id.")],
     label: LabelOption = None,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -72,7 +68,7 @@ def add(
     batch_size: BatchOption = 8192,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Add rows; those stored already are passed over, so a killed command is simply run again."""
+    """Add rows and skip those already stored; run a killed command again to continue."""
     index = open_index(path, student)
     done = index.add(
         rows, id_column=id_column, text_column=text_column, batch_size=batch_size, show_progress_bar=o.on_terminal()
@@ -137,10 +133,10 @@ def calibrate(
         str, typer.Option("--queries", help="Sample queries: txt (one a line), parquet csv tsv jsonl, or -.")
     ],
     student: StudentOption = None,
-    column: Annotated[str | None, typer.Option("--column", help="Their column.")] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1)] = 10,
-    recall: Annotated[float, typer.Option("--recall", help="Share of the exact best to be found.")] = 0.99,
-    confidence: Annotated[float, typer.Option("--confidence", help="How sure that must be.")] = 0.95,
+    column: Annotated[str | None, typer.Option("--column", help="Column of the queries.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Best rows of a query.")] = 10,
+    recall: Annotated[float, typer.Option("--recall", help="Share of the exact best rows to find.")] = 0.99,
+    confidence: Annotated[float, typer.Option("--confidence", help="Confidence of that recall.")] = 0.95,
     as_json: o.JsonOption = False,
 ) -> None:
     """Find the shortest shortlist that keeps a promised recall; every row is scored for every sample query."""
@@ -164,11 +160,11 @@ def optimize(
     path: IndexArgument,
     student: StudentOption = None,
     keep_minutes: Annotated[
-        float, typer.Option("--keep-minutes", min=0, help="Keep files of older commits so long, for running searches.")
+        float, typer.Option("--keep-minutes", min=0, help="Keep files of older commits for so many minutes.")
     ] = 60.0,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Join small files, index rows added since, and remove files nobody needs."""
+    """Merge small files, index new rows and remove unused files."""
     from datetime import timedelta
 
     from dse.errors import need_extra
@@ -191,7 +187,7 @@ def optimize(
 
 @index_app.command()
 def info(path: IndexArgument, as_json: o.JsonOption = False) -> None:
-    """Rows, columns, student, scout, and what recall is promised."""
+    """Print rows, columns, student, scout and the promised recall."""
     from dse.errors import need_extra
 
     need_extra("lance", "index")
@@ -231,7 +227,7 @@ def rebuild(
     label: LabelOption = None,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Change to another student: embed the stored texts again. Goes on where it stopped."""
+    """Change to another student: embed the stored texts again. Run it again to continue a stopped run."""
     from dse.errors import need_extra
 
     need_extra("lance", "index")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -15,121 +18,166 @@ if TYPE_CHECKING:
 
 DATA, TASK, MODEL, TRAIN = "Data", "Task", "Model", "Training"  # panels of --help
 
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        help="Folder, file (parquet csv tsv jsonl), hub name, or - (jsonl on stdin). "
-        "Default: the task's own data set on the hub.",
-        rich_help_panel=DATA,
-    ),
-]
 ColumnsOption = Annotated[
     str | None,
     typer.Option("--columns", help="Column names: sentence1=q1,sentence2=q2,label=dup.", rich_help_panel=DATA),
 ]
 SkipOption = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and count them.", rich_help_panel=DATA)
+    bool, typer.Option("--skip-bad-rows", help="Leave out unusable rows and count them.", rich_help_panel=DATA)
 ]
-TaskOption = Annotated[
-    str | None,
-    typer.Option("--task", help="mrpc, qqp, qnli, stsb, mnli, snli, allnli, sick or sick-e.", rich_help_panel=TASK),
-]
-Kind = Literal["binary", "multiclass", "regression"]
-KindOption = Annotated[Kind | None, typer.Option("--kind", help="Describe a task of your own.", rich_help_panel=TASK)]
-LabelsOption = Annotated[
-    str | None,
-    typer.Option("--labels", help="Its class names in the order of the ids: no,yes.", rich_help_panel=TASK),
-]
-PositiveOption = Annotated[
-    str | None, typer.Option("--positive", help="The class a high score stands for.", rich_help_panel=TASK)
-]
-RangeOption = Annotated[
-    str | None, typer.Option("--range", help="Lowest and highest label of a regression: 0,5.", rich_help_panel=TASK)
-]
+SplitOption = Annotated[str, typer.Option("--split", help="Split of the data set.", rich_help_panel=DATA)]
 BackboneOption = Annotated[
     str | None,
     typer.Option(
-        "--backbone",
-        help="Encoder to start from: folder or hub id. Default: the MiniLM of the extra 'offline'.",
-        rich_help_panel=MODEL,
-    ),
-]
-HeadStepsOption = Annotated[
-    int,
-    typer.Option(
-        "--head-steps", min=0, help="Most steps in which the pair head learns alone first.", rich_help_panel=TRAIN
-    ),
-]
-TeacherPoolingOption = Annotated[
-    Literal["cls", "segments"],
-    typer.Option(
-        "--teacher-pooling",
-        help="A teacher made here judges by [CLS], or by the means of its two sentences: learns from fewer pairs.",
-        rich_help_panel=MODEL,
-    ),
-]
-BootstrapOption = Annotated[
-    int,
-    typer.Option(
-        "--bootstrap-pairs",
-        min=0,
-        help="Pairs of the training sentences on which a teacher made here first learns the backbone's cosine.",
-        rich_help_panel=TRAIN,
+        "--backbone", help="Encoder: folder or hub id. Default: that of the extra 'offline'.", rich_help_panel=MODEL
     ),
 ]
 TeacherLabelsOption = Annotated[
     str | None,
     typer.Option("--teacher-labels", help="Names of the teacher's outputs, in order.", rich_help_panel=MODEL),
 ]
-EpochsOption = Annotated[int, typer.Option("--epochs", min=1, rich_help_panel=TRAIN)]
-BatchOption = Annotated[int, typer.Option("--batch-size", min=1, rich_help_panel=TRAIN)]
-AccumulationOption = Annotated[
-    int, typer.Option("--accumulation", min=1, help="Batches per optimiser step.", rich_help_panel=TRAIN)
+BatchOption = Annotated[int, typer.Option("--batch-size", min=1, help="Pairs in a batch.", rich_help_panel=TRAIN)]
+DtypeOption = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option("--dtype", help="auto: bfloat16 where the hardware has it.", rich_help_panel=TRAIN),
 ]
-RateOption = Annotated[
-    float | None,
-    typer.Option(
-        "--learning-rate", min=0.0, help="Default: 1e-4 at width 384, less for wider backbones.", rich_help_panel=TRAIN
-    ),
-]
-PatienceOption = Annotated[
-    int | None,
-    typer.Option(
-        "--patience", min=1, help="Stop after so many evaluations without a better one.", rich_help_panel=TRAIN
-    ),
-]
-LengthOption = Annotated[
-    int | None, typer.Option("--max-seq-length", min=1, help="Tokens read of a text.", rich_help_panel=MODEL)
-]
-SpeedOption = Annotated[bool, typer.Option("--speed/--no-speed", help="Time teacher and student for the report.")]
-SeedOption = Annotated[int, typer.Option("--seed", rich_help_panel=TRAIN)]
-DtypeOption = Annotated[Literal["auto", "float32", "bfloat16"], typer.Option("--dtype", rich_help_panel=TRAIN)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+SpeedOption = Annotated[bool, typer.Option("--speed/--no-speed", help="Time teacher and student.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses of options: each field becomes an option in the place of the argument.
+
+    Example:
+        >>> def count(source: PairOptions) -> None: ...
+        >>> list(inspect.signature(grouped(count)).parameters)[:2]
+        ['task', 'kind']
+    """
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}  # dataclasses by the name of the argument
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        if not is_dataclass(parameter.annotation):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[name] = group = parameter.annotation
+        hints = get_type_hints(group, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+            )
+            for field in fields(group)
+        ]
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    return call
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """Which pairs a command reads, and what their labels mean."""
+
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="mrpc, qqp, qnli, stsb, mnli, snli, allnli, sick or sick-e.", rich_help_panel=TASK),
+    ] = None
+    kind: Annotated[
+        Literal["binary", "multiclass", "regression"] | None,
+        typer.Option("--kind", help="Kind of a task of your own.", rich_help_panel=TASK),
+    ] = None
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="Its classes in the order of their ids: no,yes.", rich_help_panel=TASK),
+    ] = None
+    positive: Annotated[
+        str | None, typer.Option("--positive", help="The class that a high score stands for.", rich_help_panel=TASK)
+    ] = None
+    span: Annotated[
+        str | None,
+        typer.Option("--range", help="Lowest and highest label of a regression: 0,5.", rich_help_panel=TASK),
+    ] = None
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Folder, hub name, - or file (parquet csv tsv jsonl). Default: from the hub.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    columns: ColumnsOption = None
+    skip_bad_rows: SkipOption = False
+
+    def read_task(self) -> Task:
+        """The registered task, or one described by --kind and its companions."""
+        from dse.data.tasks import Task, get_task
+
+        if self.kind is None:
+            if self.task is None:
+                raise typer.BadParameter("give --task NAME, or --kind for a task of your own.")
+            return get_task(self.task)
+        label_range = None
+        if self.span is not None:
+            try:
+                low, high = (float(part) for part in comma(self.span))
+            except ValueError as error:
+                raise typer.BadParameter(f"--range is {self.span!r}; give lowest and highest label, as 0,5.") from error
+            label_range = (low, high)
+        fields: dict[str, Any] = {"labels": comma(self.labels), "positive": self.positive, "label_range": label_range}
+        return Task(self.task or "custom", self.kind, **fields)
+
+    def read_pairs(self, split: str, task: Task | None, *, data: str | None = None, labelled: bool = True) -> Pairs:
+        """The pairs of a split, from --data or from another file in the same columns."""
+        return read_pairs(data or self.data, task, split, self.columns, self.skip_bad_rows, labelled)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a model is trained, for `dse teacher` and `dse distill`."""
+
+    backbone: BackboneOption = None
+    max_seq_length: Annotated[
+        int | None,
+        typer.Option("--max-seq-length", min=1, help="Tokens read of a text.", rich_help_panel=MODEL),
+    ] = None
+    teacher_pooling: Annotated[
+        Literal["cls", "segments"],
+        typer.Option(
+            "--teacher-pooling",
+            help="A new teacher judges by [CLS] or by sentence means.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "cls"
+    bootstrap_pairs: Annotated[
+        int,
+        typer.Option(
+            "--bootstrap-pairs",
+            min=0,
+            help="Pairs from which a new teacher first learns the cosine.",
+            rich_help_panel=MODEL,
+        ),
+    ] = 0
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the pairs.", rich_help_panel=TRAIN)] = 3
+    batch_size: BatchOption = 16
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--learning-rate", min=0.0, help="Default: 1e-4 at width 384, less if wider.", rich_help_panel=TRAIN
+        ),
+    ] = None
+    dtype: DtypeOption = "auto"
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of initialisation, order and dropout.", rich_help_panel=TRAIN)
+    ] = 42
 
 
 def comma(text: str | None) -> tuple[str, ...]:
     """Split a comma-separated option."""
     return tuple(part.strip() for part in text.split(",")) if text else ()
-
-
-def the_task(name: str | None, kind: Kind | None, labels: str | None, positive: str | None, span: str | None) -> Task:
-    """The registered task, or one described by --kind and its companions."""
-    from dse.data.tasks import Task, get_task
-
-    if kind is None:
-        if name is None:
-            raise typer.BadParameter("give --task NAME, or --kind for a task of your own.")
-        return get_task(name)
-    low_high = None
-    if span is not None:
-        try:
-            low, high = (float(part) for part in comma(span))
-        except ValueError as error:
-            raise typer.BadParameter(f"--range is {span!r}; give lowest and highest label, as 0,5.") from error
-        low_high = (low, high)
-    fields: dict[str, Any] = {"labels": comma(labels), "positive": positive, "label_range": low_high}
-    return Task(name or "custom", kind, **fields)
 
 
 def column_names(text: str | None) -> dict[str, str] | None:
@@ -142,7 +190,7 @@ def column_names(text: str | None) -> dict[str, str] | None:
     return {ours.strip(): theirs.strip() for ours, theirs in parts}
 
 
-def the_backbone(backbone: str | None) -> str:
+def backbone_or_offline(backbone: str | None) -> str:
     """The backbone given, or the offline one."""
     from dse.encoding.offline import offline_backbone
 

@@ -8,23 +8,21 @@ import typer
 
 from dse.cli import options as o
 from dse.cli.index import IndexArgument, StudentOption, WhereOption, open_index
-from dse.cli.main import app
 
 
-@app.command()
 def search(
     path: IndexArgument,
     query: Annotated[
-        list[str] | None, typer.Option("--query", "-q", help="What to look for; default: one query a line on stdin.")
+        list[str] | None, typer.Option("--query", "-q", help="Query; default: one a line on stdin.")
     ] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1)] = 10,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Rows to find.")] = 10,
     where: WhereOption = None,
     exact: Annotated[bool, typer.Option("--exact", help="Score every row.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show scout ranks, raw counts and times.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print scout ranks, counts and times.")] = False,
     student: StudentOption = None,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Find the best rows of an index for a query; with --json an object a query, one a line."""
+    """Find the best rows of an index for a query; with --json one object a query and line."""
     import json
 
     queries = query

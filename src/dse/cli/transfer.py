@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dse.cli import options as o
-from dse.cli.main import app
 
 if TYPE_CHECKING:
     from dse.encoding.encoder import FastEncoder
 
 
-@app.command()
 def transfer(
     model: Annotated[str, typer.Argument(help="Student, sentence encoder or plain backbone: folder or hub id.")],
     data: Annotated[
@@ -22,29 +20,29 @@ def transfer(
     ],
     tasks: Annotated[
         str | None,
-        typer.Option("--tasks", help="mr,cr,subj,... Default: all that the folder has.", rich_help_panel=o.DATA),
+        typer.Option("--tasks", help="mr,cr,subj,... Default: all in the folder.", rich_help_panel=o.DATA),
     ] = None,
-    folds: Annotated[int, typer.Option("--folds", min=2, help="For data sets without a split.")] = 10,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds for data sets without a split.")] = 10,
     max_rows: Annotated[
         int | None,
-        typer.Option("--max-rows", min=50, help="Use so many rows of each file.", rich_help_panel=o.DATA),
+        typer.Option("--max-rows", min=50, help="Most rows read of each file.", rich_help_panel=o.DATA),
     ] = None,
     layers: Annotated[
         int | None,
         typer.Option("--layers", min=1, help="Pool the K last layers of a backbone.", rich_help_panel=o.MODEL),
     ] = None,
     pooling: Annotated[
-        Literal["mean", "cls"], typer.Option("--pooling", help="With --layers.", rich_help_panel=o.MODEL)
+        Literal["mean", "cls"], typer.Option("--pooling", help="Pooling with --layers.", rich_help_panel=o.MODEL)
     ] = "mean",
-    seed: Annotated[int, typer.Option("--seed", help="Of folds and samples.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of folds and samples.")] = 0,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Train a logistic regression on frozen embeddings for each data set: what they know besides their own task."""
+    """Judge embeddings by a logistic regression on each data set of SentEval."""
     from dse.evaluation.transfer import transfer as judge
     from dse.evaluation.transfer_tasks import choose
 
     names = o.comma(tasks) or None
-    choose(data, names)  # wrong use is found before the model is loaded
+    choose(data, names)  # refuses unknown names before the model is loaded
     report = judge(
         load_encoder(model, layers, pooling),
         data,

@@ -1,4 +1,4 @@
-"""The `dse` command: what is common to all commands, and the list of them."""
+"""The `dse` command: its subcommands, logging and errors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dse import __version__
+from dse.cli import bench, distill, evaluate, index, label, quickstart, score, search, teacher, transfer
 from dse.errors import DSEError
 
 app = typer.Typer(
@@ -20,6 +21,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+for command in (  # in the order in which `dse --help` lists them
+    teacher.teacher,
+    label.label,
+    distill.distill,
+    evaluate.evaluate,
+    score.score,
+    score.rank,
+    bench.bench,
+    quickstart.quickstart,
+    search.search,
+    transfer.transfer,
+):
+    app.command()(command)
+app.add_typer(index.index_app, name="index")
 
 
 def _version(value: bool) -> None:
@@ -30,20 +45,24 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def common(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an error arose.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log more, and print the traceback of an error.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Set up messages: ours at INFO, those of the libraries only when something is wrong."""
+    """Log messages of dse from INFO on, those of libraries from WARNING on."""
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("dse").setLevel(level if verbose else logging.INFO)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
-    # The libraries draw a bar for every file they load, even into a pipe; ours are enough.
+    # The libraries draw a bar for every file they load, even into a pipe.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def main() -> None:
-    """Run a command; every expected failure is one sentence on stderr and an exit code that says its kind."""
+    """Run a command; an expected failure prints one sentence on stderr and exits with the code of its kind."""
     try:
         app()
     except (DSEError, OSError, ValueError) as error:
@@ -58,5 +77,5 @@ def main() -> None:
         print(message, file=sys.stderr)
         sys.exit(code)
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        print("Interrupted; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)

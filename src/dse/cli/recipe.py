@@ -1,0 +1,94 @@
+"""From settings by name, as presets, files and options give them, to what `make_student` and `fit_teacher` take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from dse.errors import BadDataError
+
+if TYPE_CHECKING:
+    from dse.pipeline import Recipe
+    from dse.training.settings import Training
+
+SHARED = ("batch_size", "dtype", "seed", "patience", "head_steps")  # by a student and the teacher made for it
+TEACHER = "teacher_"  # before a name: the setting of the teacher alone
+PARTS = ("student", "distillation", "training", "teacher_training")  # fields of Recipe that hold settings by name
+NOT_SETTINGS = ("backbone", "num_labels", "kwargs", "return")  # hints of `DSE.from_backbone`
+ONLY_IF_GIVEN = ("head_dimension", "head_dropout")  # not noted in run.json otherwise, as in runs made before they were
+
+
+def setting_types(command: str) -> dict[str, Any]:
+    """Names and types of what can be set for `dse teacher` or `dse distill` besides its input and output."""
+    from dse.model import DSE
+    from dse.pipeline import Recipe
+    from dse.training.distill import Distillation
+    from dse.training.settings import Training
+
+    training = get_type_hints(Training)
+    if command == "teacher":
+        return training
+    recipe = {name: hint for name, hint in get_type_hints(Recipe).items() if name not in PARTS}
+    student = {name: hint for name, hint in get_type_hints(DSE.from_backbone).items() if name not in NOT_SETTINGS}
+    teacher = {TEACHER + name: hint for name, hint in training.items()}
+    return recipe | student | get_type_hints(Distillation) | training | teacher
+
+
+def convert(settings: Mapping[str, Any], command: str, options: Iterable[str], file: Path) -> dict[str, Any]:
+    """Settings of a file that have no option, as their types want them.
+
+    Raises:
+        BadDataError: If a name or a value is wrong.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    types, converted = setting_types(command), {}
+    for name, value in settings.items():
+        if name not in types:
+            known = ", ".join(sorted({*types, *options}))
+            raise BadDataError(f"{file}: `dse {command}` has no setting {name!r}; choose from {known}.")
+        try:
+            converted[name] = TypeAdapter(types[name]).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise BadDataError(f"{file}: {name} is {value!r} ({reason}); correct it.") from error
+    return converted
+
+
+def make_training(settings: Mapping[str, Any]) -> Training:
+    """The fields of `Training` among the settings."""
+    from dse.training.settings import Training
+
+    return Training(**_fields(Training, settings))
+
+
+def make_recipe(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that settings of `dse distill` describe."""
+    from dse.model import DSE
+    from dse.pipeline import Recipe
+    from dse.training.distill import Distillation
+    from dse.training.settings import Training
+
+    training = _fields(Training, settings)
+    own = {name.removeprefix(TEACHER): value for name, value in settings.items() if name.startswith(TEACHER)}
+    shared = {name: value for name, value in training.items() if name in SHARED}
+    student = {
+        name: settings.get(name, parameter.default)
+        for name, parameter in signature(DSE.from_backbone).parameters.items()
+        if name not in NOT_SETTINGS and (name in settings or name not in ONLY_IF_GIVEN)
+    }
+    return Recipe(
+        **_fields(Recipe, settings),
+        student=student,
+        distillation=Distillation(**_fields(Distillation, settings)),
+        training=Training(**training),
+        teacher_training=Training(**shared | _fields(Training, own)),
+    )
+
+
+def _fields(cls: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that are fields of a dataclass."""
+    return {field.name: settings[field.name] for field in fields(cls) if field.name in settings}
