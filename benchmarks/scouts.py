@@ -22,11 +22,9 @@ from dse.bench.harness import Figure, Result
 from dse.bench.sentences import distinct_sentences
 from dse.encoding.offline import offline_backbone
 from dse.index.scout import Scout, normalised
-from dse.index.search import best, raw_scores
-from dse.index.students import label_row
-from dse.index.towers import learn
+from dse.index.scout_training import train_scout
+from dse.index.student import row_scorer
 from dse.model import DSE
-from dse.modules import PairHead
 
 # Similarity, duplicates, question and answer, entailment; the class searched for where there are several.
 TASKS = {"stsb": None, "qqp": None, "qnli": None, "mnli": "entailment"}
@@ -42,20 +40,19 @@ class Corpus:
     """Candidates and queries of one student, with the exact best and the scouts' vectors."""
 
     def __init__(self, student: DSE, embeddings: np.ndarray, label: str | None) -> None:
-        self.head: PairHead = student.head
-        self.label = label_row(student, label)
+        self.scorer = row_scorer(student, label)
         x = embeddings.astype(np.float32)
         self.v, self.q, self.taught = np.split(x, [ROWS, ROWS + QUERIES])
-        self.cosine, self.towers = Scout.cosine(self.v), learn(self.head, self.label, self.v)
+        self.cosine, self.towers = Scout.cosine(self.v), train_scout(self.scorer, self.v)
         queries, candidates = torch.from_numpy(self.q), torch.from_numpy(self.v)
         with torch.inference_mode():
-            parts = [best(self.head, self.label, some, candidates, K)[1] for some in queries.split(8)]
+            parts = [self.scorer.best(some, candidates, K)[1] for some in queries.split(8)]
         self.true = torch.cat(parts).numpy()  # (q, K)
 
     @torch.inference_mode()
     def scores(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Of the pair head, (n,)."""
-        found = raw_scores(self.head, self.label, torch.from_numpy(query), torch.from_numpy(self.v[rows]))
+        found = self.scorer.scores(torch.from_numpy(query), torch.from_numpy(self.v[rows]))
         return found.numpy()
 
     def recall(self, rank: Rank) -> list[float]:
@@ -90,7 +87,7 @@ def scouts(corpus: Corpus) -> dict[str, Rank]:
 
 
 def corrected(corpus: Corpus, scout: Scout, z: np.ndarray, vector: np.ndarray, i: int, n: int) -> np.ndarray:
-    """As `dse.index.search.Shortlist`, without an index: half by the scout, half by what their scores point to."""
+    """As `Searcher.shortlist`, without an index: half by the scout, half by what their scores point to."""
     first = top(z @ vector, n // 2)
     w = scout.corrected(vector, z[first], corpus.scores(corpus.q[i], first))
     more = top(z @ w, n)

@@ -63,7 +63,7 @@ def test_a_search_under_way_keeps_its_commit(tmp_path):
     reader = Store(tmp_path / "index")
     writer(Store(tmp_path / "index")).write(prepared(BATCH), "id", "text", BATCH, False)
     reader.refresh()
-    view = reader.view()
+    view = reader.snapshot()
     scan = view.scan(["id"], batch_size=10)
     first = next(scan).num_rows
     with Store(tmp_path / "index").writing():

@@ -161,7 +161,7 @@ def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
             found = CandidateIndex(smaller, index._student).info()["calibration"]
             enough = found["shortlist"] * math.sqrt(len(index) / found["rows"])
             longer = next((length for length in LADDER if length >= enough), LADDER[-1])
-            index._store.update_card(calibration=found | {"shortlist": longer})
+            index._store.update_manifest(calibration=found | {"shortlist": longer})
         return
     recall, confidence = (0.95, 0.9) if quick else (0.99, 0.95)
     index.calibrate(queries[: _calibrating(queries)], K, recall=recall, confidence=confidence)

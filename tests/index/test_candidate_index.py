@@ -302,18 +302,18 @@ class TestTwoPasses:
         index.add(prepared(1000))
         index.optimize()
         with index._store.writing():
-            index._store.update_card(scout=None)  # as if it had died between column and card
+            index._store.update_manifest(scout=None)  # as if it had died between column and card
         index.add(prepared(10, first=2000))
         assert index.optimize()["scout"] is not None
         assert len(index.search(make_embeddings(1).astype(np.float32))[0]) == 10
 
 
 def test_a_killed_rebuild_goes_on(index, backbone, monkeypatch):
-    from dse.index import rebuild, students
+    from dse.index import rebuild
 
     index.add([f"a dog {i}" for i in range(100)])
     monkeypatch.setattr(rebuild, "BATCH_ROWS", 30)
-    new, seen, encode = make_student(backbone, seed=3), [], students.encode
+    new, seen, encode = make_student(backbone, seed=3), [], rebuild.embed_rows
 
     def dying(student, texts):
         if len(seen) >= 60 and dying.alive:
@@ -322,7 +322,7 @@ def test_a_killed_rebuild_goes_on(index, backbone, monkeypatch):
         return encode(student, texts)
 
     dying.alive = True
-    monkeypatch.setattr(students, "encode", dying)
+    monkeypatch.setattr(rebuild, "embed_rows", dying)
     with pytest.raises(KeyboardInterrupt):
         index.rebuild(new)
     assert len(index.search("x")) == 10  # still the old one

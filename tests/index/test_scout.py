@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dse.index import CandidateIndex
+from dse.index.row_scorer import RowScorer
 from dse.index.scout import RIDGE, Scout, Tower
-from dse.index.search import best
-from dse.index.towers import learn
+from dse.index.scout_training import train_scout
 from dse.modules import PairHead
 from tests.index.tables import make_embeddings, prepared
 
@@ -74,25 +74,29 @@ def head():
 
 def shortlist_recall(scout, head, v, queries):
     """Share of the exact best ten among the forty that the scout puts highest."""
-    exact = best(head, None, torch.from_numpy(queries), torch.from_numpy(v), 10)[1].detach().numpy()
+    exact = RowScorer(head, None).best(torch.from_numpy(queries), torch.from_numpy(v), 10)[1].detach().numpy()
     listed = np.argsort(-(scout.queries(queries) @ scout.rows(v).T), axis=1)[:, :40]
     return np.mean([np.isin(a, b).mean() for a, b in zip(exact, listed, strict=True)])
 
 
 def test_taught_it_follows_the_head(head, monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", (512, 512))
+    monkeypatch.setattr("dse.index.scout_training.QUERIES", (512, 512))
     v = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
     queries = np.random.default_rng(1).standard_normal((50, 16)).astype(np.float32)
-    cosine, taught = Scout.cosine(v), learn(head, None, v)
+    cosine, taught = Scout.cosine(v), train_scout(RowScorer(head, None), v)
     before, after = (shortlist_recall(scout, head, v, queries) for scout in (cosine, taught))
     assert after > before + 0.3, (before, after)
 
 
 def test_the_same_seed_teaches_the_same(head, monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", (32, 32))
+    monkeypatch.setattr("dse.index.scout_training.QUERIES", (32, 32))
     v = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
     state = torch.random.get_rng_state()
-    first, again, other = learn(head, None, v), learn(head, None, v), learn(head, None, v, seed=1)
+    first, again, other = (
+        train_scout(RowScorer(head, None), v),
+        train_scout(RowScorer(head, None), v),
+        train_scout(RowScorer(head, None), v, seed=1),
+    )
     assert (first.rows(v) == again.rows(v)).all() and (first.rows(v) != other.rows(v)).any()
     assert torch.equal(state, torch.random.get_rng_state()), "the caller's random numbers are its own"
 
@@ -100,18 +104,18 @@ def test_the_same_seed_teaches_the_same(head, monkeypatch):
 @pytest.mark.parametrize("count", [1, 2, 20])
 def test_few_or_equal_rows_teach_without_nan(head, count):
     v = np.ones((count, 16), np.float32)
-    assert np.isfinite(learn(head, None, v).rows(v)).all()
+    assert np.isfinite(train_scout(RowScorer(head, None), v).rows(v)).all()
 
 
 def test_of_three_classes_one_is_taught(monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", (300, 300))
+    monkeypatch.setattr("dse.index.scout_training.QUERIES", (300, 300))
     torch.manual_seed(0)
     head = PairHead(16, 3, "mlp", 32)
     v = np.random.default_rng(0).standard_normal((600, 16)).astype(np.float32)
-    exact = best(head, 1, torch.from_numpy(v[:50]), torch.from_numpy(v), 10)[1].detach().numpy()
+    exact = RowScorer(head, 1).best(torch.from_numpy(v[:50]), torch.from_numpy(v), 10)[1].detach().numpy()
     recalls = []
     for label in (1, 2):
-        scout = learn(head, label, v)
+        scout = train_scout(RowScorer(head, label), v)
         listed = np.argsort(-(scout.queries(v[:50]) @ scout.rows(v).T), axis=1)[:, :40]
         recalls.append(np.mean([np.isin(a, b).mean() for a, b in zip(exact, listed, strict=True)]))
     assert recalls[0] > recalls[1]
