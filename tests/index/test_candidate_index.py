@@ -203,6 +203,7 @@ class TestTwoPasses:
                 )
             found += len({h["id"] for h in answer["hits"]} & {h["id"] for h in best})
         assert found > 180  # of 200; 128 rows drawn at random would have 13
+        assert index._answer(queries[:1], 50, None, False, None)[0]["scored"] == 200  # four times k
 
     def test_calibrated_recall_is_kept_on_other_queries(self, index):
         index.add(prepared(2000))
