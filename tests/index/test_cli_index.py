@@ -53,16 +53,16 @@ def test_the_whole_story(saved, tmp_path, backbone):
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "message"),
     [
         (["index", "info", "nowhere"], 4, "nowhere is no index"),
         (["search", "nowhere", "-q", "x"], 4, "nowhere is no index"),
         (["index", "delete", "nowhere"], 2, "--where"),
     ],
 )
-def test_wrong_use(args, code, said):
+def test_wrong_use(args, code, message):
     done = dse(*args)
-    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == code and message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("args", [["index", "info", "x"], ["index", "create", "x", "--student", "y"], ["search", "x"]])

@@ -138,14 +138,14 @@ def add(path: str, first: str, batches: str) -> None:
 
 def read(path: str, until: str) -> None:
     """Search until the index has so many rows; never see fewer than before, nor one twice."""
-    store, seen, looks = Store(path), 0, 0
-    while seen < int(until):
+    store, count, scans = Store(path), 0, 0
+    while count < int(until):
         store.refresh()
         view = store.snapshot()
         ids = [name for batch in view.scan(["id"]) for name in batch["id"].to_pylist()]
-        assert len(ids) == len(set(ids)) >= seen and len(ids) % BATCH == 0
-        seen, looks = len(ids), looks + 1
-    print(looks)
+        assert len(ids) == len(set(ids)) >= count and len(ids) % BATCH == 0
+        count, scans = len(ids), scans + 1
+    print(scans)
 
 
 if __name__ == "__main__":

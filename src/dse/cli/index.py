@@ -144,13 +144,13 @@ def calibrate(
 
     sentences = read_sentences(queries, column)
     index = open_index(path, student)
-    found = index.calibrate(sentences, top_k, recall=recall, confidence=confidence, show_progress_bar=o.on_terminal())
-    length = found["shortlist"]
+    result = index.calibrate(sentences, top_k, recall=recall, confidence=confidence, show_progress_bar=o.on_terminal())
+    length = result["shortlist"]
     how = f"a shortlist of {length:,} rows" if length else "only scoring every row"
     o.show(
-        found,
+        result,
         f"{how[0].upper()}{how[1:]} finds at least {recall:g} of the best {top_k} with confidence {confidence:g} "
-        f"({found['measured']:.4f} on these {found['queries']:,} queries, {found['rows']:,} rows).",
+        f"({result['measured']:.4f} on these {result['queries']:,} queries, {result['rows']:,} rows).",
         as_json,
     )
 
