@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dse.index import CandidateIndex, scout, towers
+from dse.index import CandidateIndex, scout, scout_training
 
 
 @pytest.fixture
@@ -15,5 +15,5 @@ def small_scout(monkeypatch):
     """Two passes from 300 rows on, as otherwise from 10,000."""
     monkeypatch.setattr(scout, "EXACT_ROWS", 300)
     monkeypatch.setattr(scout, "DEFAULT_SHORTLIST", 128)
-    monkeypatch.setattr(towers, "QUERIES", (64, 64))
+    monkeypatch.setattr(scout_training, "QUERIES", (64, 64))
     monkeypatch.setattr(scout, "LADDER", (64, 128, 256, 512))

@@ -36,6 +36,13 @@ def test_the_fewest_queries_are_just_enough():
     assert evidence(np.ones(n), 0.95) >= 10 > evidence(np.ones(n - 1), 0.95)
 
 
+@pytest.mark.parametrize(("recall", "confidence"), [(0.99, 0.95), (0.95, 0.9), (0.9, 0.99)])
+def test_one_query_less_than_needed_shows_nothing(recall, confidence):
+    n = queries_needed(recall, confidence)
+    assert shortest([100], lambda _: np.ones(n), recall, confidence)[0] == 100
+    assert shortest([100], lambda _: np.ones(n - 1), recall, confidence) is None
+
+
 def test_the_first_failure_ends_the_search():
     asked = []
 

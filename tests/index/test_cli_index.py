@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -51,13 +53,20 @@ def test_the_whole_story(saved, tmp_path, backbone):
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "message"),
     [
         (["index", "info", "nowhere"], 4, "nowhere is no index"),
         (["search", "nowhere", "-q", "x"], 4, "nowhere is no index"),
         (["index", "delete", "nowhere"], 2, "--where"),
     ],
 )
-def test_wrong_use(args, code, said):
+def test_wrong_use(args, code, message):
     done = dse(*args)
-    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == code and message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("args", [["index", "info", "x"], ["index", "create", "x", "--student", "y"], ["search", "x"]])
+def test_without_lance_the_extra_is_named(args):
+    code = f"import sys; sys.modules['lance'] = None; sys.argv[1:] = {args}; from dse.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, input="a bike\n")
+    assert done.returncode == 5 and 'pip install "dse[index]"' in done.stderr

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from dse import DSE
-from dse.index import CandidateIndex, scout, towers
+from dse.index import CandidateIndex, scout, scout_training
 from tests.conftest import WORDS, make_student
 
 # Quotes, SQL, wildcards, scripts written from right to left, one character of several code points.
@@ -128,7 +128,7 @@ class Machine(RuleBasedStateMachine):
 def test_an_index_behaves_as_a_dict(backbone, monkeypatch):
     monkeypatch.setattr(scout, "EXACT_ROWS", 5)  # two passes from six rows on
     monkeypatch.setattr(scout, "DEFAULT_SHORTLIST", 4)
-    monkeypatch.setattr(towers, "QUERIES", (8, 8))
+    monkeypatch.setattr(scout_training, "QUERIES", (8, 8))
     Machine.student = make_student(backbone, head="cosine")
     run_state_machine_as_test(
         Machine,

@@ -32,9 +32,9 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def test_fifty_kills_lose_and_double_nothing(tmp_path):
-    said = json.loads(finish(start("kills", tmp_path, 50, 0)))
-    assert said["killed"] == 50
-    assert said["in"]["add"] >= 5  # many of them in the middle of something
+    result = json.loads(finish(start("kills", tmp_path, 50, 0)))
+    assert result["killed"] == 50
+    assert result["in"]["add"] >= 5  # many of them in the middle of something
 
 
 def test_two_writers_and_a_reader(tmp_path):
@@ -63,7 +63,7 @@ def test_a_search_under_way_keeps_its_commit(tmp_path):
     reader = Store(tmp_path / "index")
     writer(Store(tmp_path / "index")).write(prepared(BATCH), "id", "text", BATCH, False)
     reader.refresh()
-    view = reader.view()
+    view = reader.snapshot()
     scan = view.scan(["id"], batch_size=10)
     first = next(scan).num_rows
     with Store(tmp_path / "index").writing():

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dse.index import scout, upkeep
-from dse.index.layout import EMBEDDING, Card, matrix
+from dse.index import maintenance, scout
+from dse.index.layout import EMBEDDING, Manifest, matrix
 from dse.index.store import Store
 from dse.index.write import Writer
 from tests.index.tables import prepared
@@ -27,14 +27,14 @@ BATCH = 60  # rows a commit
 
 
 def create(path: str) -> None:
-    Store.create(path, Card("f" * 32, 32), pa.schema([]))
+    Store.create(path, Manifest("f" * 32, 32), pa.schema([]))
 
 
 def writer(store: Store) -> Writer:
-    def encode(texts):
+    def embed(texts):
         raise AssertionError("the rows have embeddings")
 
-    return Writer(store, encode, replace=False)
+    return Writer(store, embed, replace=False)
 
 
 def busy(path: str, journal: str, first: int, seed: int) -> None:
@@ -57,7 +57,7 @@ def busy(path: str, journal: str, first: int, seed: int) -> None:
                     store.delete([f"row {victim}"])
                 note.write(f"end delete {victim}\n")
             elif action == "optimize":
-                upkeep.optimize(store, timedelta(0), scout.Scout.cosine)
+                maintenance.optimize(store, timedelta(0), scout.Scout.cosine)
 
 
 def check(path: str, journal: str) -> None:
@@ -87,9 +87,9 @@ def check(path: str, journal: str) -> None:
     }
     for number, row in zip(stored, matrix(table[EMBEDDING]), strict=True):
         assert (row == expected[number]).all(), "wrong vector"
-    if store.card.scout is not None:
-        vector = scout.Scout.load(store).queries(np.ones((1, 32)))[0]
-        if store.card.indexed_rows:
+    if store.manifest.scout is not None:
+        vector = store.load_scout().queries(np.ones((1, 32)))[0]
+        if store.manifest.indexed_rows:
             rows = store.nearest(vector, 20, 8)
             assert len(rows) == min(20, len(stored)) and len(set(rows.tolist())) == len(rows)
             store.take(rows, ["id"])
@@ -138,14 +138,14 @@ def add(path: str, first: str, batches: str) -> None:
 
 def read(path: str, until: str) -> None:
     """Search until the index has so many rows; never see fewer than before, nor one twice."""
-    store, seen, looks = Store(path), 0, 0
-    while seen < int(until):
+    store, count, scans = Store(path), 0, 0
+    while count < int(until):
         store.refresh()
-        view = store.view()
+        view = store.snapshot()
         ids = [name for batch in view.scan(["id"]) for name in batch["id"].to_pylist()]
-        assert len(ids) == len(set(ids)) >= seen and len(ids) % BATCH == 0
-        seen, looks = len(ids), looks + 1
-    print(looks)
+        assert len(ids) == len(set(ids)) >= count and len(ids) % BATCH == 0
+        count, scans = len(ids), scans + 1
+    print(scans)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
             known = CandidateIndex(smaller, index._student).info()["calibration"]
             enough = known["shortlist"] * math.sqrt(len(index) / known["rows"])
             longer = next((length for length in LADDER if length >= enough), LADDER[-1])
-            index._store.update_card(calibration=known | {"shortlist": longer})
+            index._store.update_manifest(calibration=known | {"shortlist": longer})
         return
     recall, confidence = (0.95, 0.9) if quick else (0.99, 0.95)
     index.calibrate(queries[: _calibrating(queries)], K, recall=recall, confidence=confidence)

@@ -10,6 +10,7 @@ from dse.cli import options as o
 
 if TYPE_CHECKING:
     from dse.index import CandidateIndex
+    from dse.index.store import Store
 
 index_app = typer.Typer(
     help="An index on disk, searched with a student's pair head.",
@@ -29,15 +30,18 @@ LabelOption = Annotated[str | None, typer.Option("--label", help="Class to searc
 WhereOption = Annotated[str | None, typer.Option("--where", help="A condition: \"price < 10 and lang = 'en'\".")]
 
 
-def open_index(path: str, student: str | None) -> CandidateIndex:
-    """The index, with its student loaded; a wrong path is refused before that."""
-    from dse.errors import need_extra
-
-    need_extra("lance", "index")
-    from dse.index import CandidateIndex
+def open_store(path: str) -> Store:
+    """The rows of an index, without its student."""
     from dse.index.store import Store
 
-    Store(path)
+    return Store(path)
+
+
+def open_index(path: str, student: str | None) -> CandidateIndex:
+    """The index, with its student; errors of the path come before the student is loaded."""
+    from dse.index import CandidateIndex
+
+    open_store(path)
     return CandidateIndex(path, student)
 
 
@@ -49,9 +53,6 @@ def create(
     as_json: o.JsonOption = False,
 ) -> None:
     """Make an empty index for a student."""
-    from dse.errors import need_extra
-
-    need_extra("lance", "index")
     from dse.index import CandidateIndex
 
     CandidateIndex.create(path, student, label=label)
@@ -96,9 +97,9 @@ def upsert(
 
 def _show_done(index: CandidateIndex, done: dict[str, int], as_json: bool) -> None:
     info = index.info()
-    said = ", ".join(f"{count:,} {what}" for what, count in done.items())
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in done.items())
     advice = f"\n{info['advice'].capitalize()}" if info["advice"] else ""
-    o.show(done | {"rows": info["rows"]}, f"{said}; the index has {info['rows']:,} rows.{advice}", as_json)
+    o.show(done | {"rows": info["rows"]}, f"{counts}; the index has {info['rows']:,} rows.{advice}", as_json)
 
 
 @index_app.command()
@@ -111,16 +112,11 @@ def delete(
     """Remove rows by id, or all that meet a condition."""
     if bool(ids) == (where is not None):
         raise typer.BadParameter("give ids, or --where CONDITION.")
-    from dse.errors import need_extra
-
-    need_extra("lance", "index")
-    from dse.index.store import Store
-
     if ids == ["-"]:
         from dse.data.pairs import read_sentences
 
         ids = read_sentences("-")
-    store = Store(path)
+    store = open_store(path)
     with store.writing():
         count = store.delete(ids) if ids else store.delete_where(str(where))
     o.show({"deleted": count}, f"{count:,} rows removed.", as_json)
@@ -144,13 +140,13 @@ def calibrate(
 
     sentences = read_sentences(queries, column)
     index = open_index(path, student)
-    found = index.calibrate(sentences, top_k, recall=recall, confidence=confidence, show_progress_bar=o.on_terminal())
-    length = found["shortlist"]
+    result = index.calibrate(sentences, top_k, recall=recall, confidence=confidence, show_progress_bar=o.on_terminal())
+    length = result["shortlist"]
     how = f"a shortlist of {length:,} rows" if length else "only scoring every row"
     o.show(
-        found,
+        result,
         f"{how[0].upper()}{how[1:]} finds at least {recall:g} of the best {top_k} with confidence {confidence:g} "
-        f"({found['measured']:.4f} on these {found['queries']:,} queries, {found['rows']:,} rows).",
+        f"({result['measured']:.4f} on these {result['queries']:,} queries, {result['rows']:,} rows).",
         as_json,
     )
 
@@ -167,57 +163,49 @@ def optimize(
     """Merge small files, index new rows and remove unused files."""
     from datetime import timedelta
 
-    from dse.errors import need_extra
+    from dse.index import maintenance
 
-    need_extra("lance", "index")
-    from dse.index import upkeep
-    from dse.index.report import describe
-    from dse.index.store import Store
+    store = open_store(path)
 
-    store = Store(path)
+    def train_scout(embeddings: Any) -> Any:  # the student is loaded only if a scout has to be trained
+        from dse.index.student import make_scout
 
-    def teach(embeddings: Any) -> Any:  # the student is loaded only if a scout has to be taught
-        from dse.index import students
+        return make_scout(embeddings, student, store, o.on_terminal())
 
-        return students.teach(embeddings, student, store, o.on_terminal())
-
-    upkeep.optimize(store, timedelta(minutes=keep_minutes), teach)
-    _show_info(describe(store), as_json)
+    maintenance.optimize(store, timedelta(minutes=keep_minutes), train_scout)
+    _show_info(store, as_json)
 
 
 @index_app.command()
 def info(path: IndexArgument, as_json: o.JsonOption = False) -> None:
     """Print rows, columns, student, scout and the promised recall."""
-    from dse.errors import need_extra
-
-    need_extra("lance", "index")
-    from dse.index.report import describe
-    from dse.index.store import Store
-
-    _show_info(describe(Store(path)), as_json)
+    _show_info(open_store(path), as_json)
 
 
-def _show_info(found: dict[str, Any], as_json: bool) -> None:
-    size = f"{found['bytes'] / 2**20:,.1f} MiB" if found["bytes"] is not None else "unknown"
-    columns = ", ".join(f"{name} ({kind})" for name, kind in found["columns"].items()) or "none"
-    shortlist = (found["calibration"] or {}).get("shortlist")
+def _show_info(store: Store, as_json: bool) -> None:
+    from dse.index.info import index_info
+
+    info = index_info(store)
+    size = f"{info['bytes'] / 2**20:,.1f} MiB" if info["bytes"] is not None else "unknown"
+    columns = ", ".join(f"{name} ({kind})" for name, kind in info["columns"].items()) or "none"
+    shortlist = (info["calibration"] or {}).get("shortlist")
     lines = [
         (
             "rows",
-            f"{found['rows']:,}"
-            + (f", {found['unindexed_rows']:,} since the last optimize" if found["unindexed_rows"] else ""),
+            f"{info['rows']:,}"
+            + (f", {info['unindexed_rows']:,} since the last optimize" if info["unindexed_rows"] else ""),
         ),
         ("columns", columns),
-        ("student", f"{found['student'][:12]}  {found['student_source'] or ''}".rstrip()),
-        *([("label", found["label"])] if found["label"] else []),
-        ("search", found["mode"] + (f", shortlist of {shortlist:,}" if shortlist and found["mode"] != "exact" else "")),
-        ("recall", found["promise"]),
-        *([("note", found["warning"])] if found["warning"] else []),
-        *([("note", found["advice"])] if found["advice"] else []),
-        ("size", f"{size} in {found['fragments']} fragments, version {found['version']}"),
-        ("created", found["created"]),
+        ("student", f"{info['student'][:12]}  {info['student_source'] or ''}".rstrip()),
+        *([("label", info["label"])] if info["label"] else []),
+        ("search", info["mode"] + (f", shortlist of {shortlist:,}" if shortlist and info["mode"] != "exact" else "")),
+        ("recall", info["promise"]),
+        *([("note", info["warning"])] if info["warning"] else []),
+        *([("note", info["advice"])] if info["advice"] else []),
+        ("size", f"{size} in {info['fragments']} fragments, version {info['version']}"),
+        ("created", info["created"]),
     ]
-    o.show(found, "\n".join(f"{name:<9} {value}" for name, value in lines), as_json)
+    o.show(info, "\n".join(f"{name:<9} {value}" for name, value in lines), as_json)
 
 
 @index_app.command()
@@ -228,13 +216,8 @@ def rebuild(
     as_json: o.JsonOption = False,
 ) -> None:
     """Change to another student: embed the stored texts again. Run it again to continue a stopped run."""
-    from dse.errors import need_extra
-
-    need_extra("lance", "index")
     from dse.index import rebuild as rebuilding
-    from dse.index.report import describe
-    from dse.index.store import Store
 
-    store = Store(path)
+    store = open_store(path)
     rebuilding.rebuild(store, student, label, show_progress_bar=o.on_terminal())
-    _show_info(describe(store), as_json)
+    _show_info(store, as_json)

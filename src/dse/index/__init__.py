@@ -1,18 +1,25 @@
-"""A candidate index that lasts: rows on disk, a scout that finds a shortlist, the pair head that scores it."""
+"""A candidate index on disk: rows in Lance, a scout that keeps a shortlist, and the pair head that scores it.
+
+`dse.index.store` and what it imports need no torch.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-# Lance reads these when it is imported. It would warn of every empty partition, and list all centroids at each look.
+from dse.errors import need_extra
+
+need_extra("lance", "index")  # the distribution is called pylance; `lance` on PyPI is another package
+
+# Lance reads these when it is imported. It would warn of every empty partition, and list all centroids in statistics.
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
 
 __all__ = ["CandidateIndex"]
 
 
-def __getattr__(name: str) -> Any:  # `dse.index.store` alone needs no torch
+def __getattr__(name: str) -> Any:
     if name == "CandidateIndex":
         from dse.index.candidate_index import CandidateIndex
 

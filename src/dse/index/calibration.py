@@ -1,6 +1,6 @@
-"""How short may a shortlist be and still keep its promise? A one-sided bound and a fixed sequence of tests.
+"""The shortest shortlist that keeps a promised recall: a one-sided bound and a fixed sequence of tests.
 
-The recalls x_1 .. x_n of n queries lie in [0, 1]. Someone who bets on each that it exceeds the target m, with stakes
+The recalls x_1 .. x_n of n queries lie in [0, 1]. A bettor who bets on each that it exceeds the target m, with stakes
 lambda in [0, 1/m], owns after n queries
 
     K(lambda) = prod_i (1 + lambda (x_i - m))
@@ -9,7 +9,7 @@ whose expectation is at most 1 if E[x] <= m; the same holds for an average over 
 P(K >= 1 / alpha) <= alpha, so K >= 1 / alpha shows with confidence 1 - alpha that the expected recall exceeds m
 (Waudby-Smith & Ramdas, JRSS B 2024; here with stakes fixed beforehand, so the order of the queries does not matter).
 A bound for single hits (Clopper-Pearson over query x neighbour) would not hold: neighbours of one query are missed
-together. A bound that knows the mean alone (Hoeffding) would hold, and ask for several times as many queries.
+together. A bound that uses the mean alone (Hoeffding) would hold, and need several times as many queries.
 
 Shortlists are tested from the longest to shorter ones, each at the full alpha, until the first that fails: the longest
 that does not keep the promise is tested before any shorter one, so it alone can break it (fixed-sequence testing).
@@ -19,15 +19,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dse.encoding.runtime import one_thread
+from dse.index import scout as scouting
+from dse.index.layout import now
+from dse.index.scout import Scout
+from dse.index.search import Score, Searcher, exact_search
+from dse.index.snapshot import Snapshot
+from dse.index.student import embed_queries, row_scorer
+from dse.model import DSE
 
 STAKES = np.append(np.arange(1, 20) / 20, 1.0)  # as shares of 1 / m
 WEIGHTS = np.append(np.full(19, 0.5 / 19), 0.5)  # half on the highest: it needs the fewest queries when none misses
+QUERIES = 64  # that share a pass over all rows
+
+
+def calibrate(
+    snapshot: Snapshot,
+    student: DSE,
+    scout: Scout | None,
+    sample_queries: Sequence[str] | np.ndarray | Tensor,
+    k: int,
+    recall: float,
+    confidence: float,
+    show_progress_bar: bool,
+) -> dict[str, Any]:
+    """What `CandidateIndex.calibrate` stores.
+
+    Raises:
+        ValueError: If the queries are too few for such a promise.
+    """
+    queries = list(dict.fromkeys(sample_queries)) if isinstance(sample_queries[0], str) else sample_queries
+    needed = queries_needed(recall, confidence)
+    if len(queries) < needed:
+        raise ValueError(
+            f"{len(queries)} distinct queries cannot show a recall of {recall} with confidence {confidence}; "
+            f"give at least {needed}, better twice as many."
+        )
+    embeddings = embed_queries(student, queries)
+    rows = snapshot.count()
+    chosen = None
+    if scout is not None and rows > scouting.EXACT_ROWS:
+        searcher = Searcher(snapshot, row_scorer(student, snapshot.manifest.label), scout)
+        lengths = [length for length in reversed(scouting.LADDER) if 4 * k <= length < rows]
+        recalls = _recalls(searcher, embeddings, k, lengths, show_progress_bar)
+        chosen = shortest(lengths, lambda length: recalls[:, lengths.index(length)], recall, confidence)
+    return {
+        "shortlist": chosen[0] if chosen else None,
+        "measured": float(chosen[1].mean()) if chosen else 1.0,
+        "k": k,
+        "recall": recall,
+        "confidence": confidence,
+        "queries": len(queries),
+        "rows": rows,
+        "date": now(),
+    }
 
 
 def evidence(recalls: np.ndarray, target: float) -> float:
-    """What the bets are worth: 1 / alpha or more shows with confidence 1 - alpha that mean recall exceeds the target.
+    """K, averaged over stakes: 1 / alpha or more shows with confidence 1 - alpha that mean recall exceeds the target.
 
     Args:
         recalls: Of each query, in [0, 1], (n,).
@@ -59,12 +116,12 @@ def queries_needed(target: float, confidence: float) -> int:
 
 
 def shortest(
-    ladder: Sequence[int], recalls_of: Callable[[int], np.ndarray], target: float, confidence: float
+    lengths: Sequence[int], recalls_of: Callable[[int], np.ndarray], target: float, confidence: float
 ) -> tuple[int, np.ndarray] | None:
     """The shortest shortlist that keeps the promise.
 
     Args:
-        ladder: Lengths of shortlists, longest first.
+        lengths: Lengths of shortlists, longest first.
         recalls_of: Recall of each query (n,) with a shortlist of a length.
         target: Least mean recall.
         confidence: With which it is to hold.
@@ -76,10 +133,49 @@ def shortest(
         >>> shortest([400, 200, 100], lambda n: np.full(500, 1.0 if n > 100 else 0.9), 0.99, 0.95)[0]
         200
     """
-    found = None
-    for length in ladder:
+    chosen = None
+    for length in lengths:
         recalls = recalls_of(length)
         if evidence(recalls, target) < 1 / (1 - confidence):
             break
-        found = length, recalls
-    return found
+        chosen = length, recalls
+    return chosen
+
+
+@torch.inference_mode()
+def _recalls(
+    searcher: Searcher, queries: Tensor, k: int, lengths: Sequence[int], show_progress_bar: bool
+) -> np.ndarray:
+    """Share of each query's exact k best that its shortlist of each length holds, (q, lengths), longest first."""
+    exact: list[np.ndarray] = []
+    hidden = not show_progress_bar
+    for part in tqdm(queries.split(QUERIES), "Exact search", unit=f"{QUERIES} queries", disable=hidden):
+        exact += [best.rows for best in exact_search(searcher.snapshot, searcher.scorer, part, k)]
+    recalls = np.empty((len(queries), len(lengths)))
+    with one_thread():  # beside Lance's threads
+        for i, query in enumerate(tqdm(queries, "Shortlists", unit="query", disable=hidden)):
+            seconds: dict[str, float] = {}
+            score = _ScoreOnce(partial(searcher.score_first, query, seconds=seconds))
+            for j, length in enumerate(lengths):
+                shortlist = searcher.shortlist(query, length, None, score, seconds)
+                recalls[i, j] = np.isin(exact[i], np.append(shortlist.first, shortlist.second)).mean()
+    return recalls
+
+
+class _ScoreOnce:
+    """Scores rows for one query and keeps the scores, so that shorter shortlists need not score the rows again."""
+
+    def __init__(self, score: Score) -> None:
+        self._score = score
+        self._rows = np.empty(0, np.uint64)  # sorted
+        self._scores, self._vectors = score(self._rows)
+
+    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        new = rows[~np.isin(rows, self._rows)]
+        scores, vectors = self._score(new)
+        order = np.argsort(all_rows := np.append(self._rows, new))
+        self._rows = all_rows[order]
+        self._scores = np.append(self._scores, scores)[order]
+        self._vectors = np.concatenate([self._vectors, vectors])[order]
+        at = np.searchsorted(self._rows, rows)
+        return self._scores[at], self._vectors[at]

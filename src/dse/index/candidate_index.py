@@ -1,4 +1,4 @@
-"""`CandidateIndex`: sentences that last, found by the student's own pair function."""
+"""`CandidateIndex`: rows on disk, searched by the student's own pair function."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from dse.index import calibration, maintenance
 from dse.index import rebuild as rebuilding
-from dse.index import scout as scouting
-from dse.index import students, upkeep
-from dse.index.answer import answer
-from dse.index.calibration import queries_needed
-from dse.index.layout import ID, TEXT, now
+from dse.index.info import index_info
+from dse.index.layout import ID, TEXT
 from dse.index.rebuild import BATCH_ROWS, HOUR
-from dse.index.recalls import shortest_shortlist
-from dse.index.report import describe
 from dse.index.rows import Rows
 from dse.index.scout import Scout
+from dse.index.search import answer, timed
 from dse.index.store import Store
+from dse.index.student import check_student, embed_rows, load_student, make_scout, new_manifest
 from dse.index.write import Writer
 from dse.model import DSE
 
@@ -33,18 +30,18 @@ logger = logging.getLogger(__name__)
 
 
 class CandidateIndex:
-    """A catalogue on disk that is searched by a student's pair function.
+    """Rows on disk that are searched by a student's pair function.
 
-    A small one is scored whole. In a large one a scout, an approximate search of short vectors, keeps a shortlist, and
-    the pair head scores that; `calibrate` finds how long it must be.
+    A small index is scored whole. In a large one a scout, an approximate search of short vectors, keeps a shortlist,
+    and the pair head scores that; `calibrate` finds how long it must be.
 
     Args:
         path: Folder of the index, or an object-store URI that Lance reads.
-        student: The student that made it, or where it is; by default where it was when the index was made.
+        student: The student that made it, or its folder or hub id; by default where it was when the index was made.
         storage_options: Credentials and the like, as Lance takes them.
 
     Raises:
-        BadDataError: If there is no index, or a file of it is damaged.
+        BadDataError: If the path holds no index, or a file of it is damaged.
         MismatchError: If the index was made with another student.
 
     Example:
@@ -66,14 +63,6 @@ class CandidateIndex:
     ) -> None:
         self._open(Store(path, storage_options), student)
 
-    def _open(self, store: Store, student: DSE | str | None) -> None:
-        self._store = store
-        self._student = students.load(student, store)
-        self._fingerprint = self._student.fingerprint
-        self._scout: Scout | None = None
-        self._warned: set[str] = set()
-        self._check()
-
     @classmethod
     def create(
         cls,
@@ -91,34 +80,42 @@ class CandidateIndex:
             student: A student, or its folder or hub id.
             label: Of a student with several scores per pair: the class to search for, as ``"entailment"``. Hits are
                 ordered by its probability.
-            columns: Types of columns of your own, where the first rows added would not tell.
+            columns: Types of your own columns, where the first rows added do not show them.
             storage_options: As in the constructor.
 
         Returns:
             The index.
 
         Raises:
-            DSEError: If something is there already.
+            DSEError: If the path exists and is not an empty folder.
             ValueError: If the student needs a label, or has no such one.
         """
-        student, card = students.new_card(student, label)
-        fields = pa.schema(list((columns or {}).items()))
+        student, manifest = new_manifest(student, label)
         index = cls.__new__(cls)
-        index._open(Store.create(path, card, fields, storage_options), student)
+        index._open(Store.create(path, manifest, pa.schema(list((columns or {}).items())), storage_options), student)
         return index
 
-    def _check(self) -> None:
-        """Refuse another student, and follow what other processes changed."""
-        students.check(self._fingerprint, self._store)
-        if (self._scout.name if self._scout else None) != self._store.card.scout:
-            self._scout = Scout.load(self._store)
+    def _open(self, store: Store, student: DSE | str | None) -> None:
+        self._store = store
+        self._student = load_student(student, store)
+        self._fingerprint = self._student.fingerprint
+        self._scout: Scout | None = None
+        self._warned: set[str] = set()
+        self._check()
 
     def _refresh(self) -> None:
+        """Move to the latest commit."""
         self._store.refresh()
         self._check()
 
+    def _check(self) -> None:
+        """Refuse another student, and load the scout if another process made one."""
+        check_student(self._fingerprint, self._store)
+        if (self._scout.name if self._scout else None) != self._store.manifest.scout:
+            self._scout = self._store.load_scout()
+
     def __len__(self) -> int:
-        """Rows stored now."""
+        """Number of rows stored."""
         self._store.refresh()
         return self._store.count()
 
@@ -133,27 +130,24 @@ class CandidateIndex:
         batch_size: int = BATCH_ROWS,
         show_progress_bar: bool = False,
     ) -> dict[str, int]:
-        """Add rows. Those stored already are left out, so a killed call is simply made again.
+        """Add rows. Rows that are stored already are left out, so a killed call is simply made again.
 
         Args:
             rows: A file (.parquet .csv .tsv .jsonl .ndjson), an Arrow table, mappings with ``id``, ``text`` and columns
                 of your own, or texts alone, whose hash becomes their id. A column ``embedding`` saves encoding.
-            id_column: What the source calls the ids.
-            text_column: What it calls the texts.
+            id_column: Name of the ids in the source.
+            text_column: Name of the texts in the source.
             batch_size: Rows encoded, and committed, at a time.
             show_progress_bar: Whether to show one.
 
         Returns:
-            How many rows were ``added`` and how many were there ``unchanged``.
+            How many rows were ``added`` and how many were stored already (``unchanged``).
 
         Raises:
             BadDataError: If a row cannot be used, or its id is stored with other content. Batches before it are kept.
             MismatchError: If the index is another student's.
         """
-        self._refresh()
-        return Writer(self._store, self._encode, False).write(
-            rows, id_column, text_column, batch_size, show_progress_bar
-        )
+        return self._writer(replace=False).write(rows, id_column, text_column, batch_size, show_progress_bar)
 
     def upsert(
         self,
@@ -170,15 +164,13 @@ class CandidateIndex:
         with one id the last counts.
 
         Returns:
-            How many rows were ``added``, ``updated``, or there ``unchanged``.
+            How many rows were ``added``, ``updated``, or ``unchanged``.
         """
-        self._refresh()
-        return Writer(self._store, self._encode, True).write(
-            rows, id_column, text_column, batch_size, show_progress_bar
-        )
+        return self._writer(replace=True).write(rows, id_column, text_column, batch_size, show_progress_bar)
 
-    def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        return students.encode(self._student, texts)
+    def _writer(self, replace: bool) -> Writer:
+        self._refresh()
+        return Writer(self._store, partial(embed_rows, self._student), replace)
 
     def delete(self, ids: Iterable[str] | None = None, *, where: str | None = None) -> int:
         """Remove rows by their ids, or those that meet a condition.
@@ -205,9 +197,9 @@ class CandidateIndex:
     def get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Rows by their ids, as ``{id: {"text": ..., "metadata": {...}}}``; unknown ids are absent."""
         self._refresh()
-        wanted = [ids] if isinstance(ids, str) else list(ids)
-        found = self._store.find(pa.array(wanted, pa.string()), [ID, TEXT, *self._store.columns]).to_pylist()
-        return {row.pop(ID): {"text": row.pop(TEXT), "metadata": row} for row in found}
+        wanted = pa.array([ids] if isinstance(ids, str) else list(ids), pa.string())
+        rows = self._store.find(wanted, [ID, TEXT, *self._store.columns]).to_pylist()
+        return {row.pop(ID): {"text": row.pop(TEXT), "metadata": row} for row in rows}
 
     # ------------------------------------------------------------------------------------------------ search
 
@@ -224,9 +216,9 @@ class CandidateIndex:
 
         Args:
             queries: A text, several, or embeddings (q, d).
-            k: How many; fewer come back where there are fewer rows.
+            k: How many rows; fewer come back where the index holds fewer.
             where: Search only rows that meet this condition, in SQL as Lance reads it. Without calibrated promise.
-            exact: Score every row, however many there are.
+            exact: Score every row, however many the index holds.
             activation_fn: As in `DSE.predict`.
 
         Returns:
@@ -236,8 +228,7 @@ class CandidateIndex:
             ValueError: If k is not positive.
             BadDataError: If the condition cannot be read.
         """
-        answers = self._answer(queries, k, where, exact, activation_fn)
-        hits = [answer["hits"] for answer in answers]
+        hits = [answer["hits"] for answer in self._answer(queries, k, where, exact, activation_fn)]
         return hits[0] if isinstance(queries, str) else hits
 
     def explain(self, query: str, k: int = 10, *, where: str | None = None, exact: bool = False) -> dict[str, Any]:
@@ -252,18 +243,19 @@ class CandidateIndex:
     def _answer(self, queries: Any, k: int, where: str | None, exact: bool, activation_fn: Any) -> list[dict[str, Any]]:
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one row.")
-        start = perf_counter()
-        self._refresh()
-        opened = {"open": perf_counter() - start}
-        answers = answer(self._store.view(), self._student, self._scout, queries, k, where, exact, activation_fn)
-        for found in answers:
-            found["seconds"] = opened | found["seconds"]
+        opening: dict[str, float] = {}
+        with timed(opening, "open"):
+            self._refresh()
+        scout = None if exact else self._scout
+        answers = answer(self._store.snapshot(), self._student, scout, queries, k, where, activation_fn)
+        for result in answers:
+            result["seconds"] = opening | result["seconds"]
         if answers and (warning := answers[0]["promise"]["warning"]) and warning not in self._warned:
             self._warned.add(warning)
             logger.warning("%s: %s", self._store.path, warning)
         return answers
 
-    # ------------------------------------------------------------------------------------------------ upkeep
+    # ------------------------------------------------------------------------------------------------ maintenance
 
     def calibrate(
         self,
@@ -292,55 +284,43 @@ class CandidateIndex:
         Raises:
             ValueError: If the queries are too few for such a promise.
         """
-        queries = list(dict.fromkeys(sample_queries)) if isinstance(sample_queries[0], str) else sample_queries
-        needed = queries_needed(recall, confidence)
-        if len(queries) < needed:
-            raise ValueError(
-                f"{len(queries)} distinct queries cannot show a recall of {recall} with confidence {confidence}; "
-                f"give at least {needed}, better twice as many."
-            )
         self._refresh()
-        store, scout = self._store.view(), self._scout
-        embeddings = students.embed(self._student, queries)
-        result: dict[str, Any] = {"shortlist": None, "measured": 1.0}
-        if scout is not None and store.count() > scouting.EXACT_ROWS:
-            head, row = self._student.head, students.label_row(self._student, store.card.label)
-            result = shortest_shortlist(store, scout, head, row, embeddings, k, recall, confidence, show_progress_bar)
-        result |= {"k": k, "recall": recall, "confidence": confidence, "queries": len(queries)}
-        result |= {"rows": store.count(), "date": now()}
+        result = calibration.calibrate(
+            self._store.snapshot(), self._student, self._scout, sample_queries, k, recall, confidence, show_progress_bar
+        )
         with self._store.writing():
             self._check()
-            self._store.update_card(calibration=result)
+            self._store.update_manifest(calibration=result)
         self._warned.clear()
         return result
 
     def optimize(self, *, keep: timedelta = HOUR, show_progress_bar: bool = False) -> dict[str, Any]:
-        """Make searches fast again after many changes: join small files, index new rows, drop what nobody needs.
+        """Make searches fast again after many changes: join small files, index new rows, drop files not needed.
 
         Each of the steps is a commit of its own; a killed call leaves a good index. The first call on more than 10,000
-        rows also teaches the scout, which takes a minute or more.
+        rows also trains the scout, which takes a minute or more.
 
         Args:
             keep: Files of older commits stay this long, for searches that still read them.
-            show_progress_bar: Whether to show one while the scout is taught.
+            show_progress_bar: Whether to show one while the scout is trained.
 
         Returns:
             As `info`.
         """
-        teach = partial(students.teach, student=self._student, store=self._store, show_progress_bar=show_progress_bar)
-        upkeep.optimize(self._store, keep, teach)
+        train = partial(make_scout, student=self._student, snapshot=self._store, show_progress_bar=show_progress_bar)
+        maintenance.optimize(self._store, keep, train)
         self._refresh()
         return self.info()
 
     def info(self) -> dict[str, Any]:
-        """What the index is: rows, columns, student, scout, calibration and what it still promises, size on disk."""
+        """What the index is: rows, columns, student, scout, calibration and the recall it promises, size on disk."""
         self._store.refresh()
-        return describe(self._store)
+        return index_info(self._store)
 
     def rebuild(self, student: DSE | str, *, label: str | None = None, show_progress_bar: bool = False) -> None:
         """Change to another student: embed the stored texts again, in one commit at the end.
 
-        Until then the old one is in use. A killed call goes on where it stopped, if nothing was written meanwhile.
+        Until then the old one is in use. A killed call goes on where it stopped, if the rows are still the same.
 
         Args:
             student: The new student, or its folder or hub id.
@@ -351,5 +331,4 @@ class CandidateIndex:
             DSEError: If another process is writing.
             ValueError: If the student needs a label, or has no such one.
         """
-        new = rebuilding.rebuild(self._store, student, label, show_progress_bar=show_progress_bar)
-        self._open(self._store, new)
+        self._open(self._store, rebuilding.rebuild(self._store, student, label, show_progress_bar=show_progress_bar))

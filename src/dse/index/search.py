@@ -1,9 +1,11 @@
-"""The second pass: the pair head scores a shortlist, or all rows, and the best k are kept."""
+"""Search: the scout keeps a shortlist that the pair head scores, or the pair head scores every row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -11,18 +13,72 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dse import scoring
-from dse.encoding.runtime import auto_dtype
-from dse.index.layout import EMBEDDING, matrix
-from dse.index.scout import FIRST, SECOND, Scout, probes
-from dse.index.store import Store
-from dse.modules import PairHead
+from dse.encoding.runtime import one_thread
+from dse.index import scout as scouting
+from dse.index.info import promise
+from dse.index.layout import EMBEDDING, ID, TEXT, matrix
+from dse.index.row_scorer import RowScorer
+from dse.index.scout import Scout, probes
+from dse.index.snapshot import Snapshot
+from dse.index.student import embed_queries, row_scorer
+from dse.model import DSE
 
 SCAN_ROWS = 8192  # rows read at a time in exact mode
 
+Activation = Callable[[Tensor], Tensor]
+Score = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # row ids (n,) -> raw scores (n,), scout vectors (n, p)
 
-@dataclass
-class Found:
+
+def answer(
+    snapshot: Snapshot,
+    student: DSE,
+    scout: Scout | None,
+    queries: Any,
+    k: int,
+    where: str | None,
+    activation_fn: Activation | None,
+) -> list[dict[str, Any]]:
+    """Search one commit of an index for each query; without a scout every row is scored.
+
+    Returns:
+        For each ``hits``, ``mode``, ``scored`` rows, ``seconds`` of each step and ``promise``.
+    """
+    encoding: dict[str, float] = {}
+    with timed(encoding, "encode"):
+        embeddings = embed_queries(student, queries)
+    scorer = row_scorer(student, snapshot.manifest.label)
+    length = None if scout is None else shortlist_length(snapshot, k, where)
+    if scout is None or length is None:
+        results = exact_search(snapshot, scorer, embeddings, k, where)
+    else:
+        searcher = Searcher(snapshot, scorer, scout)
+        with one_thread():  # beside Lance's threads
+            results = [searcher.two_passes(query, k, length, where) for query in embeddings]
+    known = promise(snapshot.manifest, snapshot.count(), exact=length is None, k=k, where=where)
+    answers = []
+    for best in results:
+        with timed(best.seconds, "read"):
+            hits = _hits(snapshot, student, best, activation_fn)
+        seconds = {"encode": encoding["encode"] / len(results)} | best.seconds
+        mode = "exact" if length is None else "two passes"
+        answers.append({"hits": hits, "mode": mode, "scored": best.scored, "seconds": seconds, "promise": known})
+    return answers
+
+
+def shortlist_length(snapshot: Snapshot, k: int, where: str | None) -> int | None:
+    """How many rows the scout is to keep; None where every row is to be scored."""
+    length: int | None = scouting.DEFAULT_SHORTLIST
+    if snapshot.manifest.calibration is not None:
+        length = snapshot.manifest.calibration["shortlist"]
+    if length is None:
+        return None
+    length = max(length, 4 * k)
+    # Where only a small number of rows meet the condition, the partitions searched may hold none of them.
+    return None if snapshot.count(where) <= max(length, scouting.EXACT_ROWS) else length
+
+
+@dataclass(frozen=True)
+class BestRows:
     """The best rows of one query.
 
     Attributes:
@@ -37,170 +93,140 @@ class Found:
     scores: Tensor
     scout_ranks: np.ndarray | None
     scored: int
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-def best(head: PairHead, label: int | None, queries: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best candidates of each query: raw scores (q, k) in float32 and rows of ``candidates`` (q, k)."""
-    if label is None:
-        return scoring.topk(head, queries, candidates, k, auto_dtype(queries.device))
-    odds = log_odds(scoring.score_matrix(head, queries, candidates), label)  # (q, n)
-    scores, rows = odds.sort(dim=1, descending=True, stable=True)
-    return scores[:, :k], rows[:, :k]
+    seconds: dict[str, float]
 
 
 @torch.inference_mode()
-def exact(
-    store: Store, head: PairHead, label: int | None, queries: Tensor, k: int, where: str | None = None
-) -> list[Found]:
-    """Score every row that meets a condition, (q, d) queries at a time; equal scores keep the order of the rows."""
-    start = perf_counter()
+def exact_search(
+    snapshot: Snapshot, scorer: RowScorer, queries: Tensor, k: int, where: str | None = None
+) -> list[BestRows]:
+    """Score every row that meets a condition, for queries (q, d) together; equal scores keep the order of the rows."""
+    seconds: dict[str, float] = {}
     scores = queries.new_empty(len(queries), 0)  # (q, <=k)
     rows = torch.empty(len(queries), 0, dtype=torch.long)
     scored = 0
-    for batch in store.scan([EMBEDDING], where, SCAN_ROWS):
-        candidates = torch.from_numpy(matrix(batch[EMBEDDING]).astype(np.float32)).to(queries.device)  # (B, d)
-        ids = torch.from_numpy(batch["_rowid"].to_numpy().astype(np.int64))
-        here, at = best(head, label, queries, candidates, k)
-        scores, order = torch.cat([scores, here], dim=1).sort(dim=1, descending=True, stable=True)
-        rows = torch.cat([rows, ids[at.cpu()]], dim=1).gather(1, order.cpu())[:, :k]
-        scores = scores[:, :k]
-        scored += len(candidates)
-    seconds = {"exact": (perf_counter() - start) / max(1, len(queries))}
-    return [Found(r, s, None, scored, dict(seconds)) for r, s in zip(rows.numpy(), scores, strict=True)]
+    with timed(seconds, "exact"):
+        for batch in snapshot.scan([EMBEDDING], where, SCAN_ROWS):
+            candidates = torch.from_numpy(matrix(batch[EMBEDDING]).astype(np.float32)).to(queries.device)  # (B, d)
+            ids = torch.from_numpy(batch["_rowid"].to_numpy().astype(np.int64))
+            new_scores, new_rows = scorer.best(queries, candidates, k)
+            scores, order = torch.cat([scores, new_scores], dim=1).sort(dim=1, descending=True, stable=True)
+            rows = torch.cat([rows, ids[new_rows.cpu()]], dim=1).gather(1, order.cpu())[:, :k]
+            scores = scores[:, :k]
+            scored += len(candidates)
+    each = {step: total / max(1, len(queries)) for step, total in seconds.items()}
+    return [BestRows(r, s, None, scored, dict(each)) for r, s in zip(rows.numpy(), scores, strict=True)]
 
 
-def raw_scores(head: PairHead, label: int | None, query: Tensor, candidates: Tensor) -> Tensor:
-    """Raw scores of one query (d,) with candidates (n, d), one a pair, (n,)."""
-    logits = scoring.score_matrix(head, query[None], candidates)[0]  # (n, C)
-    return logits[:, 0] if label is None else log_odds(logits, label)
-
-
-def log_odds(logits: Tensor, label: int) -> Tensor:
-    """Of one class against the others, s = z_l - log sum_(c != l) exp(z_c): orders pairs as its probability does."""
-    others = [c for c in range(logits.shape[-1]) if c != label]
-    return logits[..., label] - logits[..., others].logsumexp(dim=-1)
-
-
-@dataclass
-class Seen:
-    """Rows that were scored for a query already, so that shortlists of other lengths need not score them again.
+@dataclass(frozen=True)
+class Shortlist:
+    """The rows that the scout keeps for one query, in two halves.
 
     Attributes:
-        rows: Their row ids, (n,).
-        scores: Raw, (n,).
-        vectors: Of the scout, (n, p).
+        first: Row ids nearest to the query's own vector, nearest first, (n,).
+        scores: Their raw scores, (n,).
+        second: Row ids furthest in the corrected direction, not scored yet, (m,).
     """
 
-    rows: np.ndarray
+    first: np.ndarray
     scores: np.ndarray
-    vectors: np.ndarray
-
-    def add(self, other: Seen) -> None:
-        """Join with more rows."""
-        order = np.argsort(rows := np.append(self.rows, other.rows))
-        self.rows, self.scores = rows[order], np.append(self.scores, other.scores)[order]
-        self.vectors = np.concatenate([self.vectors, other.vectors])[order]
-
-    def of(self, rows: np.ndarray) -> Seen:
-        """Some of them, in the order given."""
-        at = np.searchsorted(self.rows, rows)
-        return Seen(rows, self.scores[at], self.vectors[at])
-
-    @classmethod
-    def nothing(cls, p: int) -> Seen:
-        """Of vectors p wide."""
-        return cls(np.empty(0, np.uint64), np.empty(0, np.float32), np.empty((0, p), np.float32))
+    second: np.ndarray
 
 
-class Shortlist:
-    """The shortlist of one query, in two halves: the scout's own, and what the scores of that half point to.
+@dataclass(frozen=True)
+class Searcher:
+    """Searches one commit in two passes.
 
-    Args:
-        store: The index, at one commit.
-        scout: Its map.
-        head: The pair head.
-        label: Class searched for.
-        query: Embedding, (d,).
-        length: Rows of both halves together.
-        where: A condition.
-        seen: What is known of this query; rows that are new are added to it.
+    Attributes:
+        snapshot: The rows.
+        scorer: The pair head.
+        scout: The first pass.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        scout: Scout,
-        head: PairHead,
-        label: int | None,
-        query: Tensor,
-        length: int,
-        where: str | None = None,
-        seen: Seen | None = None,
-    ) -> None:
-        self.seconds = dict.fromkeys(("scout", "fetch", "score"), 0.0)
-        self._score = (store, head, label, query)
-        few, many = (probes(length, store.card.indexed_rows, factor) for factor in (FIRST, SECOND))
-        vector = scout.queries(query.cpu().numpy()[None])[0]  # (p,)
-        first = self._timed("scout", lambda: store.nearest(vector, length // 2, few, where))
-        if len(first) < length // 2 and few < many:  # a condition leaves few rows
-            first = self._timed("scout", lambda: store.nearest(vector, length // 2, many, where))
-        seen = seen or Seen.nothing(len(vector))
-        new = first[~np.isin(first, seen.rows)]
-        scores, embeddings = self._scored(new)
-        seen.add(Seen(new, scores, scout.rows(embeddings)))
-        known = seen.of(first)
-        self.rows, self.scores = known.rows, known.scores
-        if len(first) < length // 2:  # there are no more
-            return
-        corrected = scout.corrected(vector, known.vectors, known.scores)
-        more = self._timed("scout", lambda: store.nearest(corrected, length, many, where))
-        self._second = more[~np.isin(more, first)][: length - len(first)]
+    snapshot: Snapshot
+    scorer: RowScorer
+    scout: Scout
 
-    def add_second(self) -> None:
-        """Score the second half too."""
-        scores, _ = self._scored(self.second)
-        self.rows, self.scores = np.append(self.rows, self.second), np.append(self.scores, scores)
+    @torch.inference_mode()
+    def two_passes(self, query: Tensor, k: int, length: int, where: str | None = None) -> BestRows:
+        """The best rows of the shortlist of one query (d,); equal scores keep the order of the rows."""
+        seconds = dict.fromkeys(("scout", "fetch", "score"), 0.0)
+        shortlist = self.shortlist(query, length, where, partial(self.score_first, query, seconds=seconds), seconds)
+        second_scores, _ = self._score(query, shortlist.second, seconds)
+        rows, scores = np.append(shortlist.first, shortlist.second), np.append(shortlist.scores, second_scores)
+        order = np.lexsort((rows, -scores))[:k]
+        return BestRows(rows[order], torch.from_numpy(scores[order]), order + 1, len(rows), seconds)
 
-    @property
-    def second(self) -> np.ndarray:
-        """Rows of the second half, not scored yet."""
-        return getattr(self, "_second", np.empty(0, np.uint64))
+    def shortlist(
+        self, query: Tensor, length: int, where: str | None, score: Score, seconds: dict[str, float]
+    ) -> Shortlist:
+        """The rows to score for one query (d,).
 
-    def _scored(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Raw scores (n,) and embeddings (n, d) of rows."""
-        store, head, label, query = self._score
+        Args:
+            query: Its embedding.
+            length: Rows of both halves together; fewer where fewer meet the condition.
+            where: A condition.
+            score: Scores the first half, as `score_first` does.
+            seconds: The time taken is added to it.
+        """
+        nearest = partial(self.snapshot.nearest, where=where)
+        indexed_rows = self.snapshot.manifest.indexed_rows
+        first_probes = probes(length, indexed_rows, scouting.FIRST_FACTOR)
+        second_probes = probes(length, indexed_rows, scouting.SECOND_FACTOR)
+        vector = self.scout.queries(query.cpu().numpy()[None])[0]  # (p,)
+        with timed(seconds, "scout"):
+            first = nearest(vector, length // 2, first_probes)
+            if len(first) < length // 2 and first_probes < second_probes:  # rows that meet the condition lie elsewhere
+                first = nearest(vector, length // 2, second_probes)
+        scores, vectors = score(first)
+        if len(first) < length // 2:  # no further row meets the condition
+            return Shortlist(first, scores, np.empty(0, np.uint64))
+        corrected = self.scout.corrected(vector, vectors, scores)
+        with timed(seconds, "scout"):
+            second = nearest(corrected, length, second_probes)
+        return Shortlist(first, scores, second[~np.isin(second, first)][: length - len(first)])
+
+    def score_first(self, query: Tensor, rows: np.ndarray, seconds: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Raw scores (n,) of rows for a query (d,), and their scout vectors (n, p)."""
+        scores, embeddings = self._score(query, rows, seconds)
+        return scores, self.scout.rows(embeddings)
+
+    def _score(self, query: Tensor, rows: np.ndarray, seconds: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Raw scores (n,) of rows for a query (d,), and their embeddings (n, d)."""
         if len(rows) == 0:
             return np.empty(0, np.float32), np.empty((0, len(query)), np.float32)
         order = np.argsort(rows)  # reads go forward
-        table = self._timed("fetch", lambda: store.take(rows[order], [EMBEDDING]))
+        with timed(seconds, "fetch"):
+            table = self.snapshot.take(rows[order], [EMBEDDING])
         embeddings = np.empty((len(rows), len(query)), np.float32)
         embeddings[order] = matrix(table[EMBEDDING])
         candidates = torch.from_numpy(embeddings).to(query.device)
-        scores = self._timed("score", lambda: raw_scores(head, label, query, candidates).cpu().numpy())
+        with timed(seconds, "score"):
+            scores = self.scorer.scores(query, candidates).cpu().numpy()
         return scores, embeddings
 
-    def _timed(self, step: str, work: Callable[[], Any]) -> Any:
-        start = perf_counter()
-        result = work()
-        self.seconds[step] += perf_counter() - start
-        return result
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Add the time that the block takes to a step's."""
+    start = perf_counter()
+    yield
+    seconds[step] = seconds.get(step, 0.0) + perf_counter() - start
 
 
-@torch.inference_mode()
-def two_passes(
-    store: Store,
-    scout: Scout,
-    head: PairHead,
-    label: int | None,
-    query: Tensor,
-    k: int,
-    length: int,
-    where: str | None = None,
-) -> Found:
-    """The best rows of the shortlist of one query (d,); equal scores keep the order of the rows."""
-    listed = Shortlist(store, scout, head, label, query, length, where)
-    listed.add_second()
-    order = np.lexsort((listed.rows, -listed.scores))[:k]
-    scores = torch.from_numpy(listed.scores[order])
-    return Found(listed.rows[order], scores, order + 1, len(listed.rows), listed.seconds)
+def _hits(snapshot: Snapshot, student: DSE, best: BestRows, activation_fn: Activation | None) -> list[dict[str, Any]]:
+    """The best rows with their texts and columns, best first."""
+    if len(best.rows) == 0:
+        return []
+    if activation_fn is None:  # of several classes the score is a log-odds: sigmoid makes it the probability
+        activation_fn = torch.sigmoid if snapshot.manifest.label is not None else student.activation_fn
+    scores = activation_fn(best.scores.unsqueeze(-1)).squeeze(-1).tolist()
+    rows = snapshot.take(best.rows, [ID, TEXT, *snapshot.columns]).to_pylist()
+    hits = [
+        {"id": row.pop(ID), "score": score, "text": row.pop(TEXT), "metadata": row}
+        for row, score in zip(rows, scores, strict=True)
+    ]
+    if best.scout_ranks is not None:
+        for hit, rank in zip(hits, best.scout_ranks.tolist(), strict=True):
+            hit["scout_rank"] = rank
+    return hits

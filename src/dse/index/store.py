@@ -1,8 +1,4 @@
-"""What an index is on disk: two Lance datasets in a folder. Nothing here needs torch or a student.
-
-    INDEX/rows.lance    id, text, embedding (fp16), the user's columns, scout vector; its schema carries the card
-    INDEX/scout.lance   the weights that turn embeddings into scout vectors; the card names the version in use
-    INDEX/writer.lock   held by whoever writes; readers do not look at it
+"""The rows of an index at the latest commit, and how they are changed. Nothing here needs torch or a student.
 
 Every change is one commit of Lance: a process that dies leaves the last one. Readers see the latest commit or, while a
 search runs, the one it began with.
@@ -11,32 +7,26 @@ search runs, the one it began with.
 from __future__ import annotations
 
 import contextlib
-import copy
-import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
+import lance
 import pyarrow as pa
-import pyarrow.compute as pc
+from filelock import FileLock, Timeout
 
-from dse.errors import BadDataError, DSEError, need_extra
-from dse.index.damage import damaged_file, is_lances, reason
-from dse.index.layout import CARD, FORMAT, ID, RESERVED, SCOUT, Card, empty_schema
+from dse.errors import BadDataError, DSEError
+from dse.index.lance_errors import reason
+from dse.index.layout import ID, MANIFEST, Manifest, empty_schema
+from dse.index.snapshot import Snapshot
 
-need_extra("lance", "index")  # the distribution is called pylance; `lance` on PyPI is something else
-
-import lance  # noqa: E402
-
-FRAGMENT_ROWS = 262_144  # what `compact` makes of many small commits
+FRAGMENT_ROWS = 262_144  # rows of a file once small commits are joined
 LOCK_SECONDS = 60.0
 
 
-class Store:
+class Store(Snapshot):
     """The rows of an index, at the latest commit.
 
     Args:
@@ -49,27 +39,29 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], storage_options: dict[str, str] | None = None) -> None:
         self.path = os.fspath(path).rstrip("/")
-        self.local = "://" not in self.path
         self.options = storage_options
+        self.data = None
         if self.local and not Path(self.path, "rows.lance").is_dir():
             raise BadDataError(f"{self.path} is no index; `dse index create` makes one.")
         with self.reading():
-            self.data = lance.dataset(self._uri("rows"), storage_options=storage_options)
-            self._lock = self._make_lock()
-            self.refresh()
+            self.data = lance.dataset(self.uri("rows"), storage_options=storage_options)
+        # An object store has no lock: there Lance's own commit conflicts guard the rows.
+        lock = FileLock(f"{self.path}/writer.lock", timeout=LOCK_SECONDS, thread_local=False) if self.local else None
+        self._lock: Any = lock or contextlib.nullcontext()
+        self.refresh()
 
     @classmethod
     def create(
         cls,
         path: str | os.PathLike[str],
-        card: Card,
+        manifest: Manifest,
         columns: pa.Schema,
         storage_options: dict[str, str] | None = None,
     ) -> Self:
         """Make an empty index.
 
         Raises:
-            DSEError: If something is there already.
+            DSEError: If the path exists and is not an empty folder.
         """
         root = os.fspath(path).rstrip("/")
         if "://" not in root:
@@ -78,7 +70,7 @@ class Store:
             Path(root).mkdir(parents=True, exist_ok=True)
         try:
             lance.write_dataset(
-                empty_schema(card, columns).empty_table(),
+                empty_schema(manifest, columns).empty_table(),
                 f"{root}/rows.lance",
                 mode="create",
                 data_storage_version="2.1",
@@ -88,130 +80,26 @@ class Store:
             raise DSEError(f"{root}: {reason(error)}") from error
         return cls(root, storage_options)
 
-    def _uri(self, name: str) -> str:
-        return f"{self.path}/{name}.lance"
-
-    # ------------------------------------------------------------------------------------------------ reading
-
     def refresh(self) -> None:
-        """Move to the latest commit, and read the card if it has changed."""
+        """Move to the latest commit, and read its manifest."""
         with self.reading():
-            # A new object, not `checkout_latest`: a search under way keeps the commit it began with.
+            # A new object, not `checkout_latest`: a search in progress keeps the commit it began with.
             latest = self.data.latest_version
             if latest != self.data.version:
                 self.data = self.data.checkout_version(latest)
-            text = (self.data.schema.metadata or {}).get(CARD)
-            if text is None:
-                raise BadDataError(f"{self._uri('rows')} is a Lance dataset, but no index of dse.")
-            fields = json.loads(text)
-            if fields.get("format") != FORMAT:
-                raise DSEError(
-                    f"{self.path} has format {fields.get('format')}, this version of dse reads {FORMAT}; use the "
-                    "version that wrote it, or make the index again."
-                )
-            self.card = Card(**fields)
+            self.manifest = Manifest.from_schema(self.data.schema, self.path)
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Turn what Lance raises into one sentence that names index and, where one is damaged, file."""
-        try:
-            yield
-        except DSEError:
-            raise
-        except BaseException as error:  # a Rust panic is no Exception
-            if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or not is_lances(error):
-                raise
-            usage = "Invalid user input" in str(error)
-            damaged = damaged_file(self) if self.local and not usage else None
-            if damaged:
-                raise BadDataError(f"{damaged}; restore it from a copy, or make the index again.") from error
-            kind = BadDataError if usage or isinstance(error, ValueError) else DSEError
-            raise kind(f"{self.path}: {reason(error)}") from error
-
-    def view(self) -> Self:
+    def snapshot(self) -> Snapshot:
         """This commit, which later calls of `refresh` leave alone."""
-        return copy.copy(self)
-
-    @property
-    def columns(self) -> list[str]:
-        """The user's own columns."""
-        return [name for name in self.data.schema.names if name not in RESERVED]
-
-    @property
-    def types(self) -> dict[str, pa.DataType]:
-        """Type of every column."""
-        return {field.name: field.type for field in self.data.schema}
-
-    def count(self, where: str | None = None) -> int:
-        """Rows that meet a condition."""
-        with self.reading():
-            return int(self.data.count_rows(where))
-
-    def find(self, ids: Sequence[str] | pa.Array, columns: Sequence[str]) -> pa.Table:
-        """Rows with these ids, in no particular order."""
-        with self.reading():
-            # An expression, not text: an id may hold quotes.
-            return self.data.to_table(filter=pc.field(ID).isin(ids), columns=list(columns))
-
-    def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Rows by their row ids at this commit, in this order."""
-        with self.reading():
-            return self.data._take_rows(rows.tolist(), columns=list(columns))
-
-    def scan(
-        self, columns: Sequence[str], where: str | None = None, batch_size: int = 8192
-    ) -> Iterator[pa.RecordBatch]:
-        """All rows in their order, with `_rowid`."""
-        with self.reading():
-            yield from self.data.scanner(
-                columns=list(columns),
-                filter=where,
-                batch_size=batch_size,
-                with_row_id=True,
-                scan_in_order=True,
-                batch_readahead=2,
-                io_buffer_size=256 << 20,
-            ).to_batches()
-
-    def nearest(self, query: np.ndarray, k: int, nprobes: int, where: str | None = None) -> np.ndarray:
-        """Row ids of the k rows whose scout vectors have the largest dot product with a query (p,), best first."""
-        with self.reading():
-            found = self.data.scanner(
-                columns=["_distance"],
-                filter=where,
-                prefilter=True,
-                with_row_id=True,
-                disable_scoring_autoprojection=True,
-                nearest={
-                    "column": SCOUT,
-                    "q": query,
-                    "k": k,
-                    "metric": "dot",
-                    "nprobes": nprobes,
-                    "approx_mode": "accurate",  # all bits of the rows that the first bit does not dismiss
-                },
-            ).to_table()
-        rows: np.ndarray = found["_rowid"].to_numpy()
-        return rows
-
-    # ------------------------------------------------------------------------------------------------ writing
-
-    def _make_lock(self) -> Any:
-        if not self.local:
-            return contextlib.nullcontext()  # Lance's own commit conflicts guard an object store
-        from filelock import FileLock
-
-        return FileLock(f"{self.path}/writer.lock", timeout=LOCK_SECONDS, thread_local=False)
+        return Snapshot(self.path, self.options, self.data, self.manifest)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the only writer, at the latest commit.
+        """Be the only writer, at the latest commit; every method below is called inside it.
 
         Raises:
             DSEError: If another process keeps writing, or the index lies where nothing can be written.
         """
-        from filelock import Timeout
-
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self._lock)
@@ -228,8 +116,8 @@ class Store:
             self.refresh()
 
     def append(self, table: pa.Table) -> int:
-        """Add rows whose ids are not stored yet, in one commit; returns how many. Call it while `writing`."""
-        table = table.select(self.data.schema.names).cast(self._plain_schema())
+        """Add rows whose ids are not stored yet, in one commit; returns how many."""
+        table = self._ordered(table)
         if self.local:
             self.data = lance.write_dataset(
                 table, self.data, mode="append", max_rows_per_file=FRAGMENT_ROWS, storage_options=self.options
@@ -239,40 +127,40 @@ class Store:
         return int(merge.execute(table)["num_inserted_rows"])
 
     def replace(self, table: pa.Table) -> None:
-        """Write rows over those with their ids, or add them, in one commit. Call it while `writing`."""
-        table = table.select(self.data.schema.names).cast(self._plain_schema())
+        """Write rows over those with their ids, or add them, in one commit."""
         merge = self.data.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all()
-        done = merge.use_index(False).execute(table)
+        done = merge.use_index(False).execute(self._ordered(table))
         if done["num_inserted_rows"] + done["num_updated_rows"] != table.num_rows:
             raise DSEError(f"{self.path}: {table.num_rows} rows were to be written, Lance reports {done}.")
 
-    def _plain_schema(self) -> pa.Schema:
-        return self.data.schema.remove_metadata()
+    def _ordered(self, table: pa.Table) -> pa.Table:
+        """The table with columns and types of the stored rows."""
+        return table.select(self.data.schema.names).cast(self.data.schema.remove_metadata())
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove rows by id; returns how many there were. Call it while `writing`."""
+        """Remove rows by id; returns how many existed."""
         keys = pa.table({ID: pa.array(sorted(set(ids)), pa.string())})
         merge = self.data.merge_insert(ID).when_matched_delete().use_index(False)
         return int(merge.execute(keys)["num_deleted_rows"])
 
     def delete_where(self, where: str) -> int:
-        """Remove the rows that meet a condition; returns how many there were. Call it while `writing`."""
+        """Remove the rows that meet a condition; returns how many did."""
         return int(self.data.delete(where)["num_deleted_rows"])
 
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
-        """Add empty columns of the user's. Call it while `writing`."""
+        """Add empty columns of the user's."""
         if fields:
             self.data.add_columns(list(fields))
             self.refresh()
 
-    def update_card(self, **changes: Any) -> None:
-        """Change the card in one commit. Call it while `writing`."""
-        self.card = replace(self.card, **changes)
-        self.data.update_schema_metadata({CARD.decode(): json.dumps(asdict(self.card))})
+    def update_manifest(self, **changes: Any) -> None:
+        """Change the manifest in one commit."""
+        self.manifest = replace(self.manifest, **changes)
+        self.data.update_schema_metadata({MANIFEST.decode(): self.manifest.to_json()})
 
-    def overwrite(self, batches: Iterator[pa.RecordBatch], card: Card, columns: pa.Schema) -> None:
-        """Replace all rows and the card in one commit. Call it while `writing`."""
-        schema = empty_schema(card, columns)
+    def overwrite(self, batches: Iterator[pa.RecordBatch], manifest: Manifest, columns: pa.Schema) -> None:
+        """Replace all rows and the manifest in one commit."""
+        schema = empty_schema(manifest, columns)
         self.data = lance.write_dataset(
             pa.RecordBatchReader.from_batches(schema, batches),
             self.data,
@@ -282,36 +170,3 @@ class Store:
             data_storage_version="2.1",
             storage_options=self.options,
         )
-
-    # ------------------------------------------------------------------------------------------------ upkeep
-
-    def compact(self) -> None:
-        """Join small fragments and leave deleted rows out. Call it while `writing`."""
-        self.data.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS)
-        self.refresh()
-
-    def index_ids(self) -> None:
-        """Keep the index by which rows are found by their ids. Call it while `writing`."""
-        names = {index["name"] for index in self.data.list_indices()}
-        if f"{ID}_idx" not in names:
-            self.data.create_scalar_index(ID, "BTREE")
-        else:
-            self.data.optimize.optimize_indices(index_names=[f"{ID}_idx"])
-        self.refresh()
-
-    def unindexed_rows(self) -> int:
-        """Rows added since the scout's index was last brought up to date; they are searched one by one."""
-        if self.card.scout is None:
-            return 0
-        with self.reading():
-            return int(self.data.stats.index_stats(f"{SCOUT}_idx")["num_unindexed_rows"])
-
-    def clean(self, keep: timedelta) -> None:
-        """Remove files that only commits older than this need. Call it while `writing`."""
-        self.data.cleanup_old_versions(older_than=keep, error_if_tagged_old_versions=False)
-
-    def size(self) -> int | None:
-        """Bytes on disk; None for an object store."""
-        if not self.local:
-            return None
-        return sum(file.stat().st_size for file in Path(self.path).rglob("*") if file.is_file())

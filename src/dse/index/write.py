@@ -1,4 +1,4 @@
-"""Adding and replacing rows: compare with what is stored, encode what is new, commit batch by batch. Without torch."""
+"""Adding and replacing rows: compare with the stored ones, embed new texts, commit batch by batch. Without torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tqdm.auto import tqdm
 from dse.errors import BadDataError
 from dse.index.layout import EMBEDDING, ID, SCOUT, TEXT, matrix, vectors
 from dse.index.rows import Rows, read_rows, same_rows, select_ids, without_repeats
-from dse.index.scout import Scout
 from dse.index.store import Store
 
 
@@ -21,39 +20,39 @@ class Writer:
     """Writes rows to an index.
 
     Attributes:
-        store: Where to.
-        encode: Embeds texts: (n, d) fp16.
-        replace: What happens to rows whose ids are stored with other content: replaced, or refused.
+        store: The index.
+        embed: Embeds texts: (n, d) fp16.
+        replace: Whether rows whose ids are stored with other content are replaced; else they are refused.
     """
 
     store: Store
-    encode: Callable[[Sequence[str]], np.ndarray]
+    embed: Callable[[Sequence[str]], np.ndarray]
     replace: bool
 
     def write(
         self, rows: Rows, id_column: str, text_column: str, batch_size: int, show_progress_bar: bool
     ) -> dict[str, int]:
-        """Write rows batch by batch; how many were added, updated, there unchanged."""
+        """Write rows batch by batch; how many were added, updated, and stored already (``unchanged``)."""
         done = {"added": 0, "updated": 0, "unchanged": 0}
         names = {ID: id_column, TEXT: text_column}
         with tqdm(desc="Rows", unit="row", disable=not show_progress_bar) as progress:
             for batch, where in read_rows(rows, batch_size, self.store.types, names):
                 batch = without_repeats(batch, "last" if self.replace else "first", where)
-                for what, count in self._batch(batch, where).items():
-                    done[what] += count
+                for outcome, count in self._write_batch(batch, where).items():
+                    done[outcome] += count
                 progress.update(batch.num_rows)
         if not self.replace:
             del done["updated"]
         return done
 
-    def _batch(self, batch: pa.Table, where: str) -> dict[str, int]:
-        """Encode what is new and commit it; look again, if somebody else wrote in the meantime."""
-        made: dict[str, np.ndarray] = {}  # embeddings by id: nothing is encoded twice
+    def _write_batch(self, batch: pa.Table, where: str) -> dict[str, int]:
+        """Embed the rows that are new and commit them; begin again if another process wrote meanwhile."""
+        embeddings: dict[str, np.ndarray] = {}  # by id: no text is encoded twice
         while True:
             self.store.refresh()
             version = self.store.data.version
             new, changed, unchanged = self._compare(batch, where)
-            table = self._embedded(pa.concat_tables([new, changed]), made)
+            table = self._embedded(pa.concat_tables([new, changed]), embeddings)
             if table.num_rows == 0:
                 return {"unchanged": unchanged}
             with self.store.writing():
@@ -87,24 +86,23 @@ class Writer:
             raise BadDataError(f"{where}: the id {name!r} is stored with other content; use upsert to replace it.")
         return batch.filter(pa.array(~is_known)), old.filter(pa.array(differs)), int((~differs).sum())
 
-    def _embedded(self, table: pa.Table, made: dict[str, np.ndarray]) -> pa.Table:
-        """The table with embeddings: given, stored with the same text, or encoded now."""
+    def _embedded(self, table: pa.Table, embeddings: dict[str, np.ndarray]) -> pa.Table:
+        """The table with embeddings: given, stored with the same text, or encoded now and added to ``embeddings``."""
         if EMBEDDING in table.column_names or table.num_rows == 0:
             return table
         text_of = dict(zip(table[ID].to_pylist(), table[TEXT].to_pylist(), strict=True))
-        missing = [name for name in text_of if name not in made]
+        missing = [name for name in text_of if name not in embeddings]
         stored = self.store.find(pa.array(missing, pa.string()), [ID, TEXT, EMBEDDING])
         rows = zip(stored[ID].to_pylist(), stored[TEXT].to_pylist(), matrix(stored[EMBEDDING]), strict=True)
-        made.update((name, row) for name, text, row in rows if text_of[name] == text)
-        missing = [name for name in missing if name not in made]
+        embeddings.update((name, row) for name, text, row in rows if text_of[name] == text)
+        missing = [name for name in missing if name not in embeddings]
         if missing:
-            encoded = self.encode([text_of[name] for name in missing])
-            made.update(zip(missing, encoded, strict=True))
-        return table.append_column(EMBEDDING, vectors(np.stack([made[name] for name in text_of])))
+            embeddings.update(zip(missing, self.embed([text_of[name] for name in missing]), strict=True))
+        return table.append_column(EMBEDDING, vectors(np.stack([embeddings[name] for name in text_of])))
 
     def _complete(self, table: pa.Table) -> pa.Table:
-        """Every column the index has: absent ones empty, scout vectors computed."""
-        scout = Scout.load(self.store)
+        """The table with every column of the index: absent ones empty, scout vectors computed."""
+        scout = self.store.load_scout()
         for name, kind in self.store.types.items():
             if name == SCOUT and scout is not None:
                 table = table.append_column(name, vectors(scout.rows(matrix(table[EMBEDDING])).astype(np.float16)))

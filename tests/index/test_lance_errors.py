@@ -74,7 +74,7 @@ def test_other_lance_datasets_and_other_formats_are_refused(filled, student, tmp
         CandidateIndex(tmp_path / "other", student)
     index = CandidateIndex(filled, student)
     with contextlib.suppress(DSEError), index._store.writing():
-        index._store.update_card(format=99)
+        index._store.update_manifest(format=99)
     with pytest.raises(DSEError, match="format 99"):
         CandidateIndex(filled, student)
 

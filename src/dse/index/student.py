@@ -1,4 +1,4 @@
-"""What an index needs of a student: to find it, to know which of its scores counts, to embed."""
+"""What an index needs of a student: to load it, to compare it with the manifest, to embed, to train a scout."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from torch import Tensor
 from dse import scoring
 from dse.encoding.runtime import one_thread
 from dse.errors import BadDataError, MismatchError
-from dse.index.layout import Card, now
+from dse.index.layout import Manifest, now
+from dse.index.row_scorer import RowScorer
 from dse.index.scout import Scout
-from dse.index.store import Store
+from dse.index.scout_training import train_scout
+from dse.index.snapshot import Snapshot
 from dse.model import DSE
 
 
-def load(student: DSE | str | None, store: Store) -> DSE:
+def load_student(student: DSE | str | None, snapshot: Snapshot) -> DSE:
     """The student given, or the one an index was made with.
 
     Raises:
-        MismatchError: If neither says where it is.
+        MismatchError: If neither the argument nor the manifest names one.
     """
     if isinstance(student, DSE):
         return student
-    source = student or store.card.source
+    source = student or snapshot.manifest.source
     if source is None:
-        raise MismatchError(f"{store.path} does not know where its student is; name it (student=, --student).")
+        raise MismatchError(f"{snapshot.path} does not know where its student is; name it (student=, --student).")
     return DSE(source)
 
 
-def new_card(student: DSE | str, label: str | None) -> tuple[DSE, Card]:
-    """The student, and the card of an index made with it.
+def new_manifest(student: DSE | str, label: str | None) -> tuple[DSE, Manifest]:
+    """The student, and the manifest of an index made with it.
 
     Raises:
         ValueError: If the student needs a label, or has no such one.
@@ -43,12 +45,12 @@ def new_card(student: DSE | str, label: str | None) -> tuple[DSE, Card]:
     if isinstance(student, str):
         source = os.path.abspath(student) if os.path.isdir(student) else student
         student = DSE(student)
-    label_row(student, label)
-    return student, Card(student.fingerprint, student.head.embedding_dimension, source, label, now())
+    row_scorer(student, label)
+    return student, Manifest(student.fingerprint, student.head.embedding_dimension, source, label, now())
 
 
-def label_row(student: DSE, label: str | None) -> int | None:
-    """Which of the student's scores a label is; None for a student with one.
+def row_scorer(student: DSE, label: str | None) -> RowScorer:
+    """The student's pair head, with the class that a label names; None for a student with one score.
 
     Raises:
         ValueError: If the student needs a label, or has no such one.
@@ -56,44 +58,45 @@ def label_row(student: DSE, label: str | None) -> int | None:
     if student.num_labels == 1:
         if label is not None:
             raise ValueError(f"This student gives one score per pair; leave the label {label!r} out.")
-        return None
+        return RowScorer(student.head, None)
     names = student.label_names or [str(c) for c in range(student.num_labels)]
     if label not in names:
         raise ValueError(
-            f"This student gives {student.num_labels} scores per pair; say which class to search for: label (--label) "
+            f"This student gives {student.num_labels} scores per pair; name the class to search for: label (--label) "
             f"{', '.join(names)}."
         )
-    return names.index(label)
+    return RowScorer(student.head, names.index(label))
 
 
-def teach(embeddings: np.ndarray, student: DSE | str | None, store: Store, show_progress_bar: bool = False) -> Scout:
-    """The scout of an index, taught by the student's pair head on a sample of its embeddings (n, d).
-
-    Raises:
-        MismatchError: If the student did not make the index, or nobody says where it is.
-    """
-    from dse.index.towers import learn
-
-    found = load(student, store)
-    check(found.fingerprint, store)
-    return learn(found.head, label_row(found, store.card.label), embeddings, show_progress_bar=show_progress_bar)
-
-
-def check(fingerprint: str, store: Store) -> None:
+def check_student(fingerprint: str, snapshot: Snapshot) -> None:
     """Refuse a student that did not make the index.
 
     Raises:
         MismatchError: If it did not.
     """
-    made_with = store.card.student
+    made_with = snapshot.manifest.student
     if made_with != fingerprint:
         raise MismatchError(
-            f"{store.path} was made with another student (fingerprint {made_with[:12]}, this one has "
+            f"{snapshot.path} was made with another student (fingerprint {made_with[:12]}, this one has "
             f"{fingerprint[:12]}); use that one, or `dse index rebuild` with this one."
         )
 
 
-def encode(student: DSE, texts: Sequence[str]) -> np.ndarray:
+def make_scout(
+    embeddings: np.ndarray, student: DSE | str | None, snapshot: Snapshot, show_progress_bar: bool = False
+) -> Scout:
+    """The scout of an index, trained by the student's pair head on a sample of the embeddings (n, d).
+
+    Raises:
+        MismatchError: If the student did not make the index, or neither the argument nor the manifest names one.
+    """
+    loaded = load_student(student, snapshot)
+    check_student(loaded.fingerprint, snapshot)
+    scorer = row_scorer(loaded, snapshot.manifest.label)
+    return train_scout(scorer, embeddings, show_progress_bar=show_progress_bar)
+
+
+def embed_rows(student: DSE, texts: Sequence[str]) -> np.ndarray:
     """Embeddings as they are stored, (n, d) fp16.
 
     Raises:
@@ -109,7 +112,7 @@ def encode(student: DSE, texts: Sequence[str]) -> np.ndarray:
     return halves
 
 
-def embed(student: DSE, queries: str | Sequence[str] | np.ndarray | Tensor) -> Tensor:
+def embed_queries(student: DSE, queries: str | Sequence[str] | np.ndarray | Tensor) -> Tensor:
     """Embeddings of queries, which may be embeddings already, (q, d)."""
     if isinstance(queries, str):
         queries = [queries]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dse.index import CandidateIndex
+from dse.index.row_scorer import RowScorer
 from dse.index.scout import RIDGE, Scout, Tower
-from dse.index.search import best
-from dse.index.towers import learn
+from dse.index.scout_training import train_scout
 from dse.modules import PairHead
 from tests.index.tables import make_embeddings, prepared
 
@@ -36,7 +36,7 @@ def test_rows_and_queries_follow_the_equation():
         np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_untaught_it_is_the_cosine():
+def test_untrained_it_is_the_cosine():
     v = make_embeddings(50).astype(np.float32)
     scout = Scout.cosine(v)
     unit = v / np.linalg.norm(v, axis=1, keepdims=True)
@@ -45,11 +45,11 @@ def test_untaught_it_is_the_cosine():
 
 def test_the_correction_is_a_weighted_ridge_regression():
     random = np.random.default_rng(0)
-    seen, vector = random.standard_normal((40, 5)).astype(np.float32), random.standard_normal(5).astype(np.float32)
-    scores = (seen @ random.standard_normal(5) + random.standard_normal(40)).astype(np.float32)
+    vectors, vector = random.standard_normal((40, 5)).astype(np.float32), random.standard_normal(5).astype(np.float32)
+    scores = (vectors @ random.standard_normal(5) + random.standard_normal(40)).astype(np.float32)
     weights = np.exp((scores - scores.max()) / scores.std())
     weights /= weights.sum()
-    a, s = seen - weights @ seen, scores - weights @ scores
+    a, s = vectors - weights @ vectors, scores - weights @ scores
     slope = np.sum(weights * (a @ vector) * s) / np.sum(weights * (a @ vector) ** 2)
     rest = s - slope * (a @ vector)
     ridge = RIDGE * sum(weights[i] * a[i, j] ** 2 for i in range(40) for j in range(5)) / 40 + 1e-6
@@ -57,12 +57,12 @@ def test_the_correction_is_a_weighted_ridge_regression():
     left = np.concatenate([np.sqrt(weights)[:, None] * a, np.sqrt(ridge) * np.eye(5)])
     right = np.concatenate([np.sqrt(weights) * rest, np.zeros(5)])
     expected = slope * vector + np.linalg.lstsq(left, right, rcond=None)[0]
-    np.testing.assert_allclose(Scout.cosine(seen).corrected(vector, seen, scores), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(Scout.cosine(vectors).corrected(vector, vectors, scores), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_equal_scores_correct_nothing_into_nan():
-    seen = np.ones((10, 4), np.float32)
-    w = Scout.cosine(seen).corrected(np.ones(4, np.float32), seen, np.zeros(10, np.float32))
+    vectors = np.ones((10, 4), np.float32)
+    w = Scout.cosine(vectors).corrected(np.ones(4, np.float32), vectors, np.zeros(10, np.float32))
     assert np.isfinite(w).all()
 
 
@@ -74,44 +74,48 @@ def head():
 
 def shortlist_recall(scout, head, v, queries):
     """Share of the exact best ten among the forty that the scout puts highest."""
-    exact = best(head, None, torch.from_numpy(queries), torch.from_numpy(v), 10)[1].detach().numpy()
+    exact = RowScorer(head, None).best(torch.from_numpy(queries), torch.from_numpy(v), 10)[1].detach().numpy()
     listed = np.argsort(-(scout.queries(queries) @ scout.rows(v).T), axis=1)[:, :40]
     return np.mean([np.isin(a, b).mean() for a, b in zip(exact, listed, strict=True)])
 
 
-def test_taught_it_follows_the_head(head, monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", (512, 512))
+def test_trained_it_follows_the_head(head, monkeypatch):
+    monkeypatch.setattr("dse.index.scout_training.QUERIES", (512, 512))
     v = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
     queries = np.random.default_rng(1).standard_normal((50, 16)).astype(np.float32)
-    cosine, taught = Scout.cosine(v), learn(head, None, v)
-    before, after = (shortlist_recall(scout, head, v, queries) for scout in (cosine, taught))
+    cosine, trained = Scout.cosine(v), train_scout(RowScorer(head, None), v)
+    before, after = (shortlist_recall(scout, head, v, queries) for scout in (cosine, trained))
     assert after > before + 0.3, (before, after)
 
 
-def test_the_same_seed_teaches_the_same(head, monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", (32, 32))
+def test_the_same_seed_trains_the_same(head, monkeypatch):
+    monkeypatch.setattr("dse.index.scout_training.QUERIES", (32, 32))
     v = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
     state = torch.random.get_rng_state()
-    first, again, other = learn(head, None, v), learn(head, None, v), learn(head, None, v, seed=1)
+    first, again, other = (
+        train_scout(RowScorer(head, None), v),
+        train_scout(RowScorer(head, None), v),
+        train_scout(RowScorer(head, None), v, seed=1),
+    )
     assert (first.rows(v) == again.rows(v)).all() and (first.rows(v) != other.rows(v)).any()
     assert torch.equal(state, torch.random.get_rng_state()), "the caller's random numbers are its own"
 
 
 @pytest.mark.parametrize("count", [1, 2, 20])
-def test_few_or_equal_rows_teach_without_nan(head, count):
+def test_one_row_or_equal_rows_train_without_nan(head, count):
     v = np.ones((count, 16), np.float32)
-    assert np.isfinite(learn(head, None, v).rows(v)).all()
+    assert np.isfinite(train_scout(RowScorer(head, None), v).rows(v)).all()
 
 
-def test_of_three_classes_one_is_taught(monkeypatch):
-    monkeypatch.setattr("dse.index.towers.QUERIES", (300, 300))
+def test_of_three_classes_one_is_trained(monkeypatch):
+    monkeypatch.setattr("dse.index.scout_training.QUERIES", (300, 300))
     torch.manual_seed(0)
     head = PairHead(16, 3, "mlp", 32)
     v = np.random.default_rng(0).standard_normal((600, 16)).astype(np.float32)
-    exact = best(head, 1, torch.from_numpy(v[:50]), torch.from_numpy(v), 10)[1].detach().numpy()
+    exact = RowScorer(head, 1).best(torch.from_numpy(v[:50]), torch.from_numpy(v), 10)[1].detach().numpy()
     recalls = []
     for label in (1, 2):
-        scout = learn(head, label, v)
+        scout = train_scout(RowScorer(head, label), v)
         listed = np.argsort(-(scout.queries(v[:50]) @ scout.rows(v).T), axis=1)[:, :40]
         recalls.append(np.mean([np.isin(a, b).mean() for a, b in zip(exact, listed, strict=True)]))
     assert recalls[0] > recalls[1]

@@ -112,13 +112,13 @@ def test_texts_alone_get_the_same_id_every_time(index):
 
 def test_an_unchanged_text_is_not_encoded_again(index, student, monkeypatch):
     index.add(ROWS)
-    seen = []
+    encoded = []
     encode = type(student).encode
     monkeypatch.setattr(
-        type(student), "encode", lambda self, texts, **kw: seen.extend(texts) or encode(self, texts, **kw)
+        type(student), "encode", lambda self, texts, **kw: encoded.extend(texts) or encode(self, texts, **kw)
     )
     index.upsert([ROWS[0] | {"price": 1}, ROWS[1] | {"text": "new"}])
-    assert seen == ["new"]
+    assert encoded == ["new"]
 
 
 def test_new_columns_are_added_and_types_are_kept(index):
@@ -203,6 +203,7 @@ class TestTwoPasses:
                 )
             found += len({h["id"] for h in answer["hits"]} & {h["id"] for h in best})
         assert found > 180  # of 200; 128 rows drawn at random would have 13
+        assert index._answer(queries[:1], 50, None, False, None)[0]["scored"] == 200  # four times k
 
     def test_calibrated_recall_is_kept_on_other_queries(self, index):
         index.add(prepared(2000))
@@ -276,7 +277,7 @@ class TestTwoPasses:
         ids = [hit["id"] for hit in index._answer(queries[:1], 100, None, False, None)[0]["hits"]]
         assert len(set(ids)) == len(ids)
 
-    def test_a_condition_with_few_rows_scores_them_all(self, index):
+    def test_rows_of_a_narrow_condition_are_all_scored(self, index):
         index.add(prepared(1000))
         index.optimize()
         answer = index._answer(make_embeddings(1).astype(np.float32), 10, "number < 50", False, None)[0]
@@ -298,35 +299,35 @@ class TestTwoPasses:
         assert again.search("a cat", exact=True) == fresh.search("a cat", exact=True)
         assert not (tmp_path / "index" / "rebuild.lance").exists()
 
-    def test_the_map_of_a_process_that_died_is_made_again(self, index):
+    def test_the_scout_of_a_process_that_died_is_made_again(self, index):
         index.add(prepared(1000))
         index.optimize()
         with index._store.writing():
-            index._store.update_card(scout=None)  # as if it had died between column and card
+            index._store.update_manifest(scout=None)  # as if it had died between column and card
         index.add(prepared(10, first=2000))
         assert index.optimize()["scout"] is not None
         assert len(index.search(make_embeddings(1).astype(np.float32))[0]) == 10
 
 
 def test_a_killed_rebuild_goes_on(index, backbone, monkeypatch):
-    from dse.index import rebuild, students
+    from dse.index import rebuild
 
     index.add([f"a dog {i}" for i in range(100)])
     monkeypatch.setattr(rebuild, "BATCH_ROWS", 30)
-    new, seen, encode = make_student(backbone, seed=3), [], students.encode
+    new, embedded, embed_rows = make_student(backbone, seed=3), [], rebuild.embed_rows
 
     def dying(student, texts):
-        if len(seen) >= 60 and dying.alive:
+        if len(embedded) >= 60 and dying.alive:
             raise KeyboardInterrupt
-        seen.extend(texts)
-        return encode(student, texts)
+        embedded.extend(texts)
+        return embed_rows(student, texts)
 
     dying.alive = True
-    monkeypatch.setattr(students, "encode", dying)
+    monkeypatch.setattr(rebuild, "embed_rows", dying)
     with pytest.raises(KeyboardInterrupt):
         index.rebuild(new)
     assert len(index.search("x")) == 10  # still the old one
     dying.alive = False
     index.rebuild(new)
-    assert sorted(seen) == sorted(f"a dog {i}" for i in range(100))  # each once
+    assert sorted(embedded) == sorted(f"a dog {i}" for i in range(100))  # each once
     assert index.info()["student"] == new.fingerprint

@@ -1,0 +1,127 @@
+"""One commit of an index as it lies on disk: two Lance datasets in a folder. Nothing here needs torch or a student.
+
+INDEX/rows.lance    id, text, embedding (fp16), the user's columns, scout vector; its schema holds the manifest
+INDEX/scout.lance   the weights that turn embeddings into scout vectors; the manifest names the version in use
+INDEX/writer.lock   held by the process that writes; readers ignore it
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dse.index.lance_errors import readable_error
+from dse.index.layout import ID, RESERVED, SCOUT, Manifest
+from dse.index.scout import Scout
+
+
+@dataclass
+class Snapshot:
+    """The rows of an index at one commit.
+
+    Attributes:
+        path: Folder or object-store URI of the index.
+        options: Storage options, as Lance takes them.
+        data: The rows.
+        manifest: What describes them.
+    """
+
+    path: str
+    options: dict[str, str] | None
+    data: lance.LanceDataset
+    manifest: Manifest
+
+    @property
+    def local(self) -> bool:
+        """Whether the index is a folder."""
+        return "://" not in self.path
+
+    def uri(self, name: str) -> str:
+        """Where a dataset of the index is: ``rows``, ``scout`` or, during a rebuild, ``rebuild``."""
+        return f"{self.path}/{name}.lance"
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn errors of Lance into one sentence that names the index and, where one is damaged, the file."""
+        try:
+            yield
+        except BaseException as error:  # a Rust panic is no Exception
+            readable = readable_error(error, self.path, self.data)
+            if readable is None:
+                raise
+            raise readable from error
+
+    @property
+    def columns(self) -> list[str]:
+        """The user's own columns."""
+        return [name for name in self.data.schema.names if name not in RESERVED]
+
+    @property
+    def types(self) -> dict[str, pa.DataType]:
+        """Type of every column."""
+        return {field.name: field.type for field in self.data.schema}
+
+    def count(self, where: str | None = None) -> int:
+        """Number of rows that meet a condition."""
+        with self.reading():
+            return int(self.data.count_rows(where))
+
+    def find(self, ids: Sequence[str] | pa.Array, columns: Sequence[str]) -> pa.Table:
+        """Rows with these ids, in no particular order."""
+        with self.reading():
+            # An expression, not text: an id may hold quotes.
+            return self.data.to_table(filter=pc.field(ID).isin(ids), columns=list(columns))
+
+    def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Rows by their row ids at this commit, in this order."""
+        with self.reading():
+            return self.data._take_rows(rows.tolist(), columns=list(columns))
+
+    def scan(
+        self, columns: Sequence[str], where: str | None = None, batch_size: int = 8192
+    ) -> Iterator[pa.RecordBatch]:
+        """All rows in their order, with `_rowid`."""
+        with self.reading():
+            yield from self.data.scanner(
+                columns=list(columns),
+                filter=where,
+                batch_size=batch_size,
+                with_row_id=True,
+                scan_in_order=True,
+                batch_readahead=2,
+                io_buffer_size=256 << 20,
+            ).to_batches()
+
+    def nearest(self, query: np.ndarray, k: int, nprobes: int, where: str | None = None) -> np.ndarray:
+        """Row ids of the k rows whose scout vectors have the largest dot product with a query (p,), best first."""
+        with self.reading():
+            table = self.data.scanner(
+                columns=["_distance"],
+                filter=where,
+                prefilter=True,
+                with_row_id=True,
+                disable_scoring_autoprojection=True,
+                nearest={
+                    "column": SCOUT,
+                    "q": query,
+                    "k": k,
+                    "metric": "dot",
+                    "nprobes": nprobes,
+                    "approx_mode": "accurate",  # all bits of the rows that the first bit does not dismiss
+                },
+            ).to_table()
+        rows: np.ndarray = table["_rowid"].to_numpy()
+        return rows
+
+    def load_scout(self) -> Scout | None:
+        """The scout that the manifest names; None while it names none."""
+        if self.manifest.scout is None:
+            return None
+        with self.reading():
+            return Scout.load(self.uri("scout"), self.manifest.scout, self.options)
