@@ -19,13 +19,14 @@ from dse.encoding.runtime import fingerprint
 from dse.errors import MismatchError
 from dse.evaluation import plots, speed
 from dse.pipeline import Recipe, hold_out, make_student
-from dse.teacher import labelling
-from dse.teacher.fit import teacher_scores
-from dse.teacher.labelling import ScoreFile, teacher_name
+from dse.teacher import cross_fitting, labelling
+from dse.teacher.kept_scores import ScoreFile
+from dse.teacher.labelling import teacher_name
+from dse.teacher.scoring import teacher_scores
 from dse.training import distill as distillation
-from dse.training.distill import Distillation
+from dse.training.losses import Distillation
 from dse.training.settings import Training
-from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
+from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
 
 QUICK = Training(
     epochs=1, batch_size=16, learning_rate=1e-3, head_learning_rate=1e-2, checkpoint_steps=2, dtype="float32", seed=3
@@ -203,6 +204,39 @@ def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
     kept = ScoreFile(tmp_path / "s" / "teacher_scores.parquet")
     assert np.array_equal(seen[0], kept.lookup(learned.tuples()))
     assert len({kept.teachers[pair] for pair in learned.tuples()}) == 2
+
+
+def test_folds_share_what_needs_no_labels(tmp_path, backbone, monkeypatch):
+    """The cosine is learned once, and both teachers start from it."""
+    learned, started, learn, fit = [], [], pipeline.bootstrap, cross_fitting.fit_teacher
+
+    def bootstrap_recording(*args):
+        learned.append(learn(*args))
+        return learned[-1]
+
+    def fit_recording(backbone, *args, **kwargs):
+        started.append(backbone)
+        return fit(backbone, *args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "bootstrap", bootstrap_recording)
+    monkeypatch.setattr(cross_fitting, "fit_teacher", fit_recording)
+    monkeypatch.setattr(pipeline, "distill", stop)
+    recipe = recipe_of(backbone, folds=2, teacher_pooling="segments", bootstrap_pairs=16)
+    for _ in range(2):  # the second time everything is there
+        with pytest.raises(KeyboardInterrupt):
+            make(BINARY, tmp_path / "s", recipe)
+    of_folds = str(tmp_path / "s" / "teacher_scores.parquet.folds" / "bootstrap")
+    assert learned == [str(tmp_path / "s" / "teacher" / "bootstrap"), of_folds, of_folds]
+    assert started == [of_folds] * 2
+    assert not (tmp_path / "s" / "teacher" / "bootstrap").exists()
+
+
+def test_teachers_that_judge_by_cls_cannot_be_bootstrapped(tmp_path, backbone):
+    given = save_teacher(tmp_path / "teacher", backbone, ("score",))
+    for teacher, folds in [(None, 0), (given, 2)]:
+        recipe = recipe_of(backbone, teacher=teacher, folds=folds, bootstrap_pairs=16)
+        with pytest.raises(ValueError, match="needs pooling 'segments'"):
+            make(BINARY, tmp_path / f"{folds}", recipe)
 
 
 @pytest.mark.parametrize("task", [BINARY, NLI])

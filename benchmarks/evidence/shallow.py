@@ -23,7 +23,7 @@ from dse.data.metrics import best_threshold, compute_metrics
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.modules import PairHead
-from dse.training.distill import Distillation, DistillationLoss
+from dse.training.losses import Distillation, DistillationLoss
 
 BATCH = 32
 DROPOUT = 0.1

@@ -10,8 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
+from dse.pipeline import make_teacher
+from dse.teacher import teacher_scores
 from dse.teacher.bootstrap import bootstrap
-from dse.teacher.fit import fit_teacher, teacher_scores
 from dse.training.settings import Training
 
 TASK = Task("same", "binary", ("no", "yes"))
@@ -63,7 +64,7 @@ def test_it_reads_as_many_pairs_as_asked_for_and_no_more(backbone, pairs, tmp_pa
 
 def test_a_bootstrapped_teacher_starts_ahead_and_leaves_nothing_behind(backbone, pairs, tmp_path):
     quick = replace(QUICK, epochs=1)
-    teacher = fit_teacher(
+    teacher = make_teacher(
         backbone, pairs, TASK, tmp_path / "t", training=quick, pooling="segments", bootstrap_pairs=200
     )
     assert teacher_scores(teacher, pairs.tuples(), TASK).shape == (len(pairs), 1)
@@ -73,5 +74,5 @@ def test_a_bootstrapped_teacher_starts_ahead_and_leaves_nothing_behind(backbone,
 
 def test_a_teacher_that_judges_by_cls_cannot_be_bootstrapped(backbone, pairs, tmp_path):
     with pytest.raises(ValueError, match="pooling 'segments'"):
-        fit_teacher(backbone, pairs, TASK, tmp_path / "t", bootstrap_pairs=10)
+        make_teacher(backbone, pairs, TASK, tmp_path / "t", bootstrap_pairs=10)
     assert not (tmp_path / "t").exists()

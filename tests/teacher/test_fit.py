@@ -14,10 +14,10 @@ from dse.data.pairs import Pairs
 from dse.data.tasks import Task, get_task
 from dse.encoding.runtime import FastCopy
 from dse.errors import BadDataError, MismatchError
-from dse.teacher.fit import check_outputs, fit_teacher, load_teacher, teacher_scores
+from dse.teacher import check_outputs, fit_teacher, load_teacher, teacher_scores
 from dse.teacher.segments import segment_teacher
 from dse.training.settings import Training
-from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
+from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
 
 RAW = torch.nn.Identity()
 ANSWERS = Task("answers", "binary", labels=("entailment", "not_entailment"), positive="entailment")

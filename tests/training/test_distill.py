@@ -17,11 +17,12 @@ from dse import DSE
 from dse.data.metrics import best_threshold
 from dse.data.pairs import Pairs
 from dse.errors import BadDataError, MismatchError
-from dse.training import settings as training
-from dse.training.distill import Distillation, DistillationCollator, DistillationLoss, distill
+from dse.training import loop
+from dse.training.distill import DistillationCollator, distill
+from dse.training.losses import Distillation, DistillationLoss
 from dse.training.settings import Training
 from tests.conftest import make_student
-from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
+from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
 
 SIGMOID, NONE = torch.nn.Sigmoid(), torch.nn.Identity()
 
@@ -212,14 +213,14 @@ def test_unusable_scores(tmp_path, backbone, task, alpha):
     scores, classes = make_scores(pairs, task), task.num_labels
     nan, infinite = scores.copy(), scores.copy()
     nan[3, -1], infinite[7, 0] = np.nan, -np.inf
-    wrong = rf"shape \(10, {classes}\) are needed for everyday, got an array of shape"
+    wrong = rf"shape \(10, {classes}\) are needed for samples, got an array of shape"
     for bad, message in [
-        (None, rf"shape \(10, {classes}\) are needed for everyday, got none"),
+        (None, rf"shape \(10, {classes}\) are needed for samples, got none"),
         (scores[:9], wrong),
         (scores[:, 0], wrong),
         (np.hstack([scores, scores]), wrong),
-        (nan, "score of row 4 of everyday is not finite"),
-        (infinite, "score of row 8 of everyday is not finite"),
+        (nan, "score of row 4 of samples is not finite"),
+        (infinite, "score of row 8 of samples is not finite"),
     ]:
         with pytest.raises(BadDataError, match=message):
             distill(student, pairs, task, tmp_path / "s", teacher_scores=bad, distillation=Distillation(alpha=alpha))
@@ -284,7 +285,7 @@ def test_rates_rise_and_fall_by_optimiser_steps(tmp_path, student):
     assert rates == pytest.approx([0, 5e-4, *(1e-3 * (8 - i) / 8 for i in range(8))])
 
 
-class InOrder(training.LengthGroupedBatchSampler):
+class InOrder(loop.LengthGroupedBatchSampler):
     """Rows as they come: else the batches of 16 would hold other rows than two batches of 8."""
 
     def __iter__(self):
@@ -293,7 +294,7 @@ class InOrder(training.LengthGroupedBatchSampler):
 
 
 def test_two_batches_of_8_are_one_of_16(tmp_path, backbone, monkeypatch):
-    monkeypatch.setattr(training, "LengthGroupedBatchSampler", InOrder)
+    monkeypatch.setattr(loop, "LengthGroupedBatchSampler", InOrder)
     common = {"epochs": 2, "learning_rate": 1e-3, "head_learning_rate": 1e-2, "dtype": "float32"}
     students = {}
     for size, accumulation in [(16, 1), (8, 2), (8, 1)]:

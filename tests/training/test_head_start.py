@@ -12,9 +12,9 @@ from dse import DSE, distill
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.modules import PairHead
-from dse.teacher.fit import fit_teacher, teacher_scores
-from dse.training.distill import Distillation
-from dse.training.head_start import ROWS, fit_cosine, fit_head, fit_scale, some_rows
+from dse.teacher import fit_teacher, teacher_scores
+from dse.training.head_start import ROWS, fit_cosine, fit_head, fit_scale, head_start_rows
+from dse.training.losses import Distillation
 from dse.training.settings import Training
 
 TASK = Task("same", "binary", ("no", "yes"), symmetric=True)
@@ -33,7 +33,7 @@ def pairs() -> Pairs:
 def fitting(monkeypatch):
     """The head is fitted at a rate of use; the training that follows stands still, so what is seen is the fit."""
     fast = replace(STILL, head_learning_rate=1e-2)
-    for module in ("dse.training.distill", "dse.teacher.segments"):
+    for module in ("dse.training.head_start", "dse.teacher.segments"):
         monkeypatch.setattr(
             f"{module}.fit_head", lambda parameters, loss, rows, _, width: fit_head(parameters, loss, rows, fast, width)
         )
@@ -75,14 +75,14 @@ def test_the_random_state_is_left_alone():
 
 
 def test_rows_are_distinct_and_bounded():
-    rows = some_rows(3 * ROWS, seed=1)
+    rows = head_start_rows(3 * ROWS, seed=1)
     assert len(np.unique(rows)) == len(rows) == ROWS
-    assert (some_rows(9, seed=1) == np.arange(9)).all()
+    assert (head_start_rows(9, seed=1) == np.arange(9)).all()
 
 
 def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, monkeypatch):
-    for module in ("dse.training.distill", "dse.teacher.fit"):
-        monkeypatch.setattr(f"{module}.warm_up", lambda *_: pytest.fail("rows were read for no step"))
+    for name in ("training.distill.start_student_head", "teacher.fit.start_teacher_head"):
+        monkeypatch.setattr(f"dse.{name}", lambda *_: pytest.fail("rows were read for no step"))
     off = replace(STILL, head_steps=0)
     fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=off, pooling="segments")
     distill(
@@ -176,7 +176,7 @@ def test_the_cosine_is_learned_once_from_pairs_that_are_there_twice(monkeypatch)
 @pytest.mark.parametrize(("head", "steps", "times"), [("mlp", 9, 1), ("mlp", 0, 0), ("cosine", 9, 0)])
 def test_the_cosine_comes_before_the_task(backbone, pairs, tmp_path, monkeypatch, head, steps, times):
     calls = []
-    monkeypatch.setattr("dse.training.distill.fit_cosine", lambda *_: calls.append(1))
+    monkeypatch.setattr("dse.training.head_start.fit_cosine", lambda *_: calls.append(1))
     student = DSE.from_backbone(backbone, num_layers=1, head=head)
     settings = replace(STILL, head_steps=1, cosine_steps=steps)
     distill(student, pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=settings)

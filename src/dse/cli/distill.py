@@ -46,8 +46,7 @@ def teacher(
     o.need_training()
     the_task = o.the_task(task, kind, labels, positive, span)
     pairs = o.read_pairs(data, the_task, "train", columns, skip_bad_rows)
-    from dse.pipeline import hold_out
-    from dse.teacher.fit import fit_teacher
+    from dse.pipeline import hold_out, make_teacher
     from dse.training.settings import Training
 
     train, validation = hold_out(pairs, seed)
@@ -61,7 +60,7 @@ def teacher(
         dtype=dtype,
         seed=seed,
     )
-    fit_teacher(
+    make_teacher(
         o.the_backbone(backbone),
         train,
         the_task,
@@ -106,8 +105,7 @@ def label(
         raise typer.BadParameter("give a TEACHER, or --folds K to train K of them.")
     the_task = o.the_task(task, kind, labels, positive, span)
     pairs = o.read_pairs(data, the_task, split, columns, skip_bad_rows, labelled=folds > 0)
-    from dse.teacher.fit import load_teacher
-    from dse.teacher.labelling import cross_fit, label_pairs
+    from dse.teacher import cross_fit, label_pairs, load_teacher
     from dse.training.settings import Training
 
     bar = o.on_terminal()
@@ -243,7 +241,7 @@ def distill(
     test = o.read_pairs(test_data or data, the_task, split, columns, skip_bad_rows, labelled=alpha < 1)
     more = o.read_pairs(unlabelled, None, "train", columns, skip_bad_rows, labelled=False) if unlabelled else None
     from dse.pipeline import Recipe, make_student
-    from dse.training.distill import Distillation
+    from dse.training.losses import Distillation
     from dse.training.settings import Training
 
     common: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "seed": seed, "patience": patience}

@@ -36,7 +36,7 @@ def evaluate(
     pairs = o.read_pairs(data, the_task, split, columns, skip_bad_rows)
     from dse import DSE
     from dse.evaluation.report import evaluate as measure
-    from dse.teacher.fit import load_teacher
+    from dse.teacher.load import load_teacher
 
     compared = load_teacher(teacher, the_task, o.comma(teacher_labels) or None) if teacher else None
     report = measure(

@@ -19,7 +19,7 @@ from dse.evaluation.machine import machine, versions
 from dse.evaluation.quality import Activation, Scores, calibration_error, retention, task_metrics
 from dse.evaluation.speed import Speed, measure_speed
 from dse.files import write_json, write_text
-from dse.teacher.fit import teacher_scores as score_with
+from dse.teacher.scoring import teacher_scores as score_with
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

@@ -1,4 +1,4 @@
-"""What a trainer tells a person while it works, and when it stops early."""
+"""Callbacks of the trainer: a progress bar, and early stopping that survives a restart."""
 
 from __future__ import annotations
 

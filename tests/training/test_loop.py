@@ -17,10 +17,11 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from dse import DSE
 from dse.data.metrics import compute_metrics
 from dse.training import distill as distillation
-from dse.training.settings import LengthGroupedBatchSampler, PairEvaluator, Training, last_checkpoint
+from dse.training.loop import LengthGroupedBatchSampler, PairEvaluator, last_checkpoint, trainer_arguments
+from dse.training.settings import Training
 from tests import processes
 from tests.conftest import make_student
-from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
+from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
 
 METRIC = f"eval_{BINARY.main_metric}"
 
@@ -93,6 +94,11 @@ def test_batches_do_not_come_in_the_order_of_their_length():
 # --------------------------------------------------------------------------------------------------- arguments
 
 
+def arguments(training: Training, folder: Path, rows: int, metric: str | None, *width: int):
+    cpu = torch.device("cpu")
+    return trainer_arguments(SentenceTransformerTrainingArguments, training, folder, rows, cpu, metric, *width)
+
+
 @pytest.mark.parametrize(
     ("rows", "batch_size", "accumulation", "checkpoint_steps", "every"),
     [
@@ -107,30 +113,27 @@ def test_batches_do_not_come_in_the_order_of_their_length():
 )
 def test_evaluations_share_an_epoch_evenly(tmp_path, rows, batch_size, accumulation, checkpoint_steps, every):
     training = Training(batch_size=batch_size, accumulation=accumulation, checkpoint_steps=checkpoint_steps)
-    args = training.arguments(SentenceTransformerTrainingArguments, tmp_path, rows, torch.device("cpu"), "f1")
+    args = arguments(training, tmp_path, rows, "f1")
     assert args.eval_steps == args.save_steps == every
     assert args.load_best_model_at_end and args.metric_for_best_model == "f1"
 
 
 def test_without_validation_nothing_is_evaluated(tmp_path):
-    args = Training(batch_size=32).arguments(
-        SentenceTransformerTrainingArguments, tmp_path, 640, torch.device("cpu"), None
-    )
+    args = arguments(Training(batch_size=32), tmp_path, 640, None)
     assert str(args.eval_strategy.value) == "no" and not args.load_best_model_at_end
     assert args.save_steps == 20
 
 
 def test_learning_rate_of_the_head(tmp_path):
     training = Training(learning_rate=1e-5, head_learning_rate=1e-3)
-    args = training.arguments(SentenceTransformerTrainingArguments, tmp_path, 640, torch.device("cpu"), None)
+    args = arguments(training, tmp_path, 640, None)
     assert args.learning_rate == 1e-5 and args.learning_rate_mapping == {"pair_head": 1e-3}
 
 
 @pytest.mark.parametrize(("width", "rate"), [(8, 1e-4), (384, 1e-4), (768, 5e-5), (1024, 3.75e-5)])
 def test_learning_rate_falls_with_width(tmp_path, width, rate):
-    common = (SentenceTransformerTrainingArguments, tmp_path, 64, torch.device("cpu"), None, width)
-    assert Training().arguments(*common).learning_rate == pytest.approx(rate)
-    assert Training(learning_rate=3e-5).arguments(*common).learning_rate == 3e-5
+    assert arguments(Training(), tmp_path, 64, None, width).learning_rate == pytest.approx(rate)
+    assert arguments(Training(learning_rate=3e-5), tmp_path, 64, None, width).learning_rate == 3e-5
 
 
 @pytest.mark.parametrize("task", [BINARY, REGRESSION, NLI], ids=lambda task: task.kind)
