@@ -256,8 +256,7 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
     learned, _ = hold_out(make_pairs(task, 80, 1), QUICK.seed)
     n = len(learned)
     assert len(train) == len(scores) == n + n // 2 and train.tuples()[:n] == learned.tuples()
-    missing = np.isnan(train.label) if task.kind == "binary" else train.label < 0
-    assert not missing[:n].any() and missing[n:].all()
+    assert train.labelled[:n].all() and not train.labelled[n:].any()
     teacher = CrossEncoder(given, device="cpu")
     z = teacher_scores(teacher, train.tuples(), task, dtype="float32")
     assert np.abs(scores - z).max() < 1e-5
@@ -284,7 +283,8 @@ def test_unlabelled_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, mo
     train, scores = seen[0]
     n = len(learned)
     assert train.tuples() == [*learned.tuples(), *new] and len(scores) == n + 2
-    assert np.array_equal(train.label[:n], learned.label) and np.isnan(train.label[n:]).all()
+    assert np.array_equal(train.label[:n], learned.label)
+    assert train.labelled[:n].all() and not train.labelled[n:].any()
     z = teacher_scores(CrossEncoder(given, device="cpu"), train.tuples(), BINARY, dtype="float32")
     assert np.abs(scores - z).max() < 1e-5
     with pytest.raises(MismatchError, match=r"data\.unlabelled was"):

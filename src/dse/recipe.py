@@ -106,4 +106,6 @@ def pairs_hash(pairs: Pairs) -> str:
     digest.update(json.dumps([pairs.sentence1, pairs.sentence2]).encode())
     if pairs.label is not None:
         digest.update(np.ascontiguousarray(pairs.label).tobytes())
+        if not pairs.labelled.all():
+            digest.update(pairs.labelled.tobytes())
     return f"{len(pairs)} rows {digest.hexdigest()}"

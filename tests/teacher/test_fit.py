@@ -246,6 +246,9 @@ def test_settings_of_a_student_serve_a_teacher_too(tmp_path, backbone):
 def test_no_labels(tmp_path, backbone):
     with pytest.raises(BadDataError, match=r"x.csv has no labels; a teacher is fine-tuned on labelled pairs"):
         fit_teacher(backbone, Pairs(["a"], ["b"], None, "x.csv"), BINARY, tmp_path / "t")
+    mask = np.array([True, False])
+    with pytest.raises(BadDataError, match=r"row 2 of x.csv has no label"):
+        fit_teacher(backbone, Pairs(["a"] * 2, ["b"] * 2, 1.0 * mask, "x.csv", labelled=mask), BINARY, tmp_path / "t")
 
 
 # ---------------------------------------------------------------------------------- judging by the two sentences

@@ -110,16 +110,41 @@ def test_pairs_without_a_label_cost_nothing_and_count(student, task):
     loss = DistillationLoss(student, task, Distillation(alpha=0.25))
     scores = torch.randn(6, task.num_labels, requires_grad=True)
     label = torch.tensor([0, 1, 0, 1, 1, 0], dtype=torch.long if task.kind == "multiclass" else torch.float32)
-    labels = {"label": label.clone(), "teacher": torch.zeros(6, task.num_labels)}
-    labels["label"][[1, 4]] = -1 if task.kind == "multiclass" else torch.nan
-    known = [0, 2, 3, 5]
-    alone = loss.supervised_loss(scores[known], label[known])
-    found = loss.terms(scores, labels)["task"]
-    assert float(found) == pytest.approx(0.75 * float(alone) * 4 / 6, abs=1e-6)
-    found.backward()
-    assert torch.isfinite(scores.grad).all() and not scores.grad[[1, 4]].any() and scores.grad[known].any(dim=1).all()
-    none = loss.supervised_loss(scores, torch.full_like(label, -1 if task.kind == "multiclass" else torch.nan))
+    labelled = torch.tensor([True, False, True, True, False, True])
+    labels = {"label": label, "labelled": labelled, "teacher": torch.zeros(6, task.num_labels)}
+    alone = loss.supervised_loss(scores[labelled], label[labelled])
+    value = loss.terms(scores, labels)["task"]
+    assert float(value) == pytest.approx(0.75 * float(alone) * 4 / 6, abs=1e-6)
+    value.backward()
+    assert torch.isfinite(scores.grad).all() and not scores.grad[~labelled].any()
+    assert scores.grad[labelled].any(dim=1).all()
+    none = loss.supervised_loss(scores, label, torch.zeros(6, dtype=torch.bool))
     assert float(none.detach()) == 0 and none.requires_grad
+
+
+@pytest.mark.parametrize("task", [BINARY, NLI], ids=lambda task: task.kind)
+def test_what_stands_in_place_of_a_missing_label_does_not_matter(tmp_path, backbone, task):
+    pairs, weights = make_pairs(task, 32), []
+    labelled = np.arange(32) % 3 > 0
+    for other in (0, 1):
+        label = np.where(labelled, pairs.label, other).astype(pairs.label.dtype)
+        student = make_student(backbone, num_labels=task.num_labels)
+        train = Pairs(pairs.sentence1, pairs.sentence2, label, labelled=labelled)
+        # Of the held-out pairs, too, only the labelled ones count.
+        distill(
+            student,
+            train,
+            task,
+            tmp_path / f"{other}",
+            teacher_scores=make_scores(pairs, task),
+            validation=train,
+            training=QUICK,
+        )
+        weights.append(tensors(student))
+    assert difference(*weights) == 0.0
+    one, other = (json.loads((tmp_path / name / "training.json").read_text())["log"] for name in "01")
+    metric = f"eval_{task.main_metric}"
+    assert [entry.get(metric) for entry in one] == [entry.get(metric) for entry in other]
 
 
 @pytest.mark.parametrize(("name", "same"), [("centred", True), ("not-centred", False), ("kl", True), ("kl-warm", True)])
@@ -188,6 +213,7 @@ def test_collator_takes_what_the_rows_have(student):
     assert collator([row])["label"] == {}
     assert list(collator([row | {"teacher": [1.0, 2.0, 3.0]}])["label"]) == ["teacher"]
     assert collator([row | {"label": 2}])["label"]["label"].dtype == torch.int64
+    assert collator([row | {"label": 2, "labelled": False}])["label"]["labelled"].dtype == torch.bool
 
 
 @pytest.mark.parametrize("num_labels", [1, 3])

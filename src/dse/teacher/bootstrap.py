@@ -70,7 +70,7 @@ def bootstrap(
     once = replace(training, epochs=1, batch_size=max(BATCH, training.batch_size), accumulation=1, patience=None)
     fit_teacher(
         backbone,
-        replace(pairs, label=cosine.astype(np.float64)),
+        Pairs(pairs.sentence1, pairs.sentence2, cosine.astype(np.float64), pairs.source),
         COSINE,
         output,
         training=once,

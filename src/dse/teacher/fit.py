@@ -85,10 +85,13 @@ def need_labels(train: Pairs) -> None:
     """Check that pairs can train a teacher.
 
     Raises:
-        BadDataError: If they have no labels.
+        BadDataError: If one of them has no label.
     """
     if train.label is None:
         raise BadDataError(f"{train.source} has no labels; a teacher is fine-tuned on labelled pairs.")
+    if not train.labelled.all():
+        row = int(np.flatnonzero(~train.labelled)[0])
+        raise BadDataError(f"row {row + 1} of {train.source} has no label; a teacher is fine-tuned on labelled pairs.")
 
 
 def _untrained(backbone: str, task: Task, pooling: TeacherPooling, linear: bool, **kwargs: Any) -> CrossEncoder:

@@ -23,7 +23,7 @@ from dse.files import write_json
 from dse.model import DSE
 from dse.training.head_start import is_final, settings_for_head, start_student_head
 from dse.training.loop import PairEvaluator, last_checkpoint, run, trainer_arguments
-from dse.training.losses import Distillation, DistillationLoss
+from dse.training.losses import TARGETS, Distillation, DistillationLoss
 from dse.training.settings import Training
 
 
@@ -31,7 +31,7 @@ from dse.training.settings import Training
 class DistillationCollator(SentenceTransformerDataCollator):
     """Makes one batch of the distinct sentences of both sides: one tokenizer call, one forward pass.
 
-    Rows have ``sentence1``, ``sentence2`` and, as far as the loss needs them, ``label`` and ``teacher``.
+    Rows have ``sentence1``, ``sentence2`` and those of `TARGETS` that the loss needs.
     """
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class DistillationCollator(SentenceTransformerDataCollator):
         features = self.preprocess_fn(list(index))
         batch: dict[str, Any] = {f"sentence_{k}": v for k, v in features.items() if isinstance(v, Tensor)}
         batch["sentence_pairs"] = torch.tensor(pairs)  # (n, 2)
-        names = [name for name in ("label", "teacher") if name in rows[0]]
+        names = [name for name in TARGETS if name in rows[0]]
         batch["label"] = {name: torch.tensor([row[name] for row in rows]) for name in names}
         return batch
 
@@ -84,8 +84,8 @@ def distill(
     output = Path(output)
     _check_student(student, task)
     dataset = _dataset(train, teacher_scores, task, distillation)
-    if validation is not None and validation.label is None:
-        validation = None  # nothing to choose by
+    if validation is not None:
+        validation = validation.select(validation.labelled) if validation.labelled.any() else None
     student.info |= {"task": task.to_dict(), "alpha": distillation.alpha}
     pooler = getattr(student.transformers_model, "pooler", None)
     if pooler is not None:  # BERT's own pooler is not used; a parameter without gradient stops data-parallel training
@@ -162,6 +162,8 @@ def _dataset(train: Pairs, scores: np.ndarray | None, task: Task, distillation: 
                 f"{train.source} has no labels; add them, or use alpha 1, which learns from scores alone."
             )
         columns["label"] = train.label.tolist()
+        if not train.labelled.all():
+            columns["labelled"] = train.labelled.tolist()
     if distillation.alpha > 0:
         shape = (len(train), task.num_labels)
         if scores is None or scores.shape != shape:

@@ -23,7 +23,7 @@ from dse.data.mining import NEAR
 from dse.model import DSE
 from dse.modules import ONE_WEIGHT, PairHead
 from dse.scoring.exact import MLP
-from dse.training.losses import DistillationLoss
+from dse.training.losses import TARGETS, DistillationLoss
 from dse.training.settings import Training
 
 ROWS = 8_192  # of the training rows, read once without gradients
@@ -67,7 +67,7 @@ def start_student_head(student: DSE, dataset: Any, loss: DistillationLoss, train
     """
     rows = head_start_rows(len(dataset), training.seed)
     sample = dataset[rows]
-    labels = {name: torch.tensor(sample[name]) for name in ("label", "teacher") if name in sample}
+    labels = {name: torch.tensor(sample[name]) for name in TARGETS if name in sample}
     texts = [*sample["sentence1"], *sample["sentence2"]]
     embeddings = student.encode(texts, convert_to_tensor=True, show_progress_bar=False)
     left, right = embeddings.float().clone().split(len(rows))  # (n, d) each, out of inference mode

@@ -3,7 +3,7 @@
     loss = (1 - alpha) * task(s, label) + alpha * mean_i sum_c (s_ic - t_ic)^2
 
 t are the teacher's raw logits. alpha = 1 needs no labels, alpha = 0 no teacher (the ablation without distillation).
-Pairs without a label (see `dse.data.mining`) have a task loss of 0.
+Pairs without a label have a task loss of 0.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ CITATION = """
     volume = "34", number = "04", pages = "3235--3242", year = "2020",
 }
 """
+
+TARGETS = ("label", "labelled", "teacher")  # what the loss reads of a pair besides its sentences
 
 Labels = TypeVar("Labels", np.ndarray, Tensor)
 
@@ -58,6 +60,7 @@ def task_loss(scores: Tensor, label: Tensor, task: Task, linked: bool) -> Tensor
 
     Example:
         >>> from dse.data.tasks import get_task
+        >>> import torch
         >>> float(task_loss(torch.tensor([[2.0]]), torch.tensor([5.0]), get_task("stsb"), linked=False))
         9.0
     """
@@ -103,12 +106,13 @@ class DistillationLoss(nn.Module):
     """The loss of the paper, its two terms reported one by one.
 
     Inputs:
-        +----------------------------------+-----------------------------------------------+
-        | Features                         | Labels                                        |
-        +==================================+===============================================+
-        | distinct sentences of the batch, | ``{"label": (n,), "teacher": (n, C)}``, either |
-        | with ``pairs`` (n, 2) naming rows | may be absent where its weight is 0           |
-        +----------------------------------+-----------------------------------------------+
+        +-----------------------------------+--------------------------------------------------+
+        | Features                          | Labels                                           |
+        +===================================+==================================================+
+        | distinct sentences of the batch,  | ``{"label": (n,), "teacher": (n, C)}``, either   |
+        | with ``pairs`` (n, 2) naming rows | may be absent where its weight is 0; if not all  |
+        |                                   | pairs have a label, also ``"labelled"`` (n,)     |
+        +-----------------------------------+--------------------------------------------------+
 
     Args:
         model: The student.
@@ -133,17 +137,24 @@ class DistillationLoss(nn.Module):
         """The weighted terms of scores (n, C)."""
         alpha, terms = self.distillation.alpha, {}
         if alpha < 1:
-            terms["task"] = (1 - alpha) * self.supervised_loss(scores, labels["label"])
+            terms["task"] = (1 - alpha) * self.supervised_loss(scores, labels["label"], labels.get("labelled"))
         if alpha > 0:
             terms["distill"] = alpha * self.distillation_loss(scores, labels["teacher"])
         return terms
 
-    def supervised_loss(self, scores: Tensor, label: Tensor) -> Tensor:
-        """The task's loss, (n, C) and (n,) to its mean over the pairs; NaN, or -1 as a class, stands for no label."""
-        known = ~label.isnan() if label.is_floating_point() else label >= 0
-        if not known.any():
-            return scores.sum() * 0
-        return task_loss(scores[known], label[known], self.task, self.linked) * known.float().mean()
+    def supervised_loss(self, scores: Tensor, label: Tensor, labelled: Tensor | None = None) -> Tensor:
+        """The task's loss, its mean over all pairs; it is 0 for a pair without a label.
+
+        Args:
+            scores: (n, C).
+            label: (n,); the value of a pair without a label is not used.
+            labelled: (n,) bool, which pairs have a label; by default all.
+        """
+        if labelled is None:
+            return task_loss(scores, label, self.task, self.linked)
+        if not labelled.any():
+            return scores.sum() * 0  # 0, with a gradient
+        return task_loss(scores[labelled], label[labelled], self.task, self.linked) * labelled.float().mean()
 
     def distillation_loss(self, s: Tensor, t: Tensor) -> Tensor:
         """How far the student's scores s are from the teacher's t, both (n, C)."""
