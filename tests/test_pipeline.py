@@ -105,7 +105,7 @@ def test_binary_with_a_teacher_made_here(binary):
     learned, held_out = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
     assert (len(learned), len(held_out)) == (72, 8)
     scores = ScoreFile(output / "teacher_scores.parquet")
-    assert len(scores.scores) == len({*learned.tuples(), *make_pairs(BINARY, 24, 2).tuples()})
+    assert len(scores) == len({*learned.tuples(), *make_pairs(BINARY, 24, 2).tuples()})
     kept = scores.lookup(learned.tuples(), teacher_name(teacher, BINARY))
     assert np.abs(kept - teacher_scores(teacher, learned.tuples(), BINARY, dtype="float32")).max() < 1e-5
     assert "same-subject" in (output / "README.md").read_text()

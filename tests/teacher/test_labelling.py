@@ -177,7 +177,7 @@ def test_killed_process_loses_one_shard_at_most(tmp_path, teacher, scored, monke
     process = processes.start("label", tmp_path / "teacher", path, 0.05)
     processes.kill_when(process, lambda: (shards / "000003.parquet").exists())
     assert not path.exists()
-    saved = len(ScoreFile(path).scores)
+    saved = len(ScoreFile(path))
     assert 4 * SMALL_SHARD <= saved < LABELLED
     monkeypatch.setattr(labelling, "SHARD", SMALL_SHARD)
     teacher, pairs = CrossEncoder(str(tmp_path / "teacher"), device="cpu"), make_pairs(BINARY, LABELLED)

@@ -153,4 +153,4 @@ def _dataset(train: Pairs, task: Task, linear: bool) -> Any:  # datasets.Dataset
     need_labels(train)
     assert train.label is not None
     label = unit_labels(train.label, task) if task.kind == "regression" and not linear else train.label
-    return Dataset.from_dict({"sentence1": train.sentence1, "sentence2": train.sentence2, "label": label.tolist()})
+    return Dataset.from_dict({"sentence1": train.sentence1, "sentence2": train.sentence2, "label": label})

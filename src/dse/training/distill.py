@@ -155,15 +155,15 @@ def _dataset(train: Pairs, scores: np.ndarray | None, task: Task, distillation: 
     """The rows to train on, a `datasets.Dataset`: the sentences and what the loss needs of labels and scores."""
     from datasets import Dataset
 
-    columns: dict[str, Sequence[Any]] = {"sentence1": train.sentence1, "sentence2": train.sentence2}
+    columns: dict[str, Any] = {"sentence1": train.sentence1, "sentence2": train.sentence2}
     if distillation.alpha < 1:
         if train.label is None:
             raise BadDataError(
                 f"{train.source} has no labels; add them, or use alpha 1, which learns from scores alone."
             )
-        columns["label"] = train.label.tolist()
+        columns["label"] = train.label
         if not train.labelled.all():
-            columns["labelled"] = train.labelled.tolist()
+            columns["labelled"] = train.labelled
     if distillation.alpha > 0:
         shape = (len(train), task.num_labels)
         if scores is None or scores.shape != shape:
@@ -175,5 +175,5 @@ def _dataset(train: Pairs, scores: np.ndarray | None, task: Task, distillation: 
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
             raise BadDataError(f"The teacher's score of row {row + 1} of {train.source} is not finite; label it again.")
-        columns["teacher"] = scores.astype(np.float32).tolist()
+        columns["teacher"] = scores.astype(np.float32)
     return Dataset.from_dict(columns)
