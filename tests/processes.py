@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 def start(*args: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """Start `python -m tests.worker ARGS`; its output is kept."""
-    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.Popen(
         [sys.executable, *launcher, "-m", "tests.worker", *map(str, args)],
         stdout=subprocess.PIPE,
@@ -34,7 +35,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
-    """`kill -9` as soon as something is there; it must still be running then."""
+    """`kill -9` as soon as ``ready()`` is true; the process must still be running then."""
     try:
         while not ready():
             assert process.poll() is None, process.communicate()[1]

@@ -1,4 +1,4 @@
-"""From pairs to a reported student: every step kept, a run that was stopped goes on, a folder has one purpose."""
+"""From pairs to a reported student: every step kept, a run that was stopped resumes, a folder has one purpose."""
 
 from __future__ import annotations
 
@@ -196,13 +196,13 @@ def test_start_from_the_teachers_layers(tmp_path, backbone, monkeypatch):
 
 
 def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
-    seen = []
-    monkeypatch.setattr(pipeline, "distill", lambda *a, teacher_scores, **k: seen.append(teacher_scores) or stop())
+    recorded = []
+    monkeypatch.setattr(pipeline, "distill", lambda *a, teacher_scores, **k: recorded.append(teacher_scores) or stop())
     with pytest.raises(KeyboardInterrupt):
         make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2))
     learned, _ = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
     kept = ScoreFile(tmp_path / "s" / "teacher_scores.parquet")
-    assert np.array_equal(seen[0], kept.lookup(learned.tuples()))
+    assert np.array_equal(recorded[0], kept.lookup(learned.tuples()))
     assert len({kept.teachers[pair] for pair in learned.tuples()}) == 2
 
 
@@ -222,7 +222,7 @@ def test_folds_share_what_needs_no_labels(tmp_path, backbone, monkeypatch):
     monkeypatch.setattr(cross_fitting, "fit_teacher", fit_recording)
     monkeypatch.setattr(pipeline, "distill", stop)
     recipe = recipe_of(backbone, folds=2, teacher_pooling="segments", bootstrap_pairs=16)
-    for _ in range(2):  # the second time everything is there
+    for _ in range(2):  # the second run resumes
         with pytest.raises(KeyboardInterrupt):
             make(BINARY, tmp_path / "s", recipe)
     of_folds = str(tmp_path / "s" / "teacher_scores.parquet.folds" / "bootstrap")
@@ -245,14 +245,14 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
     recipe = recipe_of(backbone, teacher=given, extra_pairs=0.5)
     report = make(task, tmp_path / "s", recipe)
     check_folder(tmp_path / "s", task, report)
-    seen = []
+    recorded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline, "distill", lambda student, *args, **k: seen.append((args[0], k["teacher_scores"])) or stop()
+            pipeline, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
         )
         with pytest.raises(KeyboardInterrupt):
             make(task, tmp_path / "again", recipe, scores=tmp_path / "s" / "teacher_scores.parquet")
-    train, scores = seen[0]
+    train, scores = recorded[0]
     learned, _ = hold_out(make_pairs(task, 80, 1), QUICK.seed)
     n = len(learned)
     assert len(train) == len(scores) == n + n // 2 and train.tuples()[:n] == learned.tuples()
@@ -263,24 +263,24 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
 
 
 def test_unlabelled_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeypatch):
-    """Those that train or validation hold in either order are left out, and labels they carry are not looked at."""
+    """Those that train or validation hold in either order are left out, and their labels are not used."""
     given = save_teacher(tmp_path / "teacher", backbone, ("score",))
     learned, held_out = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
     known = [*learned.tuples()[:3], *held_out.tuples()[:2]]
-    new = [("a nobody has read this", "b nobody has read this"), ("c nor this", "d nor this")]
+    new = [("a is a new sentence", "b is a new sentence"), ("c nor this", "d nor this")]
     pairs = [*((b, a) for a, b in known), *new]
     unlabelled = Pairs([a for a, _ in pairs], [b for _, b in pairs], np.ones(len(pairs), np.float32))
     recipe = recipe_of(backbone, teacher=given)
     report = make(BINARY, tmp_path / "s", recipe, unlabelled=unlabelled)
     check_folder(tmp_path / "s", BINARY, report)
-    seen = []
+    recorded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline, "distill", lambda student, *args, **k: seen.append((args[0], k["teacher_scores"])) or stop()
+            pipeline, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
         )
         with pytest.raises(KeyboardInterrupt):
             make(BINARY, tmp_path / "again", recipe, unlabelled=unlabelled)
-    train, scores = seen[0]
+    train, scores = recorded[0]
     n = len(learned)
     assert train.tuples() == [*learned.tuples(), *new] and len(scores) == n + 2
     assert np.array_equal(train.label[:n], learned.label)
@@ -296,7 +296,7 @@ def test_unlabelled_pairs_need_one_teacher(tmp_path, backbone):
         make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2), unlabelled=make_pairs(BINARY, 8))
 
 
-def test_extra_pairs_that_cannot_be_meant(backbone):
+def test_invalid_extra_pairs(backbone):
     with pytest.raises(ValueError, match="extra_pairs is -1"):
         recipe_of(backbone, extra_pairs=-1)
     with pytest.raises(ValueError, match="leave out folds"):
@@ -304,8 +304,8 @@ def test_extra_pairs_that_cannot_be_meant(backbone):
 
 
 def test_validation_given(tmp_path, backbone, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(pipeline, "distill", lambda student, train, *a, **k: seen.update(k, train=train) or stop())
+    recorded = {}
+    monkeypatch.setattr(pipeline, "distill", lambda student, train, *a, **k: recorded.update(k, train=train) or stop())
     validation = make_pairs(BINARY, 20, 9)
     with pytest.raises(KeyboardInterrupt):
         make(
@@ -314,8 +314,8 @@ def test_validation_given(tmp_path, backbone, monkeypatch):
             recipe_of(backbone, distillation=Distillation(alpha=0.0)),
             validation=validation,
         )
-    assert seen["validation"] is validation
-    assert seen["train"].tuples() == make_pairs(BINARY, 80, 1).tuples()
+    assert recorded["validation"] is validation
+    assert recorded["train"].tuples() == make_pairs(BINARY, 80, 1).tuples()
 
 
 # ----------------------------------------------------------------------------------------- one folder, one purpose
@@ -389,7 +389,7 @@ def at_batch(number: int):
 @pytest.mark.parametrize(
     ("where", "name", "made"),
     [
-        (labelling, "teacher_scores", lambda: stop),  # the teacher is there, none of its scores
+        (labelling, "teacher_scores", lambda: stop),  # the teacher is finished, none of its scores
         (pipeline, "distill", lambda: stop),  # its scores too
         (distillation.DistillationCollator, "__call__", lambda: at_batch(4)),  # a checkpoint too
         (distillation, "best_threshold", lambda: stop),  # trained to the end, not saved

@@ -95,7 +95,7 @@ def make_student(
     command: str | None = None,
     show_progress_bar: bool = False,
 ) -> Report:
-    """Make a student from pairs: fine-tune the teacher if there is none, label, distil, evaluate, report.
+    """Make a student from pairs: fine-tune a teacher unless one is given, label, distil, evaluate, report.
 
     An interrupted run resumes where it stopped and ends in the same student; a finished one only reports.
 
@@ -156,7 +156,7 @@ def make_student(
 
 
 def _finished(folder: Path) -> bool:
-    """Whether a model was trained to its end here; then what a killed run left of its making is removed."""
+    """Whether the folder holds a trained model; if so, temporary folders that a killed run left are deleted."""
     finished = (folder / "training.json").exists()  # written last
     if finished:
         for name in ("checkpoints", "bootstrap"):
@@ -165,11 +165,11 @@ def _finished(folder: Path) -> bool:
 
 
 def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output: Path) -> CrossEncoder | None:
-    """The teacher given, the one made here before, or a new one; None where nothing needs one."""
+    """The teacher given, the one made by an earlier run, or a new one; None if no step needs one."""
     if recipe.teacher is not None:
         return load_teacher(recipe.teacher, task, recipe.teacher_labels)
     if recipe.distillation.alpha == 0 and recipe.init == "backbone":
-        return None  # nothing to learn from it, nothing to compare with
+        return None  # the student neither learns from it nor starts from it
     folder = output / "teacher"
     if _finished(folder):
         return load_teacher(str(folder), task)

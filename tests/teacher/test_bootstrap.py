@@ -48,7 +48,7 @@ def test_it_learns_the_cosine_of_the_backbone_without_any_label(backbone, pairs,
     assert len(set(read[0].tuples()) - set(pairs.tuples())) > 100  # sentences that never met
 
 
-def test_one_that_is_there_is_taken_as_it_is(backbone, pairs, tmp_path, monkeypatch):
+def test_a_finished_one_is_not_trained_again(backbone, pairs, tmp_path, monkeypatch):
     first = bootstrap(backbone, pairs, tmp_path / "b", 64, QUICK)
     monkeypatch.setattr("dse.teacher.bootstrap.fit_teacher", lambda *_, **__: pytest.fail("trained again"))
     assert bootstrap(backbone, pairs, tmp_path / "b", 64, QUICK) == first
@@ -57,9 +57,9 @@ def test_one_that_is_there_is_taken_as_it_is(backbone, pairs, tmp_path, monkeypa
 def test_it_reads_as_many_pairs_as_asked_for_and_no_more(backbone, pairs, tmp_path, read):
     for count in (10, 10_000):
         bootstrap(backbone, pairs, tmp_path / str(count), count, QUICK)
-    few, all_there_are = read
-    assert len(few) == 10
-    assert len(pairs) < len(all_there_are) <= 10_000
+    small, large = read
+    assert len(small) == 10
+    assert len(pairs) < len(large) <= 10_000
 
 
 def test_a_bootstrapped_teacher_starts_ahead_and_leaves_nothing_behind(backbone, pairs, tmp_path):

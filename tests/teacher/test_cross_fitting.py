@@ -43,7 +43,7 @@ CPU = {"dtype": "float32", "device": "cpu"}
 
 
 def with_mirrors(n: int) -> Pairs:
-    """Pairs, some of them also turned round, some twice."""
+    """Pairs; ten also turned round, five twice."""
     pairs = make_pairs(BINARY, n)
     first = pairs.sentence1 + pairs.sentence2[:10] + pairs.sentence1[5:10]
     second = pairs.sentence2 + pairs.sentence1[:10] + pairs.sentence2[5:10]
@@ -73,7 +73,7 @@ def test_no_teacher_scores_what_it_was_trained_on(tmp_path, backbone, folds):
     assert np.abs(exact - scores[own]).max() < 1e-5
 
 
-def test_cross_fitting_goes_on_where_it_stopped(tmp_path, backbone, folds, monkeypatch):
+def test_cross_fitting_resumes_where_it_stopped(tmp_path, backbone, folds, monkeypatch):
     pairs = make_pairs(BINARY, 24)
     common = {"folds": 2, "training": QUICK, **CPU}
     whole = cross_fit(backbone, pairs, BINARY, tmp_path / "whole.parquet", **common)

@@ -118,7 +118,7 @@ def test_bfloat16_leaves_the_weights_alone(teacher, pairs):
 # ----------------------------------------------------------------------------------------------------- outputs
 
 
-def test_names_that_say_nothing(backbone, pairs, tmp_path):
+def test_generic_names_are_refused(backbone, pairs, tmp_path):
     teacher = make_teacher(backbone, num_labels=3)
     teacher.save_pretrained(str(tmp_path / "t"))
     rows = rows_read(teacher)
@@ -174,7 +174,7 @@ def test_a_teacher_made_here(tmp_path, backbone, task):
     config = json.loads((tmp_path / "t" / "config.json").read_text())
     assert list(config["id2label"].values()) == names
     assert config["label2id"] == {name: i for i, name in enumerate(names)}
-    teacher = load_teacher(str(tmp_path / "t"), task, device="cpu")  # fits the task without more ado
+    teacher = load_teacher(str(tmp_path / "t"), task, device="cpu")  # fits the task as it is
     assert difference(tensors(made), tensors(teacher)) == 0.0
     assert teacher.max_seq_length == 48
     assert isinstance(teacher.activation_fn, RAW.__class__ if task.num_labels > 1 else torch.nn.Sigmoid)
@@ -183,8 +183,8 @@ def test_a_teacher_made_here(tmp_path, backbone, task):
     assert not (tmp_path / "t" / "checkpoints").exists()
     assert not [path for path in (tmp_path / "t").rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
     log = json.loads((tmp_path / "t" / "training.json").read_text())["log"]
-    found = [entry[f"eval_{task.main_metric}"] for entry in log if f"eval_{task.main_metric}" in entry]
-    assert len(found) == 2
+    evaluations = [entry[f"eval_{task.main_metric}"] for entry in log if f"eval_{task.main_metric}" in entry]
+    assert len(evaluations) == 2
     untrained = CrossEncoder(backbone, num_labels=task.num_labels, device="cpu")
     moved = [not one.equal(other) for one, other in zip(made.parameters(), untrained.parameters(), strict=True)]
     assert sum(moved) > 20
@@ -192,17 +192,17 @@ def test_a_teacher_made_here(tmp_path, backbone, task):
 
 @pytest.mark.parametrize("loss", ["bce", "mse"])
 def test_scale_of_a_regression(tmp_path, backbone, loss):
-    """Every label is 2 of 1 to 5: a teacher that learned it says 2, or sigmoid(z) = 0.25."""
+    """Every label is 2 of 1 to 5: a teacher that learned it predicts 2, or sigmoid(z) = 0.25."""
     task, pairs = Task("grade", "regression", label_range=(1.0, 5.0)), make_pairs(REGRESSION, 48)
     pairs = Pairs(pairs.sentence1, pairs.sentence2, np.full(len(pairs), 2, np.float32))
     settings = Training(epochs=6, batch_size=8, learning_rate=5e-2, dtype="float32")
     fit_teacher(backbone, pairs, task, tmp_path / "t", training=settings, regression_loss=loss, device="cpu")
     teacher = load_teacher(str(tmp_path / "t"), task, device="cpu")
     assert isinstance(teacher.activation_fn, torch.nn.Identity if loss == "mse" else torch.nn.Sigmoid)
-    says = np.median(teacher.predict(pairs.tuples()))
-    assert says == pytest.approx(2 if loss == "mse" else 0.25, rel=0.2)
+    predicted = np.median(teacher.predict(pairs.tuples()))
+    assert predicted == pytest.approx(2 if loss == "mse" else 0.25, rel=0.2)
     raw = np.median(teacher_scores(teacher, pairs.tuples(), task, dtype="float32"))
-    assert raw == pytest.approx(says if loss == "mse" else np.log(says / (1 - says)), abs=1e-4)
+    assert raw == pytest.approx(predicted if loss == "mse" else np.log(predicted / (1 - predicted)), abs=1e-4)
 
 
 def test_high_scores_stand_for_the_positive_class(tmp_path, backbone):

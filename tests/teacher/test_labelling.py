@@ -22,19 +22,19 @@ from tests.worker import LABELLED, SMALL_SHARD
 @pytest.fixture
 def scored(monkeypatch):
     """Every pair that a teacher scores from now on."""
-    found: list[tuple[str, str]] = []
+    recorded: list[tuple[str, str]] = []
 
     def recording(teacher, pairs, *args, **kwargs):
-        found.extend(pairs)
+        recorded.extend(pairs)
         return teacher_scores(teacher, pairs, *args, **kwargs)
 
     monkeypatch.setattr(labelling, "teacher_scores", recording)
-    return found
+    return recorded
 
 
 @pytest.fixture
 def never(monkeypatch):
-    """From when it is called, nothing may be scored."""
+    """Once called, scoring any pair fails."""
 
     def fail(*args, **kwargs):
         raise AssertionError("scored again")
@@ -52,7 +52,7 @@ def test_second_time_nothing_is_scored(tmp_path, teacher, never):
     assert np.abs(first - teacher_scores(teacher, pairs.tuples(), BINARY, **EXACT)).max() < 1e-5
     never()
     assert np.array_equal(label_pairs(teacher, pairs, BINARY, path, **EXACT), first)
-    order = np.random.default_rng(0).permutation(20)  # rows are found by what they are, not by where
+    order = np.random.default_rng(0).permutation(20)  # rows are identified by their text, not by position
     assert np.array_equal(label_pairs(teacher, pairs.select(order), BINARY, path, **EXACT), first[order])
     assert np.array_equal(label_pairs(teacher, pairs.select([4, 4, 2]), BINARY, path, **EXACT), first[[4, 4, 2]])
 
@@ -154,7 +154,7 @@ def test_another_kind_of_file(tmp_path, teacher, columns):
 
 
 def test_stopped_while_shards_are_joined(tmp_path, teacher, never, monkeypatch):
-    """The file is written, its shards are still there."""
+    """The file is written, its shards still exist."""
     pairs, path = make_pairs(BINARY, 10), tmp_path / "s.parquet"
     with monkeypatch.context() as patch:
         patch.setattr(labelling, "SHARD", 4)

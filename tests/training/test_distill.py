@@ -37,11 +37,11 @@ def loss_of(task, settings, scores, labels, link=NONE) -> dict[str, float]:
         activation_fn = link
 
         def __call__(self, features, pairs):
-            assert pairs and features == {"some": "features"}
+            assert pairs and features == {"input": "features"}
             return {"scores": scores}
 
     labels = {name: torch.tensor(values) for name, values in labels.items()}
-    terms = DistillationLoss(Fixed(), task, settings)([{"some": "features"}], labels)
+    terms = DistillationLoss(Fixed(), task, settings)([{"input": "features"}], labels)
     return {name: term.item() for name, term in terms.items()}
 
 
@@ -106,7 +106,7 @@ def test_loss_is_that_of_numpy(task, link, name, alpha):
 
 
 @pytest.mark.parametrize("task", [BINARY, NLI, REGRESSION])
-def test_pairs_without_a_label_cost_nothing_and_count(student, task):
+def test_pairs_without_a_label_have_loss_0_and_count_in_the_mean(student, task):
     loss = DistillationLoss(student, task, Distillation(alpha=0.25))
     scores = torch.randn(6, task.num_labels, requires_grad=True)
     label = torch.tensor([0, 1, 0, 1, 1, 0], dtype=torch.long if task.kind == "multiclass" else torch.float32)
@@ -123,7 +123,7 @@ def test_pairs_without_a_label_cost_nothing_and_count(student, task):
 
 
 @pytest.mark.parametrize("task", [BINARY, NLI], ids=lambda task: task.kind)
-def test_what_stands_in_place_of_a_missing_label_does_not_matter(tmp_path, backbone, task):
+def test_the_value_of_a_missing_label_has_no_effect(tmp_path, backbone, task):
     pairs, weights = make_pairs(task, 32), []
     labelled = np.arange(32) % 3 > 0
     for other in (0, 1):
@@ -148,7 +148,7 @@ def test_what_stands_in_place_of_a_missing_label_does_not_matter(tmp_path, backb
 
 
 @pytest.mark.parametrize(("name", "same"), [("centred", True), ("not-centred", False), ("kl", True), ("kl-warm", True)])
-def test_a_shift_of_all_logits_of_a_pair_says_nothing(name, same):
+def test_a_shift_of_all_logits_of_a_pair_has_no_effect(name, same):
     random = np.random.default_rng(1)
     s, t = random.normal(size=(2, 6, 3)).astype(np.float32)
     shift = random.normal(size=(2, 6, 1)).astype(np.float32) * 3
@@ -164,7 +164,7 @@ def test_a_shift_of_all_logits_of_a_pair_says_nothing(name, same):
 
 @pytest.mark.parametrize("name", DISTILLATIONS)
 @pytest.mark.parametrize("task", [BINARY, NLI], ids=lambda task: task.kind)
-def test_equal_scores_cost_nothing_and_one_logit_is_never_centred(task, name):
+def test_equal_scores_have_loss_0_and_one_logit_is_never_centred(task, name):
     loss = DistillationLoss(SimpleNamespace(activation_fn=SIGMOID), task, DISTILLATIONS[name])
     t = torch.randn(5, task.num_labels)
     assert loss.distillation_loss(t, t) == pytest.approx(0, abs=1e-6)
@@ -181,7 +181,7 @@ def test_equal_scores_cost_nothing_and_one_logit_is_never_centred(task, name):
         ({"temperature": 0.0}, "temperature is 0.0; it must be positive"),
     ],
 )
-def test_settings_that_cannot_be_meant(settings, message):
+def test_invalid_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Distillation(**settings)
 

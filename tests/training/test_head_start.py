@@ -23,7 +23,7 @@ STILL = Training(epochs=1, batch_size=16, learning_rate=0.0, head_learning_rate=
 
 @pytest.fixture
 def pairs() -> Pairs:
-    """All alike, so that even a head on a backbone at random can learn what they say."""
+    """All of one label, which even a head on a random backbone can learn."""
     texts = [f"a {a} {b}" for a in ("red", "blue", "old", "new") for b in ("bicycle", "tent", "book", "river")]
     rows = [(a, b) for a in texts for b in texts]
     return Pairs([a for a, _ in rows], [b for _, b in rows], np.ones(len(rows), np.float32), "rows of the test")
@@ -31,7 +31,7 @@ def pairs() -> Pairs:
 
 @pytest.fixture
 def fitting(monkeypatch):
-    """The head is fitted at a rate of use; the training that follows stands still, so what is seen is the fit."""
+    """The head start has a useful rate and the training that follows none: its effect is that of the head start."""
     fast = replace(STILL, head_learning_rate=1e-2)
     for module in ("dse.training.head_start", "dse.teacher.segments"):
         monkeypatch.setattr(
@@ -39,7 +39,7 @@ def fitting(monkeypatch):
         )
 
 
-def test_a_student_that_did_nothing_else_has_learned(backbone, pairs, tmp_path, fitting):
+def test_the_head_start_of_a_student_learns(backbone, pairs, tmp_path, fitting):
     student = DSE.from_backbone(backbone, num_layers=1)
     before = [p.clone() for p in student.transformers_model.parameters()]
     start = student.raw_scores(pairs.tuples()).mean()
@@ -51,7 +51,7 @@ def test_a_student_that_did_nothing_else_has_learned(backbone, pairs, tmp_path, 
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_so_has_a_segment_teacher(backbone, pairs, tmp_path, fitting):
+def test_the_head_start_of_a_segment_teacher_learns(backbone, pairs, tmp_path, fitting):
     teacher = fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=STILL, pooling="segments")
     assert teacher_scores(teacher, pairs.tuples(), TASK).mean() > 1
 
@@ -80,9 +80,9 @@ def test_rows_are_distinct_and_bounded():
     assert (head_start_rows(9, seed=1) == np.arange(9)).all()
 
 
-def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, monkeypatch):
+def test_without_head_steps_there_is_no_head_start(backbone, pairs, tmp_path, monkeypatch):
     for name in ("training.distill.start_student_head", "teacher.fit.start_teacher_head"):
-        monkeypatch.setattr(f"dse.{name}", lambda *_: pytest.fail("rows were read for no step"))
+        monkeypatch.setattr(f"dse.{name}", lambda *_: pytest.fail("the head start ran"))
     off = replace(STILL, head_steps=0)
     fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=off, pooling="segments")
     distill(
@@ -94,7 +94,7 @@ def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, mo
 def test_a_head_of_one_weight_is_fitted_and_then_held(backbone, pairs, tmp_path, kind):
     torch.manual_seed(0)
     student = DSE.from_backbone(backbone, num_layers=1, head=kind)
-    # A teacher that says what the cosine says, on a scale far from where the head starts.
+    # A teacher whose scores are the cosine, on a scale far from where the head starts.
     u, v = (student.encode(side, convert_to_tensor=True) for side in (pairs.sentence1, pairs.sentence2))
     cosine = torch.nn.functional.cosine_similarity(u, v).cpu().numpy()[:, None]
     t = 40 * (cosine - cosine.mean())
@@ -164,7 +164,7 @@ def test_an_mlp_head_learns_the_cosine_of_the_last_layer(kind, labels):
         assert torch.corrcoef(torch.stack([scores.sigmoid(), target]))[0, 1] > 0.8
 
 
-def test_the_cosine_is_learned_once_from_pairs_that_are_there_twice(monkeypatch):
+def test_the_cosine_is_learned_once_from_pairs_that_repeat(monkeypatch):
     counts = []
     monkeypatch.setattr("dse.training.head_start.fit_head", lambda parameters, loss, rows, *_: counts.append(rows))
     u, v = torch.randn(24, 8), torch.randn(24, 8)

@@ -41,17 +41,17 @@ def test_batches_have_every_row_once(lengths, batch_size, drop_last, epoch):
     try:
         batches = sampler(lengths, batch_size, drop_last=drop_last)
         batches.set_epoch(epoch)
-        found = list(batches)
+        drawn = list(batches)
     finally:
         LengthGroupedBatchSampler.POOL = pool
-    rows = [row for batch in found for row in batch]
-    assert len(found) == len(batches)
+    rows = [row for batch in drawn for row in batch]
+    assert len(drawn) == len(batches)
     assert len(set(rows)) == len(rows)
     if drop_last:
-        assert len(found) == len(lengths) // batch_size and all(len(batch) == batch_size for batch in found)
+        assert len(drawn) == len(lengths) // batch_size and all(len(batch) == batch_size for batch in drawn)
     else:
-        assert sorted(rows) == list(range(len(lengths))) and len(found) == math.ceil(len(lengths) / batch_size)
-        assert sum(len(batch) < batch_size for batch in found) <= 1
+        assert sorted(rows) == list(range(len(lengths))) and len(drawn) == math.ceil(len(lengths) / batch_size)
+        assert sum(len(batch) < batch_size for batch in drawn) <= 1
 
 
 def test_order_depends_on_seed_and_epoch_alone():
@@ -229,10 +229,10 @@ def log_of(folder: Path, key: str) -> list[dict]:
 
 @pytest.mark.parametrize("batch", [9, 13], ids=["between", "stopped"])
 def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monkeypatch, batch):
-    """Nothing is learned (rate 0), so the first evaluation stays the best and two more are one too many."""
+    """With rate 0 the first evaluation stays the best, and training stops after two more."""
     train, validation = make_pairs(BINARY, 64, 1), make_pairs(BINARY, 20, 2)
-    nothing = {"learning_rate": 0.0, "head_learning_rate": 0.0}
-    settings = Training(epochs=3, batch_size=8, checkpoint_steps=4, patience=2, dtype="float32", **nothing)
+    no_rate = {"learning_rate": 0.0, "head_learning_rate": 0.0}
+    settings = Training(epochs=3, batch_size=8, checkpoint_steps=4, patience=2, dtype="float32", **no_rate)
 
     def train_in(name: str) -> None:
         distillation.distill(
@@ -290,15 +290,15 @@ def test_killed_and_resumed_gives_the_same_student_bit_for_bit(long_runs):
     for key in (METRIC, "loss"):
         one, other = ([entry[key] for entry in log_of(folder / name, key)] for name in ("whole", "killed"))
         assert one == other and len(one) > 5
-        assert len(set(one)) > 1  # there was something to choose from
+        assert len(set(one)) > 1  # the checkpoints differ
 
 
 @pytest.mark.slow
 def test_the_best_checkpoint_is_kept(long_runs, backbone):
     folder = long_runs["folder"] / "whole"
     validation = make_pairs(BINARY, 40, 2)
-    found = compute_metrics(DSE(str(folder)).raw_scores(validation.tuples())[:, 0], validation.label, BINARY)
-    assert found[BINARY.main_metric] == max(entry[METRIC] for entry in log_of(folder, METRIC))
+    metrics = compute_metrics(DSE(str(folder)).raw_scores(validation.tuples())[:, 0], validation.label, BINARY)
+    assert metrics[BINARY.main_metric] == max(entry[METRIC] for entry in log_of(folder, METRIC))
 
 
 @pytest.mark.slow

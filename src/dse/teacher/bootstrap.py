@@ -1,9 +1,9 @@
 """A backbone for teachers: a cross-encoder that has learned the cosine of the sentence encoder it is made of.
 
-Fine-tuned on few labels, a cross-encoder made of a sentence encoder predicts worse than the cosine of the encoder
-itself: it was never trained to compare. So it is first taught that cosine on many pairs of the training sentences,
-which needs no labels, and learns from the labels after that, now reading both sentences together (Trans-Encoder, Liu
-et al., ICLR 2022, arXiv:2209.13059).
+Fine-tuned on a small set of labels, a cross-encoder made of a sentence encoder predicts worse than the cosine of the
+encoder itself: it was never trained to compare. So it first learns that cosine from many pairs of the training
+sentences, which needs no labels, and then from the labels, now reading both sentences together (Trans-Encoder, Liu et
+al., ICLR 2022, arXiv:2209.13059).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def bootstrap(
     """Teach a cross-encoder the cosine of the sentence encoder it is made of.
 
     Args:
-        backbone: Folder or hub id of a sentence encoder; of any other encoder the cosine says little.
+        backbone: Folder or hub id of a sentence encoder; the cosine of any other encoder is uninformative.
         train: Where the sentences come from; labels are not used.
         output: Folder of the cross-encoder; if it holds one already, nothing is trained.
         count: How many pairs it learns from, in one epoch: a sample of the training pairs and of sentences recombined
@@ -66,7 +66,7 @@ def bootstrap(
     vectors = encode(texts)  # (m, d)
     u, v = (vectors[torch.tensor([row[text] for text in side])] for side in (pairs.sentence1, pairs.sentence2))
     cosine = F.cosine_similarity(u.float(), v.float()).clamp(0, 1).cpu().numpy()  # (n,)
-    logger.info("%s: %d pairs to learn the cosine from, %.2f on average", output, len(pairs), cosine.mean())
+    logger.info("%s: learning the cosine (mean %.2f) from %d pairs", output, cosine.mean(), len(pairs))
     once = replace(training, epochs=1, batch_size=max(BATCH, training.batch_size), accumulation=1, patience=None)
     fit_teacher(
         backbone,

@@ -34,13 +34,13 @@ def label_pairs(
 ) -> np.ndarray:
     """Raw logits of the teacher for pairs, kept in a file.
 
-    A killed run loses at most one shard of 2,000 pairs; a pair the file already holds is never scored again.
+    A killed run loses at most one shard of 2,000 pairs; a pair whose scores the file holds is not scored again.
 
     Args:
         teacher: Any cross-encoder.
         pairs: What to score.
         task: As in `teacher_scores`; always give it when scores are to train a student.
-        output: Parquet file to keep the scores in, to go on from and to add to; None keeps nothing.
+        output: Parquet file that the scores are read from and added to; None keeps no scores.
         batch_size: Pairs the transformer reads at a time.
         dtype: ``"auto"`` computes in bfloat16 where the hardware has it.
         show_progress_bar: Whether to show one.

@@ -49,9 +49,9 @@ def settings_for_head(training: Training, student: DSE) -> Training:
 
 
 def is_final(head: PairHead) -> bool:
-    """Whether the head start fits all there is to a head: one scale of a similarity per class.
+    """Whether the head start fits a head completely: it is one scale of a similarity per class.
 
-    Such a head is held while the student trains, so that the embeddings move and not their scale.
+    Such a head is held while the student trains, so that the embeddings change and not their scale.
     """
     return head.kind in ONE_WEIGHT
 
@@ -132,13 +132,13 @@ def fit_head(
 def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, width: int) -> None:
     """Teach an mlp head the cosine of the backbone, on the given pairs and on sentences beside their nearest ones.
 
-    Fine-tuned from few labels alone, such a head stays behind the plain cosine of the backbone. No labels are read:
-    every class learns the same, and a slope and a shift of each (`fit_scale`) make it a first guess at the task.
+    Trained on a small set of labels alone, such a head is less accurate than the plain cosine of the backbone. No
+    labels are read: every class learns the same, and `fit_scale` then gives each a slope and a shift for the task.
 
     Args:
-        head: Of a hidden layer.
+        head: One with a hidden layer.
         left: Embeddings of the first sentences, (n, d); the last ``width`` values are those of the last layer, which
-            is the one that sentence encoders are trained by. Where d is no multiple of that, all of them count.
+            sentence encoders are trained by. All d values are used where d is no multiple of ``width``.
         right: Embeddings of the second sentences, (n, d).
         training: `Training.cosine_steps`, rate, weight decay and seed.
         width: Of the backbone.
@@ -176,10 +176,10 @@ def _distinct(vectors: Tensor) -> tuple[Tensor, list[int]]:
 
 
 def fit_scale(scores: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """The slope and shift of each class that suit scores best; the losses are convex in both, so there is one best.
+    """The slope and shift of each class that give scores the smallest loss; it is convex in both.
 
     Args:
-        scores: Of a head as it starts, (n, C).
+        scores: Of a head before training, (n, C).
         loss: From scores (n, C) to their mean loss.
 
     Returns:

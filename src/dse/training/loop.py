@@ -20,7 +20,7 @@ from dse.data.metrics import best_threshold, compute_metrics
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.runtime import resolve_dtype
-from dse.training.callbacks import Patience, ProgressBar
+from dse.training.callbacks import EarlyStopping, ProgressBar
 from dse.training.settings import REFERENCE_WIDTH, Training
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ def _checkpoint_steps(training: Training, rows: int, batch_size: int, processes:
 
 
 class LengthGroupedBatchSampler(DefaultBatchSampler):
-    """Shuffles, then forms batches of pairs of like length: half the padding, still another order every epoch."""
+    """Shuffles, then forms batches of pairs of similar length: half the padding, and a new order every epoch."""
 
-    POOL = 50  # batches whose rows are sorted together; fewer where the rows would fill no four such pools
+    POOL = 50  # batches whose rows are sorted together; a quarter of all batches if that is less
 
     def __init__(self, dataset: Any, **kwargs: Any) -> None:
         super().__init__(dataset, **kwargs)
@@ -176,7 +176,7 @@ def run(trainer: BaseTrainer, training: Training, description: str) -> list[dict
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(ProgressBar(description))
     if training.patience is not None:
-        trainer.add_callback(Patience(training.patience))
+        trainer.add_callback(EarlyStopping(training.patience))
     checkpoint = last_checkpoint(Path(trainer.args.output_dir))
     if checkpoint is not None:
         logger.info("%s: resuming from %s", description, checkpoint.name)
