@@ -51,6 +51,7 @@ SUBJECT_OF = {text: number for number, texts in enumerate(SUBJECTS.values()) for
 
 BINARY = Task("same-subject", "binary", labels=("different", "same"), metrics=("average_precision", "accuracy", "f1"))
 REGRESSION = Task("likeness", "regression", label_range=(0.0, 5.0))
+GRADE = Task("grade", "regression", label_range=(1.0, 5.0))  # the lowest label is not 0
 NLI = Task("nli", "multiclass", labels=("entailment", "neutral", "contradiction"))
 
 
@@ -64,9 +65,10 @@ def make_pairs(task: Task, n: int, seed: int = 0, *, subjects: range = range(5))
     others = random.permutation(np.flatnonzero(~same))[: n - len(alike)]
     chosen = [rows[i] for i in random.permutation(np.concatenate([alike, others]))]
     apart = np.array([abs(SUBJECT_OF[a] - SUBJECT_OF[b]) for a, b in chosen])
+    low, high = task.label_range or (0.0, 1.0)
     label = {
         "binary": (apart == 0).astype(np.float32),
-        "regression": (5 - 1.25 * apart).astype(np.float32),
+        "regression": (high - (high - low) / 4 * apart).astype(np.float32),
         "multiclass": np.minimum(apart, 2).astype(np.int64),
     }[task.kind]
     return Pairs([a for a, _ in chosen], [b for _, b in chosen], label, "samples")

@@ -8,16 +8,17 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task, get_task
 from dse.encoding.runtime import FastCopy
 from dse.errors import BadDataError, MismatchError
-from dse.teacher import check_outputs, fit_teacher, load_teacher, teacher_scores
+from dse.teacher import check_outputs, fit, fit_teacher, load_teacher, segments, teacher_scores
 from dse.teacher.segments import segment_teacher
 from dse.training.settings import Training
-from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
+from tests.samples import BINARY, GRADE, NLI, REGRESSION, difference, make_pairs, tensors
 
 RAW = torch.nn.Identity()
 ANSWERS = Task("answers", "binary", labels=("entailment", "not_entailment"), positive="entailment")
@@ -190,10 +191,37 @@ def test_a_teacher_made_here(tmp_path, backbone, task):
     assert sum(moved) > 20
 
 
+@pytest.mark.parametrize("pooling", ["cls", "segments"])
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_labels_a_regression_learns(tmp_path, backbone, monkeypatch, loss, pooling):
+    """Scaled to 0..1 by both ends of their range, or as they are; by training and by the head start alike."""
+    pairs, recorded = make_pairs(GRADE, 40), {}
+
+    def stop(trainer, *args):
+        recorded["label"] = np.array(trainer.train_dataset["label"])
+        raise KeyboardInterrupt
+
+    def record(parameters, loss, rows, training, width):
+        recorded["loss"] = float(loss(torch.arange(rows)).detach())
+
+    monkeypatch.setattr(fit, "run", stop)
+    monkeypatch.setattr(segments, "fit_head", record)
+    with pytest.raises(KeyboardInterrupt):
+        fit_teacher(backbone, pairs, GRADE, tmp_path / "t", training=QUICK, regression_loss=loss, pooling=pooling)
+    target = pairs.label if loss == "mse" else (pairs.label - 1) / 4
+    assert 0 < len(set(target.tolist())) <= 5 and recorded["label"] == pytest.approx(target)
+    if pooling == "segments":
+        torch.manual_seed(QUICK.seed)
+        s = teacher_scores(segment_teacher(backbone, 1), pairs.tuples(), dtype="float32")[:, 0].astype(float)
+        p = expit(s)
+        expected = (s - target) ** 2 if loss == "mse" else -target * np.log(p) - (1 - target) * np.log(1 - p)
+        assert recorded["loss"] == pytest.approx(expected.mean(), rel=1e-4)
+
+
 @pytest.mark.parametrize("loss", ["bce", "mse"])
 def test_scale_of_a_regression(tmp_path, backbone, loss):
     """Every label is 2 of 1 to 5: a teacher that learned it predicts 2, or sigmoid(z) = 0.25."""
-    task, pairs = Task("grade", "regression", label_range=(1.0, 5.0)), make_pairs(REGRESSION, 48)
+    task, pairs = GRADE, make_pairs(GRADE, 48)
     pairs = Pairs(pairs.sentence1, pairs.sentence2, np.full(len(pairs), 2, np.float32))
     settings = Training(epochs=6, batch_size=8, learning_rate=5e-2, dtype="float32")
     fit_teacher(backbone, pairs, task, tmp_path / "t", training=settings, regression_loss=loss, device="cpu")

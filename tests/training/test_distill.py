@@ -22,7 +22,7 @@ from dse.training.distill import DistillationCollator, distill
 from dse.training.losses import Distillation, DistillationLoss
 from dse.training.settings import Training
 from tests.conftest import make_student
-from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
+from tests.samples import BINARY, GRADE, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
 
 SIGMOID, NONE = torch.nn.Sigmoid(), torch.nn.Identity()
 
@@ -83,7 +83,10 @@ DISTILLATIONS = {
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("name", DISTILLATIONS)
-@pytest.mark.parametrize(("task", "link"), [(BINARY, SIGMOID), (REGRESSION, SIGMOID), (REGRESSION, NONE), (NLI, NONE)])
+@pytest.mark.parametrize(
+    ("task", "link"),
+    [(BINARY, SIGMOID), (REGRESSION, SIGMOID), (REGRESSION, NONE), (GRADE, SIGMOID), (GRADE, NONE), (NLI, NONE)],
+)
 def test_loss_is_that_of_numpy(task, link, name, alpha):
     from dataclasses import replace
 
@@ -114,7 +117,7 @@ def test_pairs_without_a_label_have_loss_0_and_count_in_the_mean(student, task):
     labels = {"label": label, "labelled": labelled, "teacher": torch.zeros(6, task.num_labels)}
     alone = loss.supervised_loss(scores[labelled], label[labelled])
     value = loss.terms(scores, labels)["task"]
-    assert float(value) == pytest.approx(0.75 * float(alone) * 4 / 6, abs=1e-6)
+    assert value.item() == pytest.approx(0.75 * alone.item() * 4 / 6, abs=1e-6)
     value.backward()
     assert torch.isfinite(scores.grad).all() and not scores.grad[~labelled].any()
     assert scores.grad[labelled].any(dim=1).all()

@@ -14,6 +14,7 @@ from dse.data.tasks import Task
 from dse.modules import PairHead
 from dse.teacher import fit_teacher, teacher_scores
 from dse.training.head_start import ROWS, fit_cosine, fit_head, fit_scale, head_start_rows
+from dse.training.loop import run
 from dse.training.losses import Distillation
 from dse.training.settings import Training
 
@@ -127,6 +128,88 @@ def test_the_scale_fitted_does_not_depend_on_that_of_the_scores(seed, slope, shi
     a, b = fit_scale(10**zoom * scores - 7, lambda s: (s - target).square().mean())
     assert a.item() * 10**zoom == pytest.approx(slope, abs=0.1)
     assert (a * (10**zoom * scores - 7) + b).mean().item() == pytest.approx(target.mean().item(), abs=0.01)
+
+
+class Stop(Exception):
+    """Ends a test before training."""
+
+
+@pytest.fixture
+def before_training(monkeypatch):
+    """Training stops before its first step; a list that receives each trainer."""
+    trainers = []
+
+    def stop(trainer, *args):
+        trainers.append(trainer)
+        raise Stop
+
+    monkeypatch.setattr("dse.training.distill.run", stop)
+    return trainers
+
+
+@pytest.mark.parametrize(("rate", "of_head"), [(None, 1e-4), (8e-4, 8e-4)])
+@pytest.mark.parametrize(("kind", "share"), [("mlp", 1), ("mlp-symmetric", 1), ("bilinear", 4 / 16)])
+def test_rate_of_a_head(backbone, pairs, tmp_path, monkeypatch, before_training, kind, share, rate, of_head):
+    """A bilinear score adds up d * d weights: its rate is 4 / d of the mlp's, in the head start and after it."""
+    rates = []
+
+    def record(parameters, loss, rows, training, width):
+        rates.append(training.head_rate(width))
+
+    monkeypatch.setattr("dse.training.head_start.fit_head", record)
+    student = DSE.from_backbone(backbone, num_layers=2, head=kind)
+    settings = Training(head_learning_rate=rate, cosine_steps=0)
+    with pytest.raises(Stop):
+        distill(student, pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=settings)
+    assert rates == pytest.approx([of_head * share])
+    rates_of_trainer = before_training[0].args.learning_rate_mapping
+    assert rates_of_trainer.get("pair_head", 1e-4) == pytest.approx(of_head * share)
+
+
+@pytest.mark.parametrize(("kind", "held"), [("dot", True), ("cosine", True), ("mlp", False), ("bilinear", False)])
+@pytest.mark.parametrize("steps", [0, 9])
+def test_a_head_of_one_weight_is_held_after_its_head_start(backbone, pairs, tmp_path, monkeypatch, kind, held, steps):
+    weights = {}
+
+    def train_on(trainer, *args):
+        weights["start"] = [weight.clone() for weight in trainer.model.head.parameters()]
+        weights["backbone"] = [weight.clone() for weight in trainer.model.transformers_model.parameters()]
+        return run(trainer, *args)
+
+    monkeypatch.setattr("dse.training.distill.run", train_on)
+    student = DSE.from_backbone(backbone, num_layers=1, head=kind)
+    settings = replace(STILL, head_steps=steps, learning_rate=1e-3, head_learning_rate=1e-2)
+    t = np.linspace(-5, 5, len(pairs))[:, None]
+    student = distill(student, pairs, TASK, tmp_path / "s", teacher_scores=t, training=settings)
+    same = [torch.equal(a, b) for a, b in zip(weights["start"], student.head.parameters(), strict=True)]
+    assert all(same) if held and steps else not any(same)
+    backbone_now = student.transformers_model.parameters()
+    assert not all(torch.equal(a, b) for a, b in zip(weights["backbone"], backbone_now, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("rows", "head_steps", "steps"),
+    [(64, 256, 6), (65, 256, 7), (10, 256, 1), (64, 4, 4), (64, 6, 6), (64, 0, 0), (8192, 256, 256), (8192, 9999, 768)],
+)
+def test_steps_of_the_head_start(rows, head_steps, steps):
+    """At most `head_steps`, and at most three passes over the rows in batches of 32."""
+    weight, batches = torch.nn.Parameter(torch.zeros(1)), []
+
+    def loss(batch):
+        batches.append(batch)
+        return weight.sum()
+
+    fit_head([weight], loss, rows, Training(head_steps=head_steps), width=8)
+    assert len(batches) == steps
+    assert all(len(batch) == min(32, rows) and 0 <= batch.min() <= batch.max() < rows for batch in batches)
+
+
+def test_steps_and_rate_of_learning_the_cosine(monkeypatch):
+    recorded = []
+    monkeypatch.setattr("dse.training.head_start.fit_head", lambda parameters, loss, rows, *rest: recorded.append(rest))
+    settings = Training(head_steps=5, cosine_steps=7)
+    fit_cosine(PairHead(8, hidden_dimension=4), torch.randn(24, 8), torch.randn(24, 8), settings, width=8)
+    assert recorded == [(replace(settings, head_steps=7), 8)]
 
 
 def test_a_bilinear_head_learns(backbone, pairs, tmp_path):
