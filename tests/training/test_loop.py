@@ -227,12 +227,12 @@ def log_of(folder: Path, key: str) -> list[dict]:
     return [entry for entry in json.loads((folder / "training.json").read_text())["log"] if key in entry]
 
 
-@pytest.mark.parametrize("batch", [9, 13], ids=["between", "stopped"])
-def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monkeypatch, batch):
+@pytest.mark.parametrize(("batch", "every"), [(9, 4), (None, 4), (3, 1), (None, 1)])
+def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monkeypatch, batch, every):
     """With rate 0 the first evaluation stays the best, and training stops after two more."""
     train, validation = make_pairs(BINARY, 64, 1), make_pairs(BINARY, 20, 2)
     no_rate = {"learning_rate": 0.0, "head_learning_rate": 0.0}
-    settings = Training(epochs=3, batch_size=8, checkpoint_steps=4, patience=2, dtype="float32", **no_rate)
+    settings = Training(epochs=3, batch_size=8, checkpoint_steps=every, patience=2, dtype="float32", **no_rate)
 
     def train_in(name: str) -> None:
         distillation.distill(
@@ -246,8 +246,8 @@ def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monke
         )
 
     train_in("whole")
-    assert steps_of(tmp_path / "whole") == [4, 8, 12]
-    if batch == 9:  # in the middle: two evaluations are done
+    assert steps_of(tmp_path / "whole") == [every, 2 * every, 3 * every]
+    if batch is not None:  # in the middle: two evaluations are done
         stop_at(batch)
     else:  # after the last step, before the student is saved
         monkeypatch.setattr(distillation, "best_threshold", lambda *args: (_ for _ in ()).throw(Stop))
@@ -255,7 +255,7 @@ def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monke
         train_in("stopped")
     monkeypatch.undo()
     train_in("stopped")
-    assert steps_of(tmp_path / "stopped") == [4, 8, 12]
+    assert steps_of(tmp_path / "stopped") == [every, 2 * every, 3 * every]
 
 
 @pytest.fixture(scope="module")
