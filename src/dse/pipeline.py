@@ -18,11 +18,10 @@ from dse.data.pairs import Pairs, split_pairs
 from dse.data.tasks import Task
 from dse.model import DSE
 from dse.recipe import Recipe, claim_folder
+from dse.teacher import TeacherPooling, cross_fit, fit_teacher, label_pairs, load_teacher, teacher_name
 from dse.teacher.bootstrap import bootstrap, check_bootstrap
-from dse.teacher.cross_fitting import cross_fit, folds_folder
-from dse.teacher.fit import TeacherPooling, fit_teacher, need_labels
-from dse.teacher.labelling import label_pairs, teacher_name
-from dse.teacher.load import load_teacher
+from dse.teacher.cross_fitting import folds_folder
+from dse.teacher.fit import need_labels
 from dse.training.distill import distill
 from dse.training.settings import Training
 
@@ -128,8 +127,7 @@ def make_student(
         raise ValueError("Unlabelled pairs are judged by one teacher; leave out folds, whose teachers are several.")
     if validation is None:
         train, validation = hold_out(train, recipe.training.seed)
-    data = {"train": train, "validation": validation}
-    claim_folder(output, task, recipe, data if unlabelled is None else data | {"unlabelled": unlabelled})
+    claim_folder(output, task, recipe, {"train": train, "validation": validation, "unlabelled": unlabelled})
     teacher = _teacher(train, validation, task, recipe, output)
     file = Path(scores or output / "teacher_scores.parquet")
     if _finished(output):
@@ -140,13 +138,14 @@ def make_student(
         )
     from dse.evaluation import evaluate, write_card
 
-    dtype = recipe.training.dtype
     report = evaluate(
         student,
         test,
         task,
         teacher=teacher,
-        teacher_scores=None if teacher is None else label_pairs(teacher, test, task, file, dtype=dtype),
+        teacher_scores=label_pairs(teacher, test, task, file, dtype=recipe.training.dtype)
+        if teacher is not None
+        else None,
         split=split,
         measure_speed=measure_speed,
         command=command,

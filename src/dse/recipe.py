@@ -65,13 +65,14 @@ class Recipe:
             raise ValueError("extra_pairs are judged by one teacher; leave out folds, whose teachers are several.")
 
 
-def claim_folder(output: Path, task: Task, recipe: Recipe, data: Mapping[str, Pairs]) -> None:
+def claim_folder(output: Path, task: Task, recipe: Recipe, data: Mapping[str, Pairs | None]) -> None:
     """Write to run.json what this folder is for.
 
     Raises:
         MismatchError: If the folder holds a run with other settings or data.
     """
-    run = {"task": task.to_dict(), "recipe": asdict(recipe), "data": {k: pairs_hash(v) for k, v in data.items()}}
+    hashes = {name: pairs_hash(pairs) for name, pairs in data.items() if pairs is not None}
+    run = {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes}
     run = json.loads(json.dumps(run))  # tuples become lists, as they will be read back
     file = output / "run.json"
     if not file.exists():
