@@ -25,7 +25,7 @@ from dse.evaluation import Report, table
 from dse.files import write_json, write_text
 from dse.model import DSE
 from dse.pipeline import Recipe, make_student
-from dse.teacher.fit import load_teacher
+from dse.teacher.load import load_teacher
 from dse.training.settings import Training
 
 logger = logging.getLogger(__name__)

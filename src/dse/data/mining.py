@@ -52,10 +52,19 @@ def recombine(pairs: Pairs, encode: Encode, count: int, seed: int) -> Pairs:
     return Pairs([a for a, _ in some], [b for _, b in some], source=f"{pairs.source}, recombined")
 
 
-def with_unlabelled(pairs: Pairs, more: Pairs) -> Pairs:
-    """The pairs of both; the labels of the second, if any, are not used."""
-    label = pairs.label
-    if label is not None:
-        missing = np.nan if label.dtype.kind == "f" else -1
-        label = np.append(label, np.full(len(more), missing, dtype=label.dtype))
-    return Pairs(pairs.sentence1 + more.sentence1, pairs.sentence2 + more.sentence2, label, pairs.source)
+def with_unlabelled(pairs: Pairs, unlabelled: Pairs) -> Pairs:
+    """The pairs of both; labels that the second may have are not used.
+
+    Example:
+        >>> both = with_unlabelled(Pairs(["a"], ["b"], np.array([1.0])), Pairs(["c"], ["d"]))
+        >>> both.tuples(), both.label.tolist(), both.labelled.tolist()
+        ([('a', 'b'), ('c', 'd')], [1.0, 0.0], [True, False])
+    """
+    label, n = pairs.label, len(unlabelled)
+    return Pairs(
+        pairs.sentence1 + unlabelled.sentence1,
+        pairs.sentence2 + unlabelled.sentence2,
+        None if label is None or not len(pairs) else np.append(label, np.zeros(n, label.dtype)),
+        pairs.source,
+        labelled=np.append(pairs.labelled, np.zeros(n, bool)),
+    )

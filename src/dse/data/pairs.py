@@ -22,9 +22,9 @@ import os
 import reprlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,19 +39,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Sentence pairs, with or without labels.
+    """Sentence pairs, each with or without a label.
 
     Attributes:
         sentence1: The first sentences.
         sentence2: The second ones, as many.
-        label: (n,) float32 or, for a multiclass task, int64 as `Task.target` gives them; None without labels.
+        label: (n,) float32 or, for a multiclass task, int64 as `Task.target` gives them, 0 where a pair has no label;
+            None if no pair has one.
         source: Where they come from, for messages and reports.
         skipped: How many bad rows `load_pairs` left out.
+        labelled: (n,) bool, which pairs have a label. If not given: all pairs where there are labels, else none.
+
+    Raises:
+        BadDataError: If the columns have different lengths, or there are labels and ``labelled`` marks no pair.
 
     Example:
         >>> pairs = Pairs(["a", "b"], ["c", "d"], np.array([0.0, 1.0]))
         >>> len(pairs), pairs.select([1]).to_dict()
         (2, {'sentence1': ['b'], 'sentence2': ['d'], 'label': array([1.])})
+        >>> Pairs(["a", "b"], ["c", "d"], np.array([0.0, 1.0]), labelled=np.array([False, True])).labelled.tolist()
+        [False, True]
     """
 
     sentence1: list[str]
@@ -59,12 +66,17 @@ class Pairs:
     label: NDArray[Any] | None = None
     source: str = "memory"
     skipped: int = 0
+    labelled: NDArray[np.bool_] = field(default=cast(Any, None), kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuse columns of different lengths, which would pair the wrong sentences."""
-        lengths = {len(column) for column in self.to_dict().values()}
+        """Fill in the mask, and refuse columns of different lengths, which would pair the wrong sentences."""
+        if self.label is None or self.labelled is None:
+            object.__setattr__(self, "labelled", np.full(len(self), self.label is not None))
+        lengths = {len(column) for column in (*self.to_dict().values(), self.labelled)}
         if len(lengths) > 1:
             raise BadDataError(f"pairs from {self.source} have columns of unequal lengths {sorted(lengths)}; fix them")
+        if len(self) and self.label is not None and not self.labelled.any():
+            raise BadDataError(f"pairs from {self.source} have labels, but labelled marks none; give both, or neither")
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -73,11 +85,13 @@ class Pairs:
     def select(self, indices: ArrayLike) -> Pairs:
         """Return the pairs at these positions, in this order; a mask of n booleans works too."""
         rows = np.arange(len(self))[np.asarray(indices, dtype=None if np.size(indices) else np.int64)]
+        labelled = self.labelled[rows]
         return replace(
             self,
             sentence1=[self.sentence1[row] for row in rows],
             sentence2=[self.sentence2[row] for row in rows],
-            label=None if self.label is None else self.label[rows],
+            label=self.label[rows] if self.label is not None and (labelled.any() or not len(rows)) else None,
+            labelled=labelled,
         )
 
     def tuples(self) -> list[tuple[str, str]]:
