@@ -29,11 +29,8 @@ def numpy_head(head: PairHead, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def numpy_cosine(head: PairHead, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Cosine of the last values of u and v, (n, 1)."""
     u, v = (x[:, -(head.cosine_dimension or x.shape[1]) :] for x in (u, v))
-    return (
-        (u * v).sum(axis=1, keepdims=True)
-        / np.linalg.norm(u, axis=1, keepdims=True)
-        / np.linalg.norm(v, axis=1, keepdims=True)
-    )
+    u, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (u, v))
+    return (u * v).sum(axis=1, keepdims=True)
 
 
 @pytest.fixture(params=HEAD_KINDS)

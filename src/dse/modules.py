@@ -148,7 +148,7 @@ class PairHead(PairFunction, Module):
         return features
 
     def get_config_dict(self) -> dict[str, Any]:
-        """The configuration; without ``cosine_dimension`` where it is not set, as in students saved before it existed."""
+        """The configuration; ``cosine_dimension`` only if set, as older students do not have it."""
         return {name: value for name, value in super().get_config_dict().items() if value is not None}
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:

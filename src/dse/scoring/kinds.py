@@ -1,15 +1,15 @@
 """The kinds of pair head by name.
 
-=============== ======================================================= =========
-kind            s(u, v)                                                 symmetric
-=============== ======================================================= =========
-mlp             W2 relu(W1 [u, v, u*v, abs(u-v)] + b1) + b2 (paper)     no
-mlp-symmetric   W2 relu(W1 [u+v, u*v, abs(u-v)] + b1) + b2              yes
-bilinear        u' M_c v + b_c                                          no
-dot             a_c (u . v) + b_c                                       yes
-cosine          a_c cos(u', v') + b_c                                   yes
+=============== ======================================================== =========
+kind            s(u, v)                                                  symmetric
+=============== ======================================================== =========
+mlp             W2 relu(W1 [u, v, u*v, abs(u-v)] + b1) + b2 (paper)      no
+mlp-symmetric   W2 relu(W1 [u+v, u*v, abs(u-v)] + b1) + b2               yes
+bilinear        u' M_c v + b_c                                           no
+dot             a_c (u . v) + b_c                                        yes
+cosine          a_c cos(u', v') + b_c                                    yes
 cosine-mlp      a_c cos(u', v') + the mlp's score, which starts at zero  no
-=============== ======================================================= =========
+=============== ======================================================== =========
 
 u', v': all values of u and v, or the last ones (``cosine_dimension``), which are the backbone's last layer.
 """

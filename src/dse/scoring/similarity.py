@@ -113,7 +113,8 @@ def fold_cosine(head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Fold
 
     def cosine(v: Tensor) -> Tensor:
         v = head.cosine_part(v)
-        return torch.mm(folded, v.T).float() / v.float().norm(dim=1).clamp_min(1e-8)
+        lengths: Tensor = v.float().norm(dim=1).clamp_min(1e-8)  # (B,)
+        return torch.mm(folded, v.T).float() / lengths
 
     return cosine
 
