@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from dse.data.tables import FORMATS, Row, Table, open_hub, open_jsonl, open_table
+from dse.data.hub import open_hub
+from dse.data.tables import FORMATS, Row, Table, open_jsonl, open_table
 from dse.data.tasks import Task
 from dse.errors import BadDataError
 
