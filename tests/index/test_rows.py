@@ -76,7 +76,7 @@ BAD = [
     ([{"id": "a", "text": "x", "embedding": [1, 2, float("nan"), 4]}], "row 1: .*NaN"),
     ([{"id": "a", "text": "x", "embedding": [1, 2, 1e9, 4]}], "row 1: .*65,504"),
     ([{"id": "a", "text": "x", "n": 1}, {"id": "b", "text": "x", "n": "many"}], "column 'n'"),
-    ([5], "row 1 is int"),
+    ([5], "row 1: is int"),
 ]
 
 
@@ -89,7 +89,7 @@ def test_bad_rows_are_named(rows, said):
 def test_bad_rows_of_later_batches_are_counted_from_the_start(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps({"id": str(i), "text": "x" if i != 6 else None}) for i in range(9)))
-    with pytest.raises(BadDataError, match=rf"{file}, row 7: text is missing"):
+    with pytest.raises(BadDataError, match=rf"{file}:7: text is missing"):
         rows_of(file)
 
 

@@ -1,4 +1,4 @@
-"""The strict reader of csv, tsv, jsonl, Parquet and plain lines: every row with its number, or with what is wrong with it.
+"""The strict reader of csv, tsv, jsonl, Parquet and plain lines: each row with its number, or what is wrong with it.
 
 Text is decoded line by line: bytes that are not valid UTF-8 spoil their own row and no other. `dse.data.batches` gives
 the same rows as Arrow batches.
@@ -54,11 +54,16 @@ def is_text(value: str) -> bool:
     return value.isascii() or not _NOT_TEXT.search(value)
 
 
-def text_lines(stream: BinaryIO) -> Iterator[str]:
-    r"""Yield the lines of a file with their line ends, without a byte order mark; see `is_text` for bad bytes.
+def open_text(path: Path) -> io.TextIOWrapper:
+    r"""Open a file whose lines end at ``\n`` alone, because text may hold any other kind of line end.
 
-    Lines end at ``\n`` alone, because text may hold any other kind of line end.
+    A byte order mark is left out; see `is_text` for bad bytes.
     """
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
+def text_lines(stream: BinaryIO) -> Iterator[str]:
+    """Yield the lines of a stream as `open_text` gives those of a file; the stream stays open."""
     lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
     try:
         yield from lines
@@ -105,8 +110,8 @@ def _without_end(line: str) -> str:
 
 
 def _open_delimited(path: Path, split: Callable[[Iterator[str]], _Cells]) -> Table:
-    with path.open("rb") as file:
-        header = next(split(text_lines(file)), (1, "is missing: the file is empty"))[1]
+    with open_text(path) as file:
+        header = next(split(file), (1, "is missing: the file is empty"))[1]
     if isinstance(header, list) and not all(map(is_text, header)):
         header = NOT_UTF8
     if isinstance(header, str):
@@ -114,8 +119,8 @@ def _open_delimited(path: Path, split: Callable[[Iterator[str]], _Cells]) -> Tab
 
     def read(names: Sequence[str]) -> Iterator[Row]:
         positions = [header.index(name) for name in names]
-        with path.open("rb") as file:
-            rows = split(text_lines(file))
+        with open_text(path) as file:
+            rows = split(file)
             next(rows)
             for number, cells in rows:
                 if not cells and len(header) > 1:
