@@ -16,8 +16,8 @@ Place = Callable[[int], str]  # from a position in a batch to what messages call
 
 EXACT_INTEGERS = 2**53  # beyond it not every integer is a float64
 _INTEGER = "^-?(0|[1-9][0-9]*)$"
-_LONG_INTEGER = "^-?[0-9]{16,}$"
-_CODE = r"^\s*(\+|-?0[0-9xX])"  # 007 and +49: as numbers they would lose characters
+_LONG_INTEGER = r"^\s*-?[0-9]{16,}\s*$"
+_CODE = r"^(\+|-?0[0-9xX])"  # 007 and +49: as numbers they would lose characters
 _NOT_CONVERTIBLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 # Types that a column of text may have; the first that all its cells have is taken, text where there is none.
@@ -59,10 +59,16 @@ def _rounded(texts: pa.Array) -> bool:
 def _cast_text(texts: pa.Array, kind: pa.DataType) -> pa.Array:
     if _is_text(kind) or _is_bytes(kind) or pt.is_dictionary(kind):
         return texts.cast(kind)
-    texts = pc.utf8_trim_whitespace(texts)
+    texts = _without_blanks(texts)
     if pt.is_time(kind):  # Arrow parses a time only with its date
         return pc.binary_join_element_wise("1970-01-01", texts, " ").cast(pa.timestamp("ns")).cast(kind)
     return texts.cast(kind)
+
+
+def _without_blanks(texts: pa.Array) -> pa.Array:
+    """Cells without white space around them; null where nothing is left: of other types than text, no value."""
+    texts = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.equal(texts, ""), None, texts)
 
 
 class TextColumn:
@@ -78,27 +84,29 @@ class TextColumn:
 
     def __init__(self) -> None:
         self._kinds = [*_NUMBERS, *_OTHERS]  # those that all cells so far have
-        self._is_null = self._is_integer = True
+        self._is_null = self._is_blank = self._is_integer = True
 
     def add(self, texts: pa.Array) -> None:
         """Leave out the types that these cells do not have."""
-        texts = texts.drop_null()
+        self._is_null &= texts.null_count == len(texts)
+        if not self._kinds and not self._is_integer:
+            return
+        texts = _without_blanks(texts).drop_null()
         if not len(texts):
             return
-        self._is_null = False
+        self._is_blank = False
         if set(_NUMBERS) & set(self._kinds) and pc.any(pc.match_substring_regex(texts, _CODE)).as_py():
             self._kinds = [kind for kind in self._kinds if kind not in _NUMBERS]
         self._kinds = [kind for kind in self._kinds if _is_cast(texts, kind)]
         if self._is_integer and pa.int64() not in self._kinds:
-            trimmed = pc.utf8_trim_whitespace(texts)
-            self._is_integer = bool(pc.all(pc.match_substring_regex(trimmed, _INTEGER)).as_py())
+            self._is_integer = bool(pc.all(pc.match_substring_regex(texts, _INTEGER)).as_py())
 
     @property
     def kind(self) -> pa.DataType:
         """The type of all cells so far; integers that no int64 holds stay text, as decimals they would be rounded."""
         if self._is_null:
             return pa.null()
-        if not self._kinds or (self._is_integer and pa.int64() not in self._kinds):
+        if self._is_blank or not self._kinds or (self._is_integer and pa.int64() not in self._kinds):
             return pa.string()
         return self._kinds[0]
 

@@ -205,7 +205,8 @@ def _embeddings(column: pa.ChunkedArray, place: Place, kind: pa.DataType) -> pa.
 
 
 def _lengths(column: pa.Array) -> pa.Array:
-    if not (pt.is_integer(column.type.value_type) or pt.is_floating(column.type.value_type)):
+    item = getattr(column.type, "value_type", pa.null())
+    if not (pt.is_integer(item) or pt.is_floating(item)):
         raise TypeError(f"it is of type {column.type}")
     return pc.list_value_length(column)
 
