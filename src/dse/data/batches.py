@@ -1,7 +1,7 @@
-"""Rows of files and records as Arrow batches, for an index or a corpus: strict as `dse.data.tables`, in flat memory.
+"""Files and records as Arrow batches, read as strictly as by `dse.data.tables`, in constant memory.
 
-Types of csv, tsv and jsonl columns are those that fit the whole file; every row of such a file is read before the
-first batch comes. Parquet is read batch by batch.
+The type of a csv, tsv or jsonl column fits the whole file, so such a file is read to its end before the first batch is
+returned. Parquet has types and is read batch by batch.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import csv
 import os
 import sys
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import pyarrow as pa
-from pyarrow import ipc
 
-from dse.data.columns import Place, TextColumn, checked, common_type, convert, parse_text
+from dse.data.columns import TextColumn, checked, common_type, convert, parse_text
+from dse.data.spool import Batch, Place, Spool
 from dse.data.tables import Table, json_records, open_table, open_text, parquet_batches
 from dse.errors import BadDataError
 
@@ -32,24 +31,12 @@ _BLOCK = 8 << 20  # bytes that Arrow parses at a time; a row must fit
 Record = tuple[int, "Mapping[str, Any] | str"]  # a row's number, and its cells or what is wrong with it
 
 
-class Batch(NamedTuple):
-    """Some rows of a source.
-
-    Attributes:
-        rows: The cells.
-        place: From a position among these rows to what messages call the row: `file:12`.
-    """
-
-    rows: pa.RecordBatch
-    place: Place
-
-
 def read_batches(source: str | os.PathLike[str], types: Mapping[str, pa.DataType]) -> Iterator[Batch]:
     """Read a file.
 
     Args:
         source: A file (.parquet .csv .tsv .jsonl .ndjson), or ``"-"`` for jsonl on standard input.
-        types: Types that columns of csv and tsv files must have; of the others the type is found.
+        types: Types to read columns of csv and tsv files as; the types of other columns are inferred.
 
     Yields:
         The rows in their order, with the same columns in each batch.
@@ -120,7 +107,7 @@ def with_common_types(batches: Iterable[Batch]) -> Iterator[Batch]:
     """
     kinds: dict[str, pa.DataType] = {}
     changed = set()
-    with _Spool() as spool:
+    with Spool() as spool:
         for batch in batches:
             for name, column in zip(batch.rows.schema.names, batch.rows.columns, strict=True):
                 before = kinds.get(name, pa.null())
@@ -158,7 +145,7 @@ def _delimited_batches(path: Path, types: Mapping[str, pa.DataType]) -> Iterator
     if repeated := [name for name, count in Counter(table.columns).items() if count > 1]:
         raise BadDataError(f"{path}:1: two columns are called {repeated[0]!r}; rename one")
     finders = {name: TextColumn() for name in table.columns if name not in types}
-    with _Spool() as spool:
+    with Spool() as spool:
         for batch in _csv_texts(path, table) if path.suffix.lower() == ".csv" else _tsv_texts(table):
             for name, finder in finders.items():
                 finder.add(batch.rows.column(name))
@@ -225,30 +212,3 @@ def _tsv_texts(table: Table) -> Iterator[Batch]:
         arrays = [pa.array([cell or None for cell in column], pa.string()) for column in columns]
         place = _numbered(f"{table.name}:", array("q", [number for number, _ in held]))
         yield Batch(pa.record_batch(arrays, names=table.columns), place)
-
-
-class _Spool:
-    """Batches in a temporary file, so that memory does not grow with the source; read again as often as needed."""
-
-    def __init__(self) -> None:
-        self._places: list[Place] = []
-
-    def __enter__(self) -> Self:
-        self._file = tempfile.TemporaryFile()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def add(self, batch: Batch) -> None:
-        """Append a batch; each may have other types."""
-        with ipc.new_stream(self._file, batch.rows.schema) as writer:
-            writer.write_batch(batch.rows)
-        self._places.append(batch.place)
-
-    def __iter__(self) -> Iterator[Batch]:
-        self._file.seek(0)
-        for place in self._places:
-            with ipc.open_stream(self._file) as reader:
-                (rows,) = reader  # to the end of its stream, where the next one begins
-            yield Batch(rows, place)

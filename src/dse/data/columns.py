@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from dse.data.spool import Place
 from dse.errors import BadDataError
-
-Place = Callable[[int], str]  # from a position in a batch to what messages call the row: `file:12`
 
 EXACT_INTEGERS = 2**53  # beyond it not every integer is a float64
 _INTEGER = "^-?(0|[1-9][0-9]*)$"
@@ -20,7 +19,7 @@ _LONG_INTEGER = r"^\s*-?[0-9]{16,}\s*$"
 _CODE = r"^(\+|-?0[0-9xX])"  # 007 and +49: as numbers they would lose characters
 _NOT_CONVERTIBLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
-# Types that a column of text may have; the first that all its cells have is taken, text where there is none.
+# Types that are tried for a column of text. The first one that all cells have is taken; otherwise it stays text.
 _NUMBERS = (pa.int64(), pa.float64())
 _OTHERS = (
     pa.bool_(),
@@ -66,7 +65,7 @@ def _cast_text(texts: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _without_blanks(texts: pa.Array) -> pa.Array:
-    """Cells without white space around them; null where nothing is left: of other types than text, no value."""
+    """Cells without surrounding white space, and null where they are blank."""
     texts = pc.utf8_trim_whitespace(texts)
     return pc.if_else(pc.equal(texts, ""), None, texts)
 
@@ -87,7 +86,7 @@ class TextColumn:
         self._is_null = self._is_blank = self._is_integer = True
 
     def add(self, texts: pa.Array) -> None:
-        """Leave out the types that these cells do not have."""
+        """Drop the types that one of these cells does not have."""
         self._is_null &= texts.null_count == len(texts)
         if not self._kinds and not self._is_integer:
             return
@@ -103,7 +102,7 @@ class TextColumn:
 
     @property
     def kind(self) -> pa.DataType:
-        """The type of all cells so far; integers that no int64 holds stay text, as decimals they would be rounded."""
+        """The type of all cells so far. Integers beyond int64 stay text: as decimal numbers they would be rounded."""
         if self._is_null:
             return pa.null()
         if self._is_blank or not self._kinds or (self._is_integer and pa.int64() not in self._kinds):
@@ -199,15 +198,15 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     return kind
 
 
-def checked(function: Callable[[Any], Any], column: Any, name: str, place: Place, what: str) -> Any:
+def checked(function: Callable[[Any], Any], column: Any, name: str, place: Place, target: str) -> Any:
     """Apply a function to a column; where it fails, name the row.
 
     Args:
         function: Of the column, or of the first values of it.
         column: An Arrow column or a list.
         name: Of the column.
-        place: What messages call the row at a position.
-        what: What the column cannot be read as.
+        place: Gives the name of the row at a position.
+        target: What the column is to be read as, for the message.
 
     Raises:
         BadDataError: At the first value at which the function fails.
@@ -217,7 +216,7 @@ def checked(function: Callable[[Any], Any], column: Any, name: str, place: Place
     except _NOT_CONVERTIBLE as error:
         position = _first_failure(function, column)
         raise BadDataError(
-            f"{place(position)}: column {name!r} cannot be read as {what}: it holds {_shown(column[position])} "
+            f"{place(position)}: column {name!r} cannot be read as {target}: it holds {_shown(column[position])} "
             f"({str(error).splitlines()[0]}); correct it"
         ) from error
 

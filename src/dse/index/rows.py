@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from dse.data.batches import ROWS, Batch, read_batches, record_batches, with_common_types
-from dse.data.columns import Place, checked, convert
+from dse.data.batches import ROWS, read_batches, record_batches, with_common_types
+from dse.data.columns import checked, convert
+from dse.data.spool import Batch, Place
 from dse.errors import BadDataError
+from dse.index.column_types import storable
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, vectors
 
 Rows: TypeAlias = str | os.PathLike[str] | pa.Table | pa.RecordBatchReader | Iterable[Mapping[str, Any]] | Iterable[str]
@@ -231,33 +232,6 @@ def _typed(column: pa.ChunkedArray, name: str, place: Place, kind: pa.DataType |
 
 def _validate(column: pa.ChunkedArray) -> None:
     column.validate(full=True)  # that text is UTF-8, which writers of Parquet and Arrow do not check
-
-
-# What Lance both writes and finds again by id: it writes times, durations, 256-bit decimals and large lists, but no row
-# with one is found.
-_STORABLE = (
-    *(pt.is_boolean, pt.is_integer, pt.is_floating, pt.is_decimal128, pt.is_date, pt.is_timestamp),
-    *(pt.is_string, pt.is_large_string, pt.is_string_view, pt.is_binary, pt.is_large_binary, pt.is_fixed_size_binary),
-    partial(operator.eq, pa.time32("s")),
-)
-
-
-def storable(kind: pa.DataType) -> pa.DataType | None:
-    """The type in which an index stores a new column; None where it can have none of that kind.
-
-    Example:
-        >>> storable(pa.large_list(pa.string())), storable(pa.duration("s"))
-        (ListType(list<item: string>), None)
-    """
-    if pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
-        item = storable(kind.value_type)
-        return item and (pa.list_(item, kind.list_size) if pt.is_fixed_size_list(kind) else pa.list_(item))
-    if pt.is_struct(kind):
-        fields = [(field.name, storable(field.type)) for field in kind]
-        return pa.struct(fields) if fields and all(item for _, item in fields) else None
-    if pt.is_dictionary(kind):
-        return kind if storable(kind.value_type) else None
-    return kind if any(is_kind(kind) for is_kind in _STORABLE) else None
 
 
 def without_repeats(table: pa.Table, keep: str, where: str) -> pa.Table:
