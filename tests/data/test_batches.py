@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import tempfile
@@ -300,6 +299,15 @@ def test_missing_and_unknown_files(tmp_path):
     assert "x.parquet cannot be read as Parquet" in error_of(tmp_path / "x.parquet")
     assert "x.jsonl:1: the row has no columns" in error_of(tmp_path / "x.jsonl")
     assert read(csv_file(tmp_path, "id,text\n")) == []
-    with Path(tmp_path, "rows.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["id"], ["1"], [""], ["2"]])
-    assert [row["id"] for row in read(tmp_path / "rows.csv")] == [1, None, 2]
+
+
+def test_a_blank_line_is_an_empty_cell_of_one_column_and_no_row_of_several(tmp_path):
+    assert [row["id"] for row in read(csv_file(tmp_path, 'id\n1\n\n""\n2\n'))] == [1, None, None, 2]
+    path = csv_file(tmp_path, "id,n\n\n1,2\n\r\n3,4\n\n5\n")
+    assert error_of(path).startswith(f"{path}:7: has 1 columns")
+    assert [row["n"] for row in read(csv_file(tmp_path, "id,n\n\n1,2\n\r\n3,4\n\n"))] == [2, 4]
+
+
+def test_parsers_that_disagree_are_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyarrow.csv.open_csv", lambda *_, **__: [])
+    assert "x.csv cannot be read (two parsers count 1 and 0 rows)" in error_of(csv_file(tmp_path, "id,n\n1,2\n"))

@@ -82,9 +82,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("rows", "said"), BAD)
-def test_bad_rows_are_named(rows, said):
-    with pytest.raises(BadDataError, match=said):
+@pytest.mark.parametrize(("rows", "message"), BAD)
+def test_bad_rows_are_named(rows, message):
+    with pytest.raises(BadDataError, match=message):
         rows_of(rows)
 
 
@@ -93,6 +93,16 @@ def test_bad_rows_of_later_batches_are_counted_from_the_start(tmp_path):
     file.write_text("\n".join(json.dumps({"id": str(i), "text": "x" if i != 6 else None}) for i in range(9)))
     with pytest.raises(BadDataError, match=rf"{file}:7: text is missing"):
         rows_of(file)
+
+
+@pytest.mark.parametrize("bad", range(7))
+def test_rows_keep_their_numbers_where_batches_are_cut_and_joined(bad):
+    texts = ["x" if i != bad else None for i in range(7)]
+    table = pa.table({"id": [str(i) for i in range(7)], "text": pa.array(texts, pa.string())})
+    for chunks in (1, 2, 3, 7):
+        for batch_size in (1, 2, 5, 10):
+            with pytest.raises(BadDataError, match=f"^row {bad + 1}: text is missing"):
+                list(read_rows(table.to_reader(max_chunksize=chunks), batch_size, TYPES, {}))
 
 
 @pytest.mark.parametrize(

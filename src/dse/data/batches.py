@@ -11,7 +11,7 @@ import os
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from dse.data.columns import TextColumn, checked, common_type, convert, parse_text
-from dse.data.spool import Batch, Place, Spool
+from dse.data.spool import Batch, Place, Spool, numbered
 from dse.data.tables import Table, json_records, open_table, open_text, parquet_batches
 from dse.errors import BadDataError
 
@@ -54,17 +54,13 @@ def read_batches(source: str | os.PathLike[str], types: Mapping[str, pa.DataType
     elif suffix == ".parquet":
         start = 1
         for rows in parquet_batches(path):
-            yield Batch(rows, _numbered(f"{path}:", range(start, start + rows.num_rows)))
+            yield Batch(rows, numbered(f"{path}:", range(start, start + rows.num_rows)))
             start += rows.num_rows
     elif suffix in (".csv", ".tsv"):
         yield from _delimited_batches(path, types)
     else:
         with path.open("rb") as file:
             yield from _json_batches(json_records(file), str(path))
-
-
-def _numbered(prefix: str, numbers: Sequence[int]) -> Place:
-    return lambda position: f"{prefix}{numbers[position]}"
 
 
 def _json_batches(records: Iterable[Record], name: str) -> Iterator[Batch]:
@@ -84,7 +80,7 @@ def record_batches(records: Iterable[Record], prefix: str, size: int) -> Iterato
     """
     records = iter(records)
     while held := list(islice(records, size)):
-        place = _numbered(prefix, array("q", [number for number, _ in held]))
+        place = numbered(prefix, array("q", [number for number, _ in held]))
         rows: list[Mapping[str, Any]] = []
         for position, (_, record) in enumerate(held):
             if isinstance(record, str):
@@ -169,13 +165,13 @@ def _csv_texts(path: Path, table: Table) -> Iterator[Batch]:
     try:
         with open_text(path) as file:
             widths = Counter(map(len, csv.reader(file, strict=True)))
-        if set(widths) - ({width, 0} if width > 1 else {width}):
+        if set(widths) - {width, 0}:
             raise csv.Error("rows differ in their columns")
         start = 0
         for rows in arrow_csv.open_csv(
             str(path),
             read_options=arrow_csv.ReadOptions(block_size=_BLOCK),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=width > 1),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(table.columns, pa.string()),
                 strings_can_be_null=True,
@@ -185,8 +181,9 @@ def _csv_texts(path: Path, table: Table) -> Iterator[Batch]:
         ):
             yield Batch(rows, partial(_csv_place, table, start))
             start += rows.num_rows
-        if start != widths[width] - 1:
-            raise csv.Error(f"of {widths[width] - 1} rows Arrow finds {start}")
+        blank = widths[0] if width == 1 else 0  # in a table of one column a blank line is an empty cell
+        if start != widths[width] + blank - 1:
+            raise csv.Error(f"two parsers count {widths[width] + blank - 1} and {start} rows")
     except (csv.Error, pa.ArrowException, UnicodeDecodeError) as error:
         _refuse_bad_row(table)
         raise BadDataError(f"{path} cannot be read ({str(error).splitlines()[0]}); correct it") from error
@@ -210,5 +207,5 @@ def _tsv_texts(table: Table) -> Iterator[Batch]:
             _refuse_bad_row(table)
         columns = zip(*(cells for _, cells in held), strict=True)
         arrays = [pa.array([cell or None for cell in column], pa.string()) for column in columns]
-        place = _numbered(f"{table.name}:", array("q", [number for number, _ in held]))
+        place = numbered(f"{table.name}:", array("q", [number for number, _ in held]))
         yield Batch(pa.record_batch(arrays, names=table.columns), place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 import pyarrow as pa
@@ -22,6 +22,16 @@ class Batch(NamedTuple):
 
     rows: pa.RecordBatch
     place: Place
+
+
+def numbered(prefix: str, numbers: Sequence[int]) -> Place:
+    """Places named by a prefix and a number.
+
+    Example:
+        >>> numbered("pairs.csv:", range(2, 10))(0)
+        'pairs.csv:2'
+    """
+    return lambda position: f"{prefix}{numbers[position]}"
 
 
 class Spool:

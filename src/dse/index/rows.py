@@ -15,7 +15,7 @@ import pyarrow.types as pt
 
 from dse.data.batches import ROWS, read_batches, record_batches, with_common_types
 from dse.data.columns import checked, convert
-from dse.data.spool import Batch, Place
+from dse.data.spool import Batch, Place, numbered
 from dse.errors import BadDataError
 from dse.index.column_types import storable
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, vectors
@@ -81,12 +81,8 @@ def _batches(
 def _arrow_batches(reader: pa.RecordBatchReader) -> Iterator[Batch]:
     start = 1
     for rows in reader:
-        yield Batch(rows, partial(_row, start))
+        yield Batch(rows, numbered("row ", range(start, start + rows.num_rows)))
         start += rows.num_rows
-
-
-def _row(start: int, position: int) -> str:
-    return f"row {start + position}"
 
 
 def _record(row: object) -> Mapping[str, Any] | str:
