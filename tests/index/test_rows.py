@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -276,3 +276,14 @@ def test_embeddings_that_are_no_numbers():
     for embedding in ("1 2 3 4", ["1", "2", "3", "4"], 5):
         with pytest.raises(BadDataError, match=r"row 1: column 'embedding' cannot be read"):
             rows_of([{"id": "a", "text": "x", "embedding": embedding}])
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "csv"])
+def test_text_is_read_as_the_date_or_time_of_the_index(tmp_path, source):
+    types = TYPES | {"day": pa.date32(), "at": pa.timestamp("s")}
+    row = {"id": "a", "text": "x", "day": "2024-02-29", "at": "2024-02-29 10:30:00"}
+    (tmp_path / "rows.csv").write_text("\n".join([",".join(row), ",".join(row.values())]))
+    rows = tmp_path / "rows.csv" if source == "csv" else as_source(source, [row], tmp_path)
+    assert rows_of(rows, types=types) == [row | {"day": date(2024, 2, 29), "at": datetime(2024, 2, 29, 10, 30)}]
+    with pytest.raises(BadDataError, match="column 'day' cannot be read as date32"):
+        rows_of([row | {"day": "2023-02-29"}], types=types)
