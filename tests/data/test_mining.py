@@ -45,6 +45,12 @@ def test_all_there_are_where_they_are_few(rows):
     assert set(recombine(pairs_of(rows), letters, 1000, 0).tuples()) == possible
 
 
+def test_each_sentence_gets_its_ten_most_similar_partners():
+    rows = [("a", "c"), *[("z", letter) for letter in "defghijklmnopq"]]
+    found = recombine(pairs_of(rows), letters, 1000, 0).tuples()
+    assert set(found) == {("z", "c"), *[("a", letter) for letter in "defghijklm"]}
+
+
 def test_near_ones_only(monkeypatch):
     monkeypatch.setattr(mining, "NEAR", 2)
     rows = [("a", "z"), ("y", "b"), ("k", "c"), ("l", "j"), ("m", "x")]

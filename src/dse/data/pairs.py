@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dse.data import tables
 from dse.data.sources import open_source, pair_rows, sentence_column
-from dse.data.tasks import Task, is_missing
+from dse.data.task import Task, is_missing
 from dse.errors import BadDataError
 
 logger = logging.getLogger(__name__)
@@ -136,14 +136,14 @@ def load_pairs(
     """
     opened = open_source(source, task, split)
     rows = [(table.name, *row) for table in opened for row in pair_rows(table, task, columns, label_required)]
-    meaning = task if label_required or any(_has_label(task, cells) for _, _, cells in rows) else None
+    label_task = task if label_required or any(_has_label(task, cells) for _, _, cells in rows) else None
     good: list[tuple[str, str, Any]] = []
     bad: list[str] = []
     for name, number, cells in rows:
         try:
             sentence1, sentence2, label = _checked(cells, ("sentence1", "sentence2"))
-            if not (meaning and meaning.has_no_gold(label)):
-                good.append((sentence1, sentence2, meaning.target(label) if meaning else None))
+            if not (label_task and label_task.has_no_gold(label)):
+                good.append((sentence1, sentence2, label_task.target(label) if label_task else None))
         except ValueError as error:
             bad.append(f"{name}:{number}: {error}")
     origin = ", ".join(table.name for table in opened)
@@ -157,8 +157,8 @@ def load_pairs(
     if not good:
         raise BadDataError(f"{origin} has no usable row among {len(rows)}; give a source with labelled pairs")
     first, second, labels = (list(column) for column in zip(*good, strict=True))
-    dtype = np.int64 if meaning and meaning.kind == "multiclass" else np.float32
-    return Pairs(first, second, np.array(labels, dtype) if meaning else None, origin, len(bad))
+    dtype = np.int64 if label_task and label_task.kind == "multiclass" else np.float32
+    return Pairs(first, second, np.array(labels, dtype) if label_task else None, origin, len(bad))
 
 
 def read_sentences(source: str | os.PathLike[str], column: str | None = None) -> list[str]:
@@ -233,13 +233,12 @@ def split_pairs(pairs: Pairs, fraction: float, seed: int) -> tuple[Pairs, Pairs]
     for row, (a, b) in enumerate(zip(pairs.sentence1, pairs.sentence2, strict=True)):
         groups.setdefault((min(a, b), max(a, b)), []).append(row)
     members = list(groups.values())
-    wanted = round(fraction * len(pairs)) if 0 < fraction < 1 else 0
+    remaining = round(fraction * len(pairs)) if 0 < fraction < 1 else 0
     held_out = np.zeros(len(pairs), dtype=bool)
-    room = wanted
     for group in np.random.default_rng(seed).permutation(len(members)):
-        if len(members[group]) <= room:
+        if len(members[group]) <= remaining:
             held_out[members[group]] = True
-            room -= len(members[group])
+            remaining -= len(members[group])
     if held_out.all() or not held_out.any():
         raise BadDataError(
             f"holding out {fraction:g} of {len(pairs)} pairs ({len(members)} distinct) from {pairs.source} "
