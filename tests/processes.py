@@ -1,4 +1,4 @@
-"""Real processes that run `tests.everyday`, to be killed, compared, or run side by side."""
+"""Real processes that run `tests.worker`, to be killed, compared, or run side by side."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def start(*args: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """Start `python -m tests.everyday ARGS`; its output is kept."""
-    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    """Start `python -m tests.worker ARGS`; its output is kept."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "tests.everyday", *map(str, args)],
+        [sys.executable, *launcher, "-m", "tests.worker", *map(str, args)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -34,7 +35,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
-    """`kill -9` as soon as something is there; it must still be running then."""
+    """`kill -9` as soon as ``ready()`` is true; the process must still be running then."""
     try:
         while not ready():
             assert process.poll() is None, process.communicate()[1]

@@ -14,17 +14,23 @@ D = 6
 def numpy_head(head: PairHead, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """s(u, v) as the paper and the table in `PairHead` write it; u, v (n, d) -> (n, C)."""
     w = {name: p.detach().numpy().astype(np.float64) for name, p in head.named_parameters()}
-    if head.kind in ("mlp", "mlp-symmetric"):
-        sides = [u, v] if head.kind == "mlp" else [u + v]
+    if "mlp" in head.kind:
+        sides = [u + v] if head.kind == "mlp-symmetric" else [u, v]
         x = np.concatenate([*sides, u * v, np.abs(u - v)], axis=1)
         hidden = np.maximum(x @ w["dense.weight"].T + w["dense.bias"], 0)
-        return hidden @ w["out.weight"].T + w["out.bias"]
+        scores = hidden @ w["out.weight"].T + w["out.bias"]
+        return scores + numpy_cosine(head, u, v) * w["slope"] if head.kind == "cosine-mlp" else scores
     if head.kind == "bilinear":
         return np.stack([((u @ m) * v).sum(axis=1) for m in w["weight"]], axis=1) + w["bias"]
-    product = (u * v).sum(axis=1, keepdims=True)
-    if head.kind == "cosine":
-        product = product / np.linalg.norm(u, axis=1, keepdims=True) / np.linalg.norm(v, axis=1, keepdims=True)
+    product = numpy_cosine(head, u, v) if head.kind == "cosine" else (u * v).sum(axis=1, keepdims=True)
     return product @ w["out.weight"].T + w["out.bias"]
+
+
+def numpy_cosine(head: PairHead, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Cosine of the last values of u and v, (n, 1)."""
+    u, v = (x[:, -(head.cosine_dimension or x.shape[1]) :] for x in (u, v))
+    u, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (u, v))
+    return (u * v).sum(axis=1, keepdims=True)
 
 
 @pytest.fixture(params=HEAD_KINDS)
@@ -40,9 +46,10 @@ def random_head(kind: str, num_labels: int = 1, seed: int = 0, **kwargs: object)
     return head
 
 
+@pytest.mark.parametrize("cosine_dimension", [None, 1, 4])
 @pytest.mark.parametrize("num_labels", [1, 3])
-def test_head_is_the_formula(kind: str, num_labels: int) -> None:
-    head = random_head(kind, num_labels)
+def test_head_is_the_formula(kind: str, num_labels: int, cosine_dimension: int | None) -> None:
+    head = random_head(kind, num_labels, cosine_dimension=cosine_dimension)
     u, v = torch.randn(2, 7, D)
     scores = head.score(u, v)
     assert scores.shape == (7, num_labels)
@@ -69,7 +76,19 @@ def test_unlike_signs_of_the_difference_do_not_matter() -> None:
     torch.testing.assert_close(head.score(u, v), head.score(v, u))
 
 
-@pytest.mark.parametrize("kind", ["dot", "cosine"])
+@pytest.mark.parametrize("width", [0, D + 1, -1])
+def test_a_cosine_of_more_values_than_there_are_is_refused(width: int) -> None:
+    with pytest.raises(ValueError, match=f"cosine_dimension is {width}; choose 1 to {D}"):
+        PairHead(D, kind="cosine", cosine_dimension=width)
+
+
+def test_the_mlp_beside_a_cosine_starts_at_zero() -> None:
+    head, (u, v) = PairHead(D, 2, "cosine-mlp", cosine_dimension=3), torch.randn(2, 5, D)
+    cosine = torch.nn.functional.cosine_similarity(u[:, -3:], v[:, -3:])
+    torch.testing.assert_close(head.score(u, v), 5 * cosine[:, None].expand(5, 2))
+
+
+@pytest.mark.parametrize("kind", ["dot", "cosine", "cosine-mlp"])
 def test_untrained_one_label_heads_rank_alike_sentences_first(kind: str) -> None:
     head, u = PairHead(D, 1, kind), torch.randn(1, D)
     assert head.score(u, u) > head.score(u, -u)
@@ -103,8 +122,9 @@ def test_gradients_reach_every_parameter(kind: str) -> None:
 
 
 @pytest.mark.parametrize("num_labels", [1, 3])
-def test_head_saves_bit_exact(kind: str, num_labels: int, tmp_path) -> None:
-    head = random_head(kind, num_labels, dropout=0.3)
+@pytest.mark.parametrize("cosine_dimension", [None, 2])
+def test_head_saves_bit_exact(kind: str, num_labels: int, cosine_dimension: int | None, tmp_path) -> None:
+    head = random_head(kind, num_labels, dropout=0.3, cosine_dimension=cosine_dimension)
     head.save(str(tmp_path))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
     again = PairHead.load(str(tmp_path))
@@ -121,7 +141,7 @@ def test_head_without_weights_says_so(tmp_path) -> None:
 
 
 def test_unknown_head_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine"):
+    with pytest.raises(ValueError, match=r"'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine, cosine-mlp"):
         PairHead(D, kind="maxsim")
 
 

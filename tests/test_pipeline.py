@@ -1,4 +1,4 @@
-"""From pairs to a reported student: every step kept, a run that was stopped goes on, a folder has one purpose."""
+"""From pairs to a reported student: every step kept, a run that was stopped resumes, a folder has one purpose."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from dse.encoding.runtime import fingerprint
 from dse.errors import MismatchError
 from dse.evaluation import plots, speed
 from dse.pipeline import Recipe, hold_out, make_student
-from dse.teacher import labelling
-from dse.teacher.fit import teacher_scores
-from dse.teacher.labelling import ScoreFile, teacher_name
+from dse.teacher import cross_fitting, labelling
+from dse.teacher.kept_scores import ScoreFile
+from dse.teacher.labelling import teacher_name
+from dse.teacher.scoring import teacher_scores
 from dse.training import distill as distillation
-from dse.training.distill import Distillation
+from dse.training.losses import Distillation
 from dse.training.settings import Training
-from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
+from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
 
 QUICK = Training(
     epochs=1, batch_size=16, learning_rate=1e-3, head_learning_rate=1e-2, checkpoint_steps=2, dtype="float32", seed=3
@@ -104,7 +105,7 @@ def test_binary_with_a_teacher_made_here(binary):
     learned, held_out = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
     assert (len(learned), len(held_out)) == (72, 8)
     scores = ScoreFile(output / "teacher_scores.parquet")
-    assert len(scores.scores) == len({*learned.tuples(), *make_pairs(BINARY, 24, 2).tuples()})
+    assert len(scores) == len({*learned.tuples(), *make_pairs(BINARY, 24, 2).tuples()})
     kept = scores.lookup(learned.tuples(), teacher_name(teacher, BINARY))
     assert np.abs(kept - teacher_scores(teacher, learned.tuples(), BINARY, dtype="float32")).max() < 1e-5
     assert "same-subject" in (output / "README.md").read_text()
@@ -195,14 +196,47 @@ def test_start_from_the_teachers_layers(tmp_path, backbone, monkeypatch):
 
 
 def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
-    seen = []
-    monkeypatch.setattr(pipeline, "distill", lambda *a, teacher_scores, **k: seen.append(teacher_scores) or stop())
+    recorded = []
+    monkeypatch.setattr(pipeline, "distill", lambda *a, teacher_scores, **k: recorded.append(teacher_scores) or stop())
     with pytest.raises(KeyboardInterrupt):
         make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2))
     learned, _ = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
     kept = ScoreFile(tmp_path / "s" / "teacher_scores.parquet")
-    assert np.array_equal(seen[0], kept.lookup(learned.tuples()))
+    assert np.array_equal(recorded[0], kept.lookup(learned.tuples()))
     assert len({kept.teachers[pair] for pair in learned.tuples()}) == 2
+
+
+def test_folds_share_what_needs_no_labels(tmp_path, backbone, monkeypatch):
+    """The cosine is learned once, and both teachers start from it."""
+    learned, started, learn, fit = [], [], pipeline.bootstrap, cross_fitting.fit_teacher
+
+    def bootstrap_recording(*args):
+        learned.append(learn(*args))
+        return learned[-1]
+
+    def fit_recording(backbone, *args, **kwargs):
+        started.append(backbone)
+        return fit(backbone, *args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "bootstrap", bootstrap_recording)
+    monkeypatch.setattr(cross_fitting, "fit_teacher", fit_recording)
+    monkeypatch.setattr(pipeline, "distill", stop)
+    recipe = recipe_of(backbone, folds=2, teacher_pooling="segments", bootstrap_pairs=16)
+    for _ in range(2):  # the second run resumes
+        with pytest.raises(KeyboardInterrupt):
+            make(BINARY, tmp_path / "s", recipe)
+    of_folds = str(tmp_path / "s" / "teacher_scores.parquet.folds" / "bootstrap")
+    assert learned == [str(tmp_path / "s" / "teacher" / "bootstrap"), of_folds, of_folds]
+    assert started == [of_folds] * 2
+    assert not (tmp_path / "s" / "teacher" / "bootstrap").exists()
+
+
+def test_teachers_that_judge_by_cls_cannot_be_bootstrapped(tmp_path, backbone):
+    given = save_teacher(tmp_path / "teacher", backbone, ("score",))
+    for teacher, folds in [(None, 0), (given, 2)]:
+        recipe = recipe_of(backbone, teacher=teacher, folds=folds, bootstrap_pairs=16)
+        with pytest.raises(ValueError, match="needs pooling 'segments'"):
+            make(BINARY, tmp_path / f"{folds}", recipe)
 
 
 @pytest.mark.parametrize("task", [BINARY, NLI])
@@ -211,46 +245,46 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
     recipe = recipe_of(backbone, teacher=given, extra_pairs=0.5)
     report = make(task, tmp_path / "s", recipe)
     check_folder(tmp_path / "s", task, report)
-    seen = []
+    recorded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline, "distill", lambda student, *args, **k: seen.append((args[0], k["teacher_scores"])) or stop()
+            pipeline, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
         )
         with pytest.raises(KeyboardInterrupt):
             make(task, tmp_path / "again", recipe, scores=tmp_path / "s" / "teacher_scores.parquet")
-    train, scores = seen[0]
+    train, scores = recorded[0]
     learned, _ = hold_out(make_pairs(task, 80, 1), QUICK.seed)
     n = len(learned)
     assert len(train) == len(scores) == n + n // 2 and train.tuples()[:n] == learned.tuples()
-    missing = np.isnan(train.label) if task.kind == "binary" else train.label < 0
-    assert not missing[:n].any() and missing[n:].all()
+    assert train.labelled[:n].all() and not train.labelled[n:].any()
     teacher = CrossEncoder(given, device="cpu")
     z = teacher_scores(teacher, train.tuples(), task, dtype="float32")
     assert np.abs(scores - z).max() < 1e-5
 
 
 def test_unlabelled_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeypatch):
-    """Those that train or validation hold in either order are left out, and labels they carry are not looked at."""
+    """Those that train or validation hold in either order are left out, and their labels are not used."""
     given = save_teacher(tmp_path / "teacher", backbone, ("score",))
     learned, held_out = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
     known = [*learned.tuples()[:3], *held_out.tuples()[:2]]
-    new = [("a nobody has read this", "b nobody has read this"), ("c nor this", "d nor this")]
+    new = [("a is a new sentence", "b is a new sentence"), ("c nor this", "d nor this")]
     pairs = [*((b, a) for a, b in known), *new]
     unlabelled = Pairs([a for a, _ in pairs], [b for _, b in pairs], np.ones(len(pairs), np.float32))
     recipe = recipe_of(backbone, teacher=given)
     report = make(BINARY, tmp_path / "s", recipe, unlabelled=unlabelled)
     check_folder(tmp_path / "s", BINARY, report)
-    seen = []
+    recorded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline, "distill", lambda student, *args, **k: seen.append((args[0], k["teacher_scores"])) or stop()
+            pipeline, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
         )
         with pytest.raises(KeyboardInterrupt):
             make(BINARY, tmp_path / "again", recipe, unlabelled=unlabelled)
-    train, scores = seen[0]
+    train, scores = recorded[0]
     n = len(learned)
     assert train.tuples() == [*learned.tuples(), *new] and len(scores) == n + 2
-    assert np.array_equal(train.label[:n], learned.label) and np.isnan(train.label[n:]).all()
+    assert np.array_equal(train.label[:n], learned.label)
+    assert train.labelled[:n].all() and not train.labelled[n:].any()
     z = teacher_scores(CrossEncoder(given, device="cpu"), train.tuples(), BINARY, dtype="float32")
     assert np.abs(scores - z).max() < 1e-5
     with pytest.raises(MismatchError, match=r"data\.unlabelled was"):
@@ -262,7 +296,7 @@ def test_unlabelled_pairs_need_one_teacher(tmp_path, backbone):
         make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2), unlabelled=make_pairs(BINARY, 8))
 
 
-def test_extra_pairs_that_cannot_be_meant(backbone):
+def test_invalid_extra_pairs(backbone):
     with pytest.raises(ValueError, match="extra_pairs is -1"):
         recipe_of(backbone, extra_pairs=-1)
     with pytest.raises(ValueError, match="leave out folds"):
@@ -270,8 +304,8 @@ def test_extra_pairs_that_cannot_be_meant(backbone):
 
 
 def test_validation_given(tmp_path, backbone, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(pipeline, "distill", lambda student, train, *a, **k: seen.update(k, train=train) or stop())
+    recorded = {}
+    monkeypatch.setattr(pipeline, "distill", lambda student, train, *a, **k: recorded.update(k, train=train) or stop())
     validation = make_pairs(BINARY, 20, 9)
     with pytest.raises(KeyboardInterrupt):
         make(
@@ -280,8 +314,8 @@ def test_validation_given(tmp_path, backbone, monkeypatch):
             recipe_of(backbone, distillation=Distillation(alpha=0.0)),
             validation=validation,
         )
-    assert seen["validation"] is validation
-    assert seen["train"].tuples() == make_pairs(BINARY, 80, 1).tuples()
+    assert recorded["validation"] is validation
+    assert recorded["train"].tuples() == make_pairs(BINARY, 80, 1).tuples()
 
 
 # ----------------------------------------------------------------------------------------- one folder, one purpose
@@ -355,7 +389,7 @@ def at_batch(number: int):
 @pytest.mark.parametrize(
     ("where", "name", "made"),
     [
-        (labelling, "teacher_scores", lambda: stop),  # the teacher is there, none of its scores
+        (labelling, "teacher_scores", lambda: stop),  # the teacher is finished, none of its scores
         (pipeline, "distill", lambda: stop),  # its scores too
         (distillation.DistillationCollator, "__call__", lambda: at_batch(4)),  # a checkpoint too
         (distillation, "best_threshold", lambda: stop),  # trained to the end, not saved

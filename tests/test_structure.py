@@ -20,6 +20,7 @@ LAYERS = [
     ["cli"],
     ["bench", "quickstart"],
     ["pipeline"],
+    ["recipe"],
     ["evaluation", "index"],
     ["teacher"],
     ["training"],

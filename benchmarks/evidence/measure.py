@@ -29,8 +29,7 @@ from dse.errors import BadDataError
 from dse.evaluation.transfer import transfer
 from dse.files import write_text
 from dse.pipeline import hold_out
-from dse.teacher.fit import load_teacher
-from dse.teacher.labelling import label_pairs
+from dse.teacher import label_pairs, load_teacher
 
 logger = logging.getLogger("dse.evidence")
 

@@ -33,7 +33,7 @@ from dse.evaluation.machine import machine, versions
 from dse.evaluation.timing import alternate
 from dse.files import write_json
 from dse.modules import PairHead
-from dse.teacher.fit import load_teacher, teacher_scores
+from dse.teacher import load_teacher, teacher_scores
 
 READERS = ("teacher", "large_teacher")  # of pairs
 KINDS = ("dse", "unlabelled_large_teacher", *HEADS, "one_layer", "three_blocks")  # differ in speed or teacher

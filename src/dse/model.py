@@ -125,7 +125,12 @@ class DSE(PairScorer):
         if projection is not None:
             modules["projection"] = Dense(dimension, projection, activation_function=nn.Identity())
             dimension = projection
-        modules["pair_head"] = PairHead(dimension, num_labels, head, head_dimension, head_dropout)
+        # The cosine that a backbone is trained for is that of its last layer, which stands last.
+        joined = dimension > transformer.get_embedding_dimension() and projection is None
+        cosine_dimension = transformer.get_embedding_dimension() if head == "cosine-mlp" and joined else None
+        modules["pair_head"] = PairHead(
+            dimension, num_labels, head, head_dimension, head_dropout, cosine_dimension=cosine_dimension
+        )
         student = cls(modules=modules, **kwargs)
         if freeze_backbone:
             student[0].requires_grad_(False)

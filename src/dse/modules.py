@@ -100,9 +100,10 @@ class PairHead(PairFunction, Module):
     Args:
         embedding_dimension: d, width of an embedding.
         num_labels: C, 1 for binary tasks and regression, else the number of classes.
-        kind: ``mlp`` (the paper's), ``mlp-symmetric``, ``bilinear``, ``dot`` or ``cosine``.
-        hidden_dimension: h, width of the hidden layer of the two mlp kinds.
+        kind: ``mlp`` (the paper's), ``mlp-symmetric``, ``bilinear``, ``dot``, ``cosine`` or ``cosine-mlp``.
+        hidden_dimension: h, width of the hidden layer of the mlp kinds.
         dropout: Dropout on the embeddings while training (0.1 in the paper's code).
+        cosine_dimension: Of kinds with a cosine: how many of the last values of an embedding it is computed of.
 
     Raises:
         ValueError: If the kind is another one.
@@ -113,7 +114,14 @@ class PairHead(PairFunction, Module):
         torch.Size([5, 3])
     """
 
-    config_keys: list[str] = ["embedding_dimension", "num_labels", "kind", "hidden_dimension", "dropout"]
+    config_keys: list[str] = [
+        "embedding_dimension",
+        "num_labels",
+        "kind",
+        "hidden_dimension",
+        "dropout",
+        "cosine_dimension",
+    ]
     forward_kwargs: set[str] = {"pairs"}
 
     def __init__(
@@ -123,10 +131,11 @@ class PairHead(PairFunction, Module):
         kind: HeadKind = "mlp",
         hidden_dimension: int = 512,
         dropout: float = 0.1,
+        cosine_dimension: int | None = None,
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"Unknown pair head {kind!r}; choose one of {', '.join(HEAD_KINDS)}.")
-        super().__init__(KINDS[kind], embedding_dimension, num_labels, hidden_dimension)
+        super().__init__(KINDS[kind], embedding_dimension, num_labels, hidden_dimension, cosine_dimension)
         self.kind, self.dropout = kind, dropout
 
     def forward(self, features: dict[str, Any], pairs: bool = False, **kwargs: Any) -> dict[str, Any]:
@@ -137,6 +146,10 @@ class PairHead(PairFunction, Module):
             left, right = features["pairs"].unbind(dim=1)  # (n,), (n,)
             features["scores"] = self.score(embeddings[left], embeddings[right])
         return features
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """The configuration; ``cosine_dimension`` only if set, as older students do not have it."""
+        return {name: value for name, value in super().get_config_dict().items() if value is not None}
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         """Write configuration and weights (safetensors)."""

@@ -1,23 +1,22 @@
 """The whole story on bundled data, offline: a help desk where many people ask the same things in their own words.
 
-The questions (`helpdesk/questions.tsv`) were written for this project: 135 intents in nine areas, 18 phrasings each.
-Whether two questions share an intent is the task. Whole areas are held out, so every reported intent is unseen.
+Whether two questions (`dse.data.helpdesk`) share an intent is the task. Whole areas are held out, so every reported
+intent is unseen.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dse.data.helpdesk import Question, read_questions
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.offline import offline_backbone
@@ -25,7 +24,7 @@ from dse.evaluation import Report, table
 from dse.files import write_json, write_text
 from dse.model import DSE
 from dse.pipeline import Recipe, make_student
-from dse.teacher.fit import load_teacher
+from dse.teacher.load import load_teacher
 from dse.training.settings import Training
 
 logger = logging.getLogger(__name__)
@@ -43,33 +42,6 @@ POSITIVES = {"train": 10, "validation": 6, "test": 8}  # pairs of the same inten
 CANDIDATES = 7  # phrasings of every intent that a new question is compared with
 ASKED = 6  # queries the teacher answers too: it reads every candidate with each of them
 SHOWN = 3  # of them printed with their answers
-
-
-@dataclass(frozen=True)
-class Question:
-    """One phrasing of one intent."""
-
-    text: str
-    intent: str
-    area: str
-
-
-def read_questions() -> tuple[list[Question], dict[str, list[str]]]:
-    """The bundled questions, and for each intent the intents most easily taken for it.
-
-    Example:
-        >>> questions, near = read_questions()
-        >>> len(questions), len(near)
-        (2430, 135)
-    """
-    folder = files("dse") / "helpdesk"
-    with (folder / "intents.tsv").open(encoding="utf-8") as lines:
-        intents = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    with (folder / "questions.tsv").open(encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    area = {row["intent"]: row["area"] for row in intents}
-    questions = [Question(row["text"], row["intent"], area[row["intent"]]) for row in rows]
-    return questions, {row["intent"]: row["near"].split(",") for row in intents}
 
 
 def make_pairs(

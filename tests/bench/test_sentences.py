@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dse.bench.labelling import mixed_pairs
-from dse.bench.sentences import bench_pairs, distinct_sentences, questions
+from dse.bench.sentences import bench_pairs, distinct_sentences
+from dse.data.helpdesk import read_questions
 from dse.errors import BadDataError
 
 
@@ -20,13 +21,13 @@ def test_sentences_are_distinct_and_the_same_every_time(data_folder: Path):
 
 def test_without_data_the_help_desk_questions_are_used():
     sentences, origin = distinct_sentences(None, 100)
-    assert len(sentences) == 100 and set(sentences) <= {text for _, text in questions()}
+    assert len(sentences) == 100 and set(sentences) <= {question.text for question in read_questions()[0]}
     assert "help-desk" in origin
 
 
 def test_help_desk_pairs_are_labelled_by_intent():
     pairs, task, _ = bench_pairs(None, "mrpc", 200)
-    intent = {text: name for name, text in questions()}
+    intent = {question.text: question.intent for question in read_questions()[0]}
     assert task.kind == "binary" and len(set(pairs.tuples())) == 200
     assert [float(intent[a] == intent[b]) for a, b in pairs.tuples()] == pairs.label.tolist()
 

@@ -128,7 +128,7 @@ def brute_force(task, scores, labels):
 @pytest.fixture
 def sure(monkeypatch):
     """Pairs are as positive as their labels say: then the expected metric is the metric of these pairs."""
-    monkeypatch.setattr(metrics, "_rise", lambda scores, labels: labels)
+    monkeypatch.setattr(metrics, "_positive_rate", lambda scores, labels: labels)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -45,6 +45,12 @@ def test_all_there_are_where_they_are_few(rows):
     assert set(recombine(pairs_of(rows), letters, 1000, 0).tuples()) == possible
 
 
+def test_each_sentence_gets_its_ten_most_similar_partners():
+    rows = [("a", "c"), *[("z", letter) for letter in "defghijklmnopq"]]
+    found = recombine(pairs_of(rows), letters, 1000, 0).tuples()
+    assert set(found) == {("z", "c"), *[("a", letter) for letter in "defghijklm"]}
+
+
 def test_near_ones_only(monkeypatch):
     monkeypatch.setattr(mining, "NEAR", 2)
     rows = [("a", "z"), ("y", "b"), ("k", "c"), ("l", "j"), ("m", "x")]
@@ -54,10 +60,13 @@ def test_near_ones_only(monkeypatch):
 
 def test_what_has_no_label():
     more = pairs_of([("c", "d")])
-    floats = with_unlabelled(Pairs(["a"], ["b"], np.array([1.0], np.float32)), more)
-    assert floats.tuples() == [("a", "b"), ("c", "d")]
-    assert floats.label is not None and floats.label.dtype == np.float32
-    assert floats.label[0] == 1 and np.isnan(floats.label[1])
-    classes = with_unlabelled(Pairs(["a"], ["b"], np.array([2])), more).label
-    assert classes is not None and classes.tolist() == [2, -1]
-    assert with_unlabelled(pairs_of([("a", "b")]), more).label is None
+    for label in (np.array([1.0], np.float32), np.array([2])):
+        both = with_unlabelled(Pairs(["a"], ["b"], label), more)
+        assert both.tuples() == [("a", "b"), ("c", "d")]
+        assert both.label is not None and both.label.dtype == label.dtype
+        assert both.label.tolist() == [label[0], 0] and both.labelled.tolist() == [True, False]
+        again = with_unlabelled(both, Pairs(["e"], ["f"], label))  # a label of the second is not used
+        assert again.label.tolist() == [label[0], 0, 0] and again.labelled.tolist() == [True, False, False]
+    for none in (pairs_of([("a", "b")]), Pairs([], []), Pairs([], [], np.array([], np.float32))):
+        neither = with_unlabelled(none, more)
+        assert neither.label is None and not neither.labelled.any() and len(neither) == len(none) + 1

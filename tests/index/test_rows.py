@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -76,21 +78,31 @@ BAD = [
     ([{"id": "a", "text": "x", "embedding": [1, 2, float("nan"), 4]}], "row 1: .*NaN"),
     ([{"id": "a", "text": "x", "embedding": [1, 2, 1e9, 4]}], "row 1: .*65,504"),
     ([{"id": "a", "text": "x", "n": 1}, {"id": "b", "text": "x", "n": "many"}], "column 'n'"),
-    ([5], "row 1 is int"),
+    ([5], "row 1: is int"),
 ]
 
 
-@pytest.mark.parametrize(("rows", "said"), BAD)
-def test_bad_rows_are_named(rows, said):
-    with pytest.raises(BadDataError, match=said):
+@pytest.mark.parametrize(("rows", "message"), BAD)
+def test_bad_rows_are_named(rows, message):
+    with pytest.raises(BadDataError, match=message):
         rows_of(rows)
 
 
 def test_bad_rows_of_later_batches_are_counted_from_the_start(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps({"id": str(i), "text": "x" if i != 6 else None}) for i in range(9)))
-    with pytest.raises(BadDataError, match=rf"{file}, row 7: text is missing"):
+    with pytest.raises(BadDataError, match=rf"{file}:7: text is missing"):
         rows_of(file)
+
+
+@pytest.mark.parametrize("bad", range(7))
+def test_rows_keep_their_numbers_where_batches_are_cut_and_joined(bad):
+    texts = ["x" if i != bad else None for i in range(7)]
+    table = pa.table({"id": [str(i) for i in range(7)], "text": pa.array(texts, pa.string())})
+    for chunks in (1, 2, 3, 7):
+        for batch_size in (1, 2, 5, 10):
+            with pytest.raises(BadDataError, match=f"^row {bad + 1}: text is missing"):
+                list(read_rows(table.to_reader(max_chunksize=chunks), batch_size, TYPES, {}))
 
 
 @pytest.mark.parametrize(
@@ -108,3 +120,170 @@ def test_unreadable_files_are_named(tmp_path, name, content):
         rows_of(tmp_path / name)
     with pytest.raises(BadDataError, match="no file"):
         rows_of(tmp_path / "absent.csv")
+
+
+# --- types of an index that has rows already ------------------------------------------------------------------------
+
+KNOWN = TYPES | {
+    "price": pa.int64(),
+    "weight": pa.float64(),
+    "tags": pa.list_(pa.string()),
+    "size": pa.struct([("width", pa.int64())]),
+}
+SOURCES = ["dicts", "iterator", "table", "reader", "frame", "jsonl", "parquet"]
+
+
+def as_source(kind, rows, folder):
+    """The same rows in every form that an index takes."""
+    if kind in ("dicts", "iterator"):
+        return rows if kind == "dicts" else iter(rows)
+    if kind == "jsonl":
+        (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+        return folder / "rows.jsonl"
+    table = pa.Table.from_pylist(rows)
+    if kind == "parquet":
+        pq.write_table(table, folder / "rows.parquet")
+        return folder / "rows.parquet"
+    return {"table": table, "reader": table.to_reader(), "frame": Frame(table)}[kind]
+
+
+class Frame:
+    """A data frame, as far as a reader is concerned."""
+
+    def __init__(self, table):
+        self.__arrow_c_stream__ = table.__arrow_c_stream__
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("price", 90.0, 49.99),
+        ("price", 90, "90"),
+        ("price", 90, True),
+        ("weight", 5, 2**53 + 1),
+        ("tags", ["a"], [1.5]),
+        ("tags", ["a"], "b"),
+        ("tags", [], {"a": 1}),
+        ("size", {"width": 5.0}, {"width": 5.5}),
+        ("size", {}, {"width": 5, "height": 6}),
+    ],
+)
+def test_a_value_that_the_type_would_change_is_refused_with_its_row(tmp_path, source, name, good, bad):
+    rows = [{"id": "a", "text": "x", name: good}, {"id": "b", "text": "y", name: bad}]
+    if good != {} or source in ("dicts", "iterator", "jsonl"):  # Parquet has no struct without fields
+        assert rows_of(as_source(source, rows[:1], tmp_path), types=KNOWN) == [
+            rows[0] | ({name: {"width": None}} if good == {} else {})
+        ]
+    place = f"{tmp_path}/rows.{source}:1" if source in ("jsonl", "parquet") else "row 1"
+    with pytest.raises(BadDataError, match=rf"^{place}: column '{name}' cannot be read as "):
+        rows_of(as_source(source, rows[1:], tmp_path), types=KNOWN)
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "csv"])
+def test_whole_prices_and_then_one_that_is_not(tmp_path, source):
+    prices = [90, 40, 49.99]
+    if source == "csv":
+        rows = tmp_path / "rows.csv"
+        rows.write_text("id,text,price\n" + "".join(f"{i},x,{price}\n" for i, price in enumerate(prices)))
+    else:
+        rows = as_source(source, [{"id": str(i), "text": "x", "price": p} for i, p in enumerate(prices)], tmp_path)
+    if source == "iterator":  # its first rows are written before the others are known
+        with pytest.raises(BadDataError, match=r"row 3: column 'price' cannot be read as int64: it holds 49.99"):
+            rows_of(rows)
+    else:
+        assert [row["price"] for row in rows_of(rows)] == prices
+    with pytest.raises(BadDataError, match=r"(row 3|csv:4|jsonl:3|parquet:3): column 'price' .*49.99"):
+        rows_of(
+            as_source("dicts", [{"id": str(i), "text": "x", "price": p} for i, p in enumerate(prices)], tmp_path)
+            if source != "csv"
+            else rows,
+            types=KNOWN,
+        )
+
+
+def test_a_column_that_comes_later_keeps_the_type_it_came_with():
+    rows = [{"id": str(i), "text": "x"} | ({"n": i} if i > 2 else {}) for i in range(6)]
+    tables = [table for table, _ in read_rows(iter(rows), 2, TYPES, {})]
+    assert ["n" in table.column_names for table in tables] == [False, True, True]
+    with pytest.raises(BadDataError, match=r"row 7: column 'n' cannot be read as int64: it holds 0.5"):
+        list(read_rows(iter([*rows, {"id": "7", "text": "x", "n": 0.5}]), 2, TYPES, {}))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([["a"]], pa.large_list(pa.large_string())), pa.list_(pa.large_string())),
+        (pa.array([[["a"]]], pa.large_list(pa.large_list(pa.string()))), pa.list_(pa.list_(pa.string()))),
+        (pa.array([time(10)], pa.time64("us")), None),
+        (pa.array([timedelta(1)]), None),
+        (pa.array([Decimal("1.5")], pa.decimal256(50, 2)), None),
+        (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), None),
+        (pa.array([[time(10)]]), None),
+        (pa.array([{"at": time(10)}]), None),
+        (pa.array([[]]), None),
+        (pa.array([{}], pa.struct([])), None),
+    ],
+)
+def test_types_whose_rows_could_not_be_found_again_are_converted_or_refused(values, kind):
+    table = pa.table({"id": ["a"], "text": ["x"], "own": values})
+    if kind is None:
+        with pytest.raises(BadDataError, match=r"row 1: column 'own' is of type .*, which no index can have"):
+            rows_of(table)
+    else:
+        [(checked, _)] = read_rows(table, 5, TYPES, {})
+        assert checked.schema.field("own").type == kind
+        assert checked["own"].to_pylist() == values.to_pylist()
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a`b", "_a", "scout", "score"])
+def test_names_that_no_column_can_have(tmp_path, name):
+    with pytest.raises(BadDataError, match=r"is taken|no column can be called"):
+        rows_of([{"id": "a", "text": "x", name: 1}])
+    (tmp_path / "rows.csv").write_text(f"{name},id,text\n0,a,x\n")  # as a data frame writes its index
+    with pytest.raises(BadDataError, match=r"rows.csv: .*(is taken|no column can be called)"):
+        rows_of(tmp_path / "rows.csv")
+
+
+def test_two_columns_of_one_name():
+    table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "text", "text"])
+    with pytest.raises(BadDataError, match="two columns are called 'text'"):
+        rows_of(table)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    broken = pa.array([b"ok", b"caf\xe9"]).cast(pa.binary()).view(pa.string())
+    table = pa.table({"id": ["a", "b"], "text": ["x", "y"], "lang": broken})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    for source in (table, tmp_path / "rows.parquet"):
+        with pytest.raises(BadDataError, match=r"(row 2|parquet:2): column 'lang' cannot be read as text"):
+            rows_of(source, batch_size=5)
+    (tmp_path / "rows.jsonl").write_bytes(b'{"id": "a", "text": "x"}\n{"id": "b", "text": "y", "lang": "caf\xe9"}\n')
+    with pytest.raises(BadDataError, match=r"rows.jsonl:2: is not valid UTF-8"):
+        rows_of(tmp_path / "rows.jsonl")
+    with pytest.raises(BadDataError, match=r"row 1: column 'lang' cannot be read as one type of values"):
+        rows_of([{"id": "a", "text": "x", "lang": "\ud800"}])
+
+
+def test_an_iterator_is_read_batch_by_batch():
+    taken = []
+    rows = ({"id": taken.append(i) or str(i), "text": "x"} for i in range(10))
+    next(read_rows(rows, 2, TYPES, {}))
+    assert taken == [0, 1]
+
+
+def test_embeddings_that_are_no_numbers():
+    for embedding in ("1 2 3 4", ["1", "2", "3", "4"], 5):
+        with pytest.raises(BadDataError, match=r"row 1: column 'embedding' cannot be read"):
+            rows_of([{"id": "a", "text": "x", "embedding": embedding}])
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "csv"])
+def test_text_is_read_as_the_date_or_time_of_the_index(tmp_path, source):
+    types = TYPES | {"day": pa.date32(), "at": pa.timestamp("s")}
+    row = {"id": "a", "text": "x", "day": "2024-02-29", "at": "2024-02-29 10:30:00"}
+    (tmp_path / "rows.csv").write_text("\n".join([",".join(row), ",".join(row.values())]))
+    rows = tmp_path / "rows.csv" if source == "csv" else as_source(source, [row], tmp_path)
+    assert rows_of(rows, types=types) == [row | {"day": date(2024, 2, 29), "at": datetime(2024, 2, 29, 10, 30)}]
+    with pytest.raises(BadDataError, match="column 'day' cannot be read as date32"):
+        rows_of([row | {"day": "2023-02-29"}], types=types)

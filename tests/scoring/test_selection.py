@@ -70,7 +70,7 @@ def test_topk_is_the_same_bit_for_bit_however_it_is_computed(
     assert torch.equal(best[1:2], alone[0]) and torch.equal(rows[1:2], alone[1])
 
 
-@given(kinds.filter(lambda kind: kind != "cosine"), dtypes, blocks, st.sampled_from([1, 8, 90]), st.integers(1, 12))
+@given(kinds.filter(lambda kind: "cosine" not in kind), dtypes, blocks, st.sampled_from([1, 8, 90]), st.integers(1, 12))
 def test_topk_ties_come_in_the_candidates_order(
     kind: str, dtype: torch.dtype, block: int, distinct: int, k: int
 ) -> None:

@@ -10,8 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
+from dse.pipeline import make_teacher
+from dse.teacher import teacher_scores
 from dse.teacher.bootstrap import bootstrap
-from dse.teacher.fit import fit_teacher, teacher_scores
 from dse.training.settings import Training
 
 TASK = Task("same", "binary", ("no", "yes"))
@@ -47,7 +48,7 @@ def test_it_learns_the_cosine_of_the_backbone_without_any_label(backbone, pairs,
     assert len(set(read[0].tuples()) - set(pairs.tuples())) > 100  # sentences that never met
 
 
-def test_one_that_is_there_is_taken_as_it_is(backbone, pairs, tmp_path, monkeypatch):
+def test_a_finished_one_is_not_trained_again(backbone, pairs, tmp_path, monkeypatch):
     first = bootstrap(backbone, pairs, tmp_path / "b", 64, QUICK)
     monkeypatch.setattr("dse.teacher.bootstrap.fit_teacher", lambda *_, **__: pytest.fail("trained again"))
     assert bootstrap(backbone, pairs, tmp_path / "b", 64, QUICK) == first
@@ -56,14 +57,14 @@ def test_one_that_is_there_is_taken_as_it_is(backbone, pairs, tmp_path, monkeypa
 def test_it_reads_as_many_pairs_as_asked_for_and_no_more(backbone, pairs, tmp_path, read):
     for count in (10, 10_000):
         bootstrap(backbone, pairs, tmp_path / str(count), count, QUICK)
-    few, all_there_are = read
-    assert len(few) == 10
-    assert len(pairs) < len(all_there_are) <= 10_000
+    small, large = read
+    assert len(small) == 10
+    assert len(pairs) < len(large) <= 10_000
 
 
 def test_a_bootstrapped_teacher_starts_ahead_and_leaves_nothing_behind(backbone, pairs, tmp_path):
     quick = replace(QUICK, epochs=1)
-    teacher = fit_teacher(
+    teacher = make_teacher(
         backbone, pairs, TASK, tmp_path / "t", training=quick, pooling="segments", bootstrap_pairs=200
     )
     assert teacher_scores(teacher, pairs.tuples(), TASK).shape == (len(pairs), 1)
@@ -73,5 +74,5 @@ def test_a_bootstrapped_teacher_starts_ahead_and_leaves_nothing_behind(backbone,
 
 def test_a_teacher_that_judges_by_cls_cannot_be_bootstrapped(backbone, pairs, tmp_path):
     with pytest.raises(ValueError, match="pooling 'segments'"):
-        fit_teacher(backbone, pairs, TASK, tmp_path / "t", bootstrap_pairs=10)
+        make_teacher(backbone, pairs, TASK, tmp_path / "t", bootstrap_pairs=10)
     assert not (tmp_path / "t").exists()

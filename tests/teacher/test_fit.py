@@ -8,16 +8,17 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task, get_task
 from dse.encoding.runtime import FastCopy
 from dse.errors import BadDataError, MismatchError
-from dse.teacher.fit import check_outputs, fit_teacher, load_teacher, teacher_scores
+from dse.teacher import check_outputs, fit, fit_teacher, load_teacher, segments, teacher_scores
 from dse.teacher.segments import segment_teacher
 from dse.training.settings import Training
-from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
+from tests.samples import BINARY, GRADE, NLI, REGRESSION, difference, make_pairs, tensors
 
 RAW = torch.nn.Identity()
 ANSWERS = Task("answers", "binary", labels=("entailment", "not_entailment"), positive="entailment")
@@ -118,7 +119,7 @@ def test_bfloat16_leaves_the_weights_alone(teacher, pairs):
 # ----------------------------------------------------------------------------------------------------- outputs
 
 
-def test_names_that_say_nothing(backbone, pairs, tmp_path):
+def test_generic_names_are_refused(backbone, pairs, tmp_path):
     teacher = make_teacher(backbone, num_labels=3)
     teacher.save_pretrained(str(tmp_path / "t"))
     rows = rows_read(teacher)
@@ -174,7 +175,7 @@ def test_a_teacher_made_here(tmp_path, backbone, task):
     config = json.loads((tmp_path / "t" / "config.json").read_text())
     assert list(config["id2label"].values()) == names
     assert config["label2id"] == {name: i for i, name in enumerate(names)}
-    teacher = load_teacher(str(tmp_path / "t"), task, device="cpu")  # fits the task without more ado
+    teacher = load_teacher(str(tmp_path / "t"), task, device="cpu")  # fits the task as it is
     assert difference(tensors(made), tensors(teacher)) == 0.0
     assert teacher.max_seq_length == 48
     assert isinstance(teacher.activation_fn, RAW.__class__ if task.num_labels > 1 else torch.nn.Sigmoid)
@@ -183,26 +184,53 @@ def test_a_teacher_made_here(tmp_path, backbone, task):
     assert not (tmp_path / "t" / "checkpoints").exists()
     assert not [path for path in (tmp_path / "t").rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
     log = json.loads((tmp_path / "t" / "training.json").read_text())["log"]
-    found = [entry[f"eval_{task.main_metric}"] for entry in log if f"eval_{task.main_metric}" in entry]
-    assert len(found) == 2
+    evaluations = [entry[f"eval_{task.main_metric}"] for entry in log if f"eval_{task.main_metric}" in entry]
+    assert len(evaluations) == 2
     untrained = CrossEncoder(backbone, num_labels=task.num_labels, device="cpu")
     moved = [not one.equal(other) for one, other in zip(made.parameters(), untrained.parameters(), strict=True)]
     assert sum(moved) > 20
 
 
+@pytest.mark.parametrize("pooling", ["cls", "segments"])
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_labels_a_regression_learns(tmp_path, backbone, monkeypatch, loss, pooling):
+    """Scaled to 0..1 by both ends of their range, or as they are; by training and by the head start alike."""
+    pairs, recorded = make_pairs(GRADE, 40), {}
+
+    def stop(trainer, *args):
+        recorded["label"] = np.array(trainer.train_dataset["label"])
+        raise KeyboardInterrupt
+
+    def record(parameters, loss, rows, training, width):
+        recorded["loss"] = float(loss(torch.arange(rows)).detach())
+
+    monkeypatch.setattr(fit, "run", stop)
+    monkeypatch.setattr(segments, "fit_head", record)
+    with pytest.raises(KeyboardInterrupt):
+        fit_teacher(backbone, pairs, GRADE, tmp_path / "t", training=QUICK, regression_loss=loss, pooling=pooling)
+    target = pairs.label if loss == "mse" else (pairs.label - 1) / 4
+    assert 0 < len(set(target.tolist())) <= 5 and recorded["label"] == pytest.approx(target)
+    if pooling == "segments":
+        torch.manual_seed(QUICK.seed)
+        s = teacher_scores(segment_teacher(backbone, 1), pairs.tuples(), dtype="float32")[:, 0].astype(float)
+        p = expit(s)
+        expected = (s - target) ** 2 if loss == "mse" else -target * np.log(p) - (1 - target) * np.log(1 - p)
+        assert recorded["loss"] == pytest.approx(expected.mean(), rel=1e-4)
+
+
 @pytest.mark.parametrize("loss", ["bce", "mse"])
 def test_scale_of_a_regression(tmp_path, backbone, loss):
-    """Every label is 2 of 1 to 5: a teacher that learned it says 2, or sigmoid(z) = 0.25."""
-    task, pairs = Task("grade", "regression", label_range=(1.0, 5.0)), make_pairs(REGRESSION, 48)
+    """Every label is 2 of 1 to 5: a teacher that learned it predicts 2, or sigmoid(z) = 0.25."""
+    task, pairs = GRADE, make_pairs(GRADE, 48)
     pairs = Pairs(pairs.sentence1, pairs.sentence2, np.full(len(pairs), 2, np.float32))
     settings = Training(epochs=6, batch_size=8, learning_rate=5e-2, dtype="float32")
     fit_teacher(backbone, pairs, task, tmp_path / "t", training=settings, regression_loss=loss, device="cpu")
     teacher = load_teacher(str(tmp_path / "t"), task, device="cpu")
     assert isinstance(teacher.activation_fn, torch.nn.Identity if loss == "mse" else torch.nn.Sigmoid)
-    says = np.median(teacher.predict(pairs.tuples()))
-    assert says == pytest.approx(2 if loss == "mse" else 0.25, rel=0.2)
+    predicted = np.median(teacher.predict(pairs.tuples()))
+    assert predicted == pytest.approx(2 if loss == "mse" else 0.25, rel=0.2)
     raw = np.median(teacher_scores(teacher, pairs.tuples(), task, dtype="float32"))
-    assert raw == pytest.approx(says if loss == "mse" else np.log(says / (1 - says)), abs=1e-4)
+    assert raw == pytest.approx(predicted if loss == "mse" else np.log(predicted / (1 - predicted)), abs=1e-4)
 
 
 def test_high_scores_stand_for_the_positive_class(tmp_path, backbone):
@@ -246,6 +274,9 @@ def test_settings_of_a_student_serve_a_teacher_too(tmp_path, backbone):
 def test_no_labels(tmp_path, backbone):
     with pytest.raises(BadDataError, match=r"x.csv has no labels; a teacher is fine-tuned on labelled pairs"):
         fit_teacher(backbone, Pairs(["a"], ["b"], None, "x.csv"), BINARY, tmp_path / "t")
+    mask = np.array([True, False])
+    with pytest.raises(BadDataError, match=r"row 2 of x.csv has no label"):
+        fit_teacher(backbone, Pairs(["a"] * 2, ["b"] * 2, 1.0 * mask, "x.csv", labelled=mask), BINARY, tmp_path / "t")
 
 
 # ---------------------------------------------------------------------------------- judging by the two sentences

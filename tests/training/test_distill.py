@@ -17,11 +17,12 @@ from dse import DSE
 from dse.data.metrics import best_threshold
 from dse.data.pairs import Pairs
 from dse.errors import BadDataError, MismatchError
-from dse.training import settings as training
-from dse.training.distill import Distillation, DistillationCollator, DistillationLoss, distill
+from dse.training import loop
+from dse.training.distill import DistillationCollator, distill
+from dse.training.losses import Distillation, DistillationLoss
 from dse.training.settings import Training
 from tests.conftest import make_student
-from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
+from tests.samples import BINARY, GRADE, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
 
 SIGMOID, NONE = torch.nn.Sigmoid(), torch.nn.Identity()
 
@@ -36,11 +37,11 @@ def loss_of(task, settings, scores, labels, link=NONE) -> dict[str, float]:
         activation_fn = link
 
         def __call__(self, features, pairs):
-            assert pairs and features == {"some": "features"}
+            assert pairs and features == {"input": "features"}
             return {"scores": scores}
 
     labels = {name: torch.tensor(values) for name, values in labels.items()}
-    terms = DistillationLoss(Fixed(), task, settings)([{"some": "features"}], labels)
+    terms = DistillationLoss(Fixed(), task, settings)([{"input": "features"}], labels)
     return {name: term.item() for name, term in terms.items()}
 
 
@@ -82,7 +83,10 @@ DISTILLATIONS = {
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("name", DISTILLATIONS)
-@pytest.mark.parametrize(("task", "link"), [(BINARY, SIGMOID), (REGRESSION, SIGMOID), (REGRESSION, NONE), (NLI, NONE)])
+@pytest.mark.parametrize(
+    ("task", "link"),
+    [(BINARY, SIGMOID), (REGRESSION, SIGMOID), (REGRESSION, NONE), (GRADE, SIGMOID), (GRADE, NONE), (NLI, NONE)],
+)
 def test_loss_is_that_of_numpy(task, link, name, alpha):
     from dataclasses import replace
 
@@ -105,24 +109,49 @@ def test_loss_is_that_of_numpy(task, link, name, alpha):
 
 
 @pytest.mark.parametrize("task", [BINARY, NLI, REGRESSION])
-def test_pairs_without_a_label_cost_nothing_and_count(student, task):
+def test_pairs_without_a_label_have_loss_0_and_count_in_the_mean(student, task):
     loss = DistillationLoss(student, task, Distillation(alpha=0.25))
     scores = torch.randn(6, task.num_labels, requires_grad=True)
     label = torch.tensor([0, 1, 0, 1, 1, 0], dtype=torch.long if task.kind == "multiclass" else torch.float32)
-    labels = {"label": label.clone(), "teacher": torch.zeros(6, task.num_labels)}
-    labels["label"][[1, 4]] = -1 if task.kind == "multiclass" else torch.nan
-    known = [0, 2, 3, 5]
-    alone = loss.supervised_loss(scores[known], label[known])
-    found = loss.terms(scores, labels)["task"]
-    assert float(found) == pytest.approx(0.75 * float(alone) * 4 / 6, abs=1e-6)
-    found.backward()
-    assert torch.isfinite(scores.grad).all() and not scores.grad[[1, 4]].any() and scores.grad[known].any(dim=1).all()
-    none = loss.supervised_loss(scores, torch.full_like(label, -1 if task.kind == "multiclass" else torch.nan))
+    labelled = torch.tensor([True, False, True, True, False, True])
+    labels = {"label": label, "labelled": labelled, "teacher": torch.zeros(6, task.num_labels)}
+    alone = loss.supervised_loss(scores[labelled], label[labelled])
+    value = loss.terms(scores, labels)["task"]
+    assert value.item() == pytest.approx(0.75 * alone.item() * 4 / 6, abs=1e-6)
+    value.backward()
+    assert torch.isfinite(scores.grad).all() and not scores.grad[~labelled].any()
+    assert scores.grad[labelled].any(dim=1).all()
+    none = loss.supervised_loss(scores, label, torch.zeros(6, dtype=torch.bool))
     assert float(none.detach()) == 0 and none.requires_grad
 
 
+@pytest.mark.parametrize("task", [BINARY, NLI], ids=lambda task: task.kind)
+def test_the_value_of_a_missing_label_has_no_effect(tmp_path, backbone, task):
+    pairs, weights = make_pairs(task, 32), []
+    labelled = np.arange(32) % 3 > 0
+    for other in (0, 1):
+        label = np.where(labelled, pairs.label, other).astype(pairs.label.dtype)
+        student = make_student(backbone, num_labels=task.num_labels)
+        train = Pairs(pairs.sentence1, pairs.sentence2, label, labelled=labelled)
+        # Of the held-out pairs, too, only the labelled ones count.
+        distill(
+            student,
+            train,
+            task,
+            tmp_path / f"{other}",
+            teacher_scores=make_scores(pairs, task),
+            validation=train,
+            training=QUICK,
+        )
+        weights.append(tensors(student))
+    assert difference(*weights) == 0.0
+    one, other = (json.loads((tmp_path / name / "training.json").read_text())["log"] for name in "01")
+    metric = f"eval_{task.main_metric}"
+    assert [entry.get(metric) for entry in one] == [entry.get(metric) for entry in other]
+
+
 @pytest.mark.parametrize(("name", "same"), [("centred", True), ("not-centred", False), ("kl", True), ("kl-warm", True)])
-def test_a_shift_of_all_logits_of_a_pair_says_nothing(name, same):
+def test_a_shift_of_all_logits_of_a_pair_has_no_effect(name, same):
     random = np.random.default_rng(1)
     s, t = random.normal(size=(2, 6, 3)).astype(np.float32)
     shift = random.normal(size=(2, 6, 1)).astype(np.float32) * 3
@@ -138,7 +167,7 @@ def test_a_shift_of_all_logits_of_a_pair_says_nothing(name, same):
 
 @pytest.mark.parametrize("name", DISTILLATIONS)
 @pytest.mark.parametrize("task", [BINARY, NLI], ids=lambda task: task.kind)
-def test_equal_scores_cost_nothing_and_one_logit_is_never_centred(task, name):
+def test_equal_scores_have_loss_0_and_one_logit_is_never_centred(task, name):
     loss = DistillationLoss(SimpleNamespace(activation_fn=SIGMOID), task, DISTILLATIONS[name])
     t = torch.randn(5, task.num_labels)
     assert loss.distillation_loss(t, t) == pytest.approx(0, abs=1e-6)
@@ -155,7 +184,7 @@ def test_equal_scores_cost_nothing_and_one_logit_is_never_centred(task, name):
         ({"temperature": 0.0}, "temperature is 0.0; it must be positive"),
     ],
 )
-def test_settings_that_cannot_be_meant(settings, message):
+def test_invalid_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Distillation(**settings)
 
@@ -187,6 +216,7 @@ def test_collator_takes_what_the_rows_have(student):
     assert collator([row])["label"] == {}
     assert list(collator([row | {"teacher": [1.0, 2.0, 3.0]}])["label"]) == ["teacher"]
     assert collator([row | {"label": 2}])["label"]["label"].dtype == torch.int64
+    assert collator([row | {"label": 2, "labelled": False}])["label"]["labelled"].dtype == torch.bool
 
 
 @pytest.mark.parametrize("num_labels", [1, 3])
@@ -212,14 +242,14 @@ def test_unusable_scores(tmp_path, backbone, task, alpha):
     scores, classes = make_scores(pairs, task), task.num_labels
     nan, infinite = scores.copy(), scores.copy()
     nan[3, -1], infinite[7, 0] = np.nan, -np.inf
-    wrong = rf"shape \(10, {classes}\) are needed for everyday, got an array of shape"
+    wrong = rf"shape \(10, {classes}\) are needed for samples, got an array of shape"
     for bad, message in [
-        (None, rf"shape \(10, {classes}\) are needed for everyday, got none"),
+        (None, rf"shape \(10, {classes}\) are needed for samples, got none"),
         (scores[:9], wrong),
         (scores[:, 0], wrong),
         (np.hstack([scores, scores]), wrong),
-        (nan, "score of row 4 of everyday is not finite"),
-        (infinite, "score of row 8 of everyday is not finite"),
+        (nan, "score of row 4 of samples is not finite"),
+        (infinite, "score of row 8 of samples is not finite"),
     ]:
         with pytest.raises(BadDataError, match=message):
             distill(student, pairs, task, tmp_path / "s", teacher_scores=bad, distillation=Distillation(alpha=alpha))
@@ -284,7 +314,7 @@ def test_rates_rise_and_fall_by_optimiser_steps(tmp_path, student):
     assert rates == pytest.approx([0, 5e-4, *(1e-3 * (8 - i) / 8 for i in range(8))])
 
 
-class InOrder(training.LengthGroupedBatchSampler):
+class InOrder(loop.LengthGroupedBatchSampler):
     """Rows as they come: else the batches of 16 would hold other rows than two batches of 8."""
 
     def __iter__(self):
@@ -293,7 +323,7 @@ class InOrder(training.LengthGroupedBatchSampler):
 
 
 def test_two_batches_of_8_are_one_of_16(tmp_path, backbone, monkeypatch):
-    monkeypatch.setattr(training, "LengthGroupedBatchSampler", InOrder)
+    monkeypatch.setattr(loop, "LengthGroupedBatchSampler", InOrder)
     common = {"epochs": 2, "learning_rate": 1e-3, "head_learning_rate": 1e-2, "dtype": "float32"}
     students = {}
     for size, accumulation in [(16, 1), (8, 2), (8, 1)]:

@@ -12,9 +12,10 @@ from dse import DSE, distill
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.modules import PairHead
-from dse.teacher.fit import fit_teacher, teacher_scores
-from dse.training.distill import Distillation
-from dse.training.head_start import ROWS, fit_cosine, fit_head, fit_scale, some_rows
+from dse.teacher import fit_teacher, teacher_scores
+from dse.training.head_start import ROWS, fit_cosine, fit_head, fit_scale, head_start_rows
+from dse.training.loop import run
+from dse.training.losses import Distillation
 from dse.training.settings import Training
 
 TASK = Task("same", "binary", ("no", "yes"), symmetric=True)
@@ -23,7 +24,7 @@ STILL = Training(epochs=1, batch_size=16, learning_rate=0.0, head_learning_rate=
 
 @pytest.fixture
 def pairs() -> Pairs:
-    """All alike, so that even a head on a backbone at random can learn what they say."""
+    """All of one label, which even a head on a random backbone can learn."""
     texts = [f"a {a} {b}" for a in ("red", "blue", "old", "new") for b in ("bicycle", "tent", "book", "river")]
     rows = [(a, b) for a in texts for b in texts]
     return Pairs([a for a, _ in rows], [b for _, b in rows], np.ones(len(rows), np.float32), "rows of the test")
@@ -31,15 +32,15 @@ def pairs() -> Pairs:
 
 @pytest.fixture
 def fitting(monkeypatch):
-    """The head is fitted at a rate of use; the training that follows stands still, so what is seen is the fit."""
+    """The head start has a useful rate and the training that follows none: its effect is that of the head start."""
     fast = replace(STILL, head_learning_rate=1e-2)
-    for module in ("dse.training.distill", "dse.teacher.segments"):
+    for module in ("dse.training.head_start", "dse.teacher.segments"):
         monkeypatch.setattr(
             f"{module}.fit_head", lambda parameters, loss, rows, _, width: fit_head(parameters, loss, rows, fast, width)
         )
 
 
-def test_a_student_that_did_nothing_else_has_learned(backbone, pairs, tmp_path, fitting):
+def test_the_head_start_of_a_student_learns(backbone, pairs, tmp_path, fitting):
     student = DSE.from_backbone(backbone, num_layers=1)
     before = [p.clone() for p in student.transformers_model.parameters()]
     start = student.raw_scores(pairs.tuples()).mean()
@@ -51,7 +52,7 @@ def test_a_student_that_did_nothing_else_has_learned(backbone, pairs, tmp_path, 
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_so_has_a_segment_teacher(backbone, pairs, tmp_path, fitting):
+def test_the_head_start_of_a_segment_teacher_learns(backbone, pairs, tmp_path, fitting):
     teacher = fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=STILL, pooling="segments")
     assert teacher_scores(teacher, pairs.tuples(), TASK).mean() > 1
 
@@ -75,14 +76,14 @@ def test_the_random_state_is_left_alone():
 
 
 def test_rows_are_distinct_and_bounded():
-    rows = some_rows(3 * ROWS, seed=1)
+    rows = head_start_rows(3 * ROWS, seed=1)
     assert len(np.unique(rows)) == len(rows) == ROWS
-    assert (some_rows(9, seed=1) == np.arange(9)).all()
+    assert (head_start_rows(9, seed=1) == np.arange(9)).all()
 
 
-def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, monkeypatch):
-    for module in ("dse.training.distill", "dse.teacher.fit"):
-        monkeypatch.setattr(f"{module}.warm_up", lambda *_: pytest.fail("rows were read for no step"))
+def test_without_head_steps_there_is_no_head_start(backbone, pairs, tmp_path, monkeypatch):
+    for name in ("training.distill.start_student_head", "teacher.fit.start_teacher_head"):
+        monkeypatch.setattr(f"dse.{name}", lambda *_: pytest.fail("the head start ran"))
     off = replace(STILL, head_steps=0)
     fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=off, pooling="segments")
     distill(
@@ -94,7 +95,7 @@ def test_without_head_steps_nothing_is_read_for_it(backbone, pairs, tmp_path, mo
 def test_a_head_of_one_weight_is_fitted_and_then_held(backbone, pairs, tmp_path, kind):
     torch.manual_seed(0)
     student = DSE.from_backbone(backbone, num_layers=1, head=kind)
-    # A teacher that says what the cosine says, on a scale far from where the head starts.
+    # A teacher whose scores are the cosine, on a scale far from where the head starts.
     u, v = (student.encode(side, convert_to_tensor=True) for side in (pairs.sentence1, pairs.sentence2))
     cosine = torch.nn.functional.cosine_similarity(u, v).cpu().numpy()[:, None]
     t = 40 * (cosine - cosine.mean())
@@ -127,6 +128,88 @@ def test_the_scale_fitted_does_not_depend_on_that_of_the_scores(seed, slope, shi
     a, b = fit_scale(10**zoom * scores - 7, lambda s: (s - target).square().mean())
     assert a.item() * 10**zoom == pytest.approx(slope, abs=0.1)
     assert (a * (10**zoom * scores - 7) + b).mean().item() == pytest.approx(target.mean().item(), abs=0.01)
+
+
+class Stop(Exception):
+    """Ends a test before training."""
+
+
+@pytest.fixture
+def before_training(monkeypatch):
+    """Training stops before its first step; a list that receives each trainer."""
+    trainers = []
+
+    def stop(trainer, *args):
+        trainers.append(trainer)
+        raise Stop
+
+    monkeypatch.setattr("dse.training.distill.run", stop)
+    return trainers
+
+
+@pytest.mark.parametrize(("rate", "of_head"), [(None, 1e-4), (8e-4, 8e-4)])
+@pytest.mark.parametrize(("kind", "share"), [("mlp", 1), ("mlp-symmetric", 1), ("bilinear", 4 / 16)])
+def test_rate_of_a_head(backbone, pairs, tmp_path, monkeypatch, before_training, kind, share, rate, of_head):
+    """A bilinear score adds up d * d weights: its rate is 4 / d of the mlp's, in the head start and after it."""
+    rates = []
+
+    def record(parameters, loss, rows, training, width):
+        rates.append(training.head_rate(width))
+
+    monkeypatch.setattr("dse.training.head_start.fit_head", record)
+    student = DSE.from_backbone(backbone, num_layers=2, head=kind)
+    settings = Training(head_learning_rate=rate, cosine_steps=0)
+    with pytest.raises(Stop):
+        distill(student, pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=settings)
+    assert rates == pytest.approx([of_head * share])
+    rates_of_trainer = before_training[0].args.learning_rate_mapping
+    assert rates_of_trainer.get("pair_head", 1e-4) == pytest.approx(of_head * share)
+
+
+@pytest.mark.parametrize(("kind", "held"), [("dot", True), ("cosine", True), ("mlp", False), ("bilinear", False)])
+@pytest.mark.parametrize("steps", [0, 9])
+def test_a_head_of_one_weight_is_held_after_its_head_start(backbone, pairs, tmp_path, monkeypatch, kind, held, steps):
+    weights = {}
+
+    def train_on(trainer, *args):
+        weights["start"] = [weight.clone() for weight in trainer.model.head.parameters()]
+        weights["backbone"] = [weight.clone() for weight in trainer.model.transformers_model.parameters()]
+        return run(trainer, *args)
+
+    monkeypatch.setattr("dse.training.distill.run", train_on)
+    student = DSE.from_backbone(backbone, num_layers=1, head=kind)
+    settings = replace(STILL, head_steps=steps, learning_rate=1e-3, head_learning_rate=1e-2)
+    t = np.linspace(-5, 5, len(pairs))[:, None]
+    student = distill(student, pairs, TASK, tmp_path / "s", teacher_scores=t, training=settings)
+    same = [torch.equal(a, b) for a, b in zip(weights["start"], student.head.parameters(), strict=True)]
+    assert all(same) if held and steps else not any(same)
+    backbone_now = student.transformers_model.parameters()
+    assert not all(torch.equal(a, b) for a, b in zip(weights["backbone"], backbone_now, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("rows", "head_steps", "steps"),
+    [(64, 256, 6), (65, 256, 7), (10, 256, 1), (64, 4, 4), (64, 6, 6), (64, 0, 0), (8192, 256, 256), (8192, 9999, 768)],
+)
+def test_steps_of_the_head_start(rows, head_steps, steps):
+    """At most `head_steps`, and at most three passes over the rows in batches of 32."""
+    weight, batches = torch.nn.Parameter(torch.zeros(1)), []
+
+    def loss(batch):
+        batches.append(batch)
+        return weight.sum()
+
+    fit_head([weight], loss, rows, Training(head_steps=head_steps), width=8)
+    assert len(batches) == steps
+    assert all(len(batch) == min(32, rows) and 0 <= batch.min() <= batch.max() < rows for batch in batches)
+
+
+def test_steps_and_rate_of_learning_the_cosine(monkeypatch):
+    recorded = []
+    monkeypatch.setattr("dse.training.head_start.fit_head", lambda parameters, loss, rows, *rest: recorded.append(rest))
+    settings = Training(head_steps=5, cosine_steps=7)
+    fit_cosine(PairHead(8, hidden_dimension=4), torch.randn(24, 8), torch.randn(24, 8), settings, width=8)
+    assert recorded == [(replace(settings, head_steps=7), 8)]
 
 
 def test_a_bilinear_head_learns(backbone, pairs, tmp_path):
@@ -164,7 +247,7 @@ def test_an_mlp_head_learns_the_cosine_of_the_last_layer(kind, labels):
         assert torch.corrcoef(torch.stack([scores.sigmoid(), target]))[0, 1] > 0.8
 
 
-def test_the_cosine_is_learned_once_from_pairs_that_are_there_twice(monkeypatch):
+def test_the_cosine_is_learned_once_from_pairs_that_repeat(monkeypatch):
     counts = []
     monkeypatch.setattr("dse.training.head_start.fit_head", lambda parameters, loss, rows, *_: counts.append(rows))
     u, v = torch.randn(24, 8), torch.randn(24, 8)
@@ -176,7 +259,7 @@ def test_the_cosine_is_learned_once_from_pairs_that_are_there_twice(monkeypatch)
 @pytest.mark.parametrize(("head", "steps", "times"), [("mlp", 9, 1), ("mlp", 0, 0), ("cosine", 9, 0)])
 def test_the_cosine_comes_before_the_task(backbone, pairs, tmp_path, monkeypatch, head, steps, times):
     calls = []
-    monkeypatch.setattr("dse.training.distill.fit_cosine", lambda *_: calls.append(1))
+    monkeypatch.setattr("dse.training.head_start.fit_cosine", lambda *_: calls.append(1))
     student = DSE.from_backbone(backbone, num_layers=1, head=head)
     settings = replace(STILL, head_steps=1, cosine_steps=steps)
     distill(student, pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=settings)

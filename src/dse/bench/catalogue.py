@@ -24,7 +24,7 @@ from dse.index.layout import EMBEDDING, vectors
 from dse.index.scout import partitions
 from dse.model import DSE
 from dse.modules import PairHead
-from dse.training.settings import task_loss
+from dse.training.losses import task_loss
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from dse.bench.sentences import bench_pairs
 from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import resolve_dtype
 from dse.evaluation.timing import alternate, rate, ratios
-from dse.teacher.fit import fit_teacher, teacher_scores
+from dse.teacher.fit import fit_teacher
+from dse.teacher.scoring import teacher_scores
 from dse.training.settings import Training
 
 TASKS = (("mrpc", "dev"), ("qqp", "dev"), ("stsb", "dev"))

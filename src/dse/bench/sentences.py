@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from dse.data.helpdesk import read_questions
 from dse.data.pairs import Pairs, load_pairs
 from dse.data.tasks import Task, get_task
 from dse.errors import BadDataError
 
 COLUMNS = ("sentence1", "sentence2", "sentence")
 HELPDESK = "the 2,430 help-desk questions shipped with dse (no --data was given)"
-
-
-def questions() -> list[tuple[str, str]]:
-    """The help-desk questions, each with its intent first."""
-    text = files("dse").joinpath("helpdesk", "questions.tsv").read_text(encoding="utf-8")
-    rows = [line.split("\t") for line in text.splitlines()[1:]]
-    return [(intent, question) for intent, question in rows]
 
 
 def distinct_sentences(data: Path | None, n: int, seed: int = 0) -> tuple[list[str], str]:
@@ -39,7 +32,9 @@ def distinct_sentences(data: Path | None, n: int, seed: int = 0) -> tuple[list[s
         BadDataError: If the folder holds no sentences.
     """
     if data is None:
-        groups: dict[str, dict[str, None]] = {"helpdesk": dict.fromkeys(text for _, text in questions())}
+        groups: dict[str, dict[str, None]] = {
+            "helpdesk": dict.fromkeys(question.text for question in read_questions()[0])
+        }
     else:
         groups = {}
         for file in sorted(data.glob("*/*.parquet")):
@@ -99,7 +94,7 @@ def _first_of_each(pairs: Iterable[tuple[str, str]]) -> list[int]:
 
 def _helpdesk_pairs() -> Pairs:
     """Each question with the next of its intent, and with one drawn at random from all the others."""
-    rows = sorted(questions(), key=lambda row: row[0])
+    rows = sorted(((question.intent, question.text) for question in read_questions()[0]), key=lambda row: row[0])
     generator = np.random.default_rng(0)
     pairs: list[tuple[str, str, float]] = []
     for number, (intent, text) in enumerate(rows):

@@ -27,8 +27,9 @@ from dse.encoding.offline import offline_backbone
 from dse.encoding.runtime import resolve_dtype
 from dse.evaluation.timing import alternate, rate, ratios
 from dse.model import DSE
-from dse.training.distill import Distillation, DistillationCollator, DistillationLoss
-from dse.training.settings import LengthGroupedBatchSampler
+from dse.training.distill import DistillationCollator
+from dse.training.loop import LengthGroupedBatchSampler
+from dse.training.losses import Distillation, DistillationLoss
 
 BATCH, MAX_LENGTH = 16, 128  # the original's
 SMOOTHED = 0.9  # probability of the true class in the teacher scores made from labels

@@ -29,7 +29,7 @@ def evaluate(
     from dse import DSE
     from dse.evaluation import evaluate as measure
     from dse.evaluation import table, write_report
-    from dse.teacher.fit import load_teacher
+    from dse.teacher.load import load_teacher
 
     compared = load_teacher(teacher, task, o.comma(teacher_labels) or None) if teacher else None
     report = measure(

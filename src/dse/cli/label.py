@@ -26,8 +26,8 @@ def label(
     """Score pairs with a teacher and keep the raw logits; a killed run loses at most 2,000 pairs of work."""
     task = source.read_task()
     pairs = source.read_pairs(split, task, labelled=False)
-    from dse.teacher.fit import load_teacher
     from dse.teacher.labelling import label_pairs
+    from dse.teacher.load import load_teacher
 
     scores = label_pairs(
         load_teacher(teacher, task, o.comma(teacher_labels) or None),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from dse.errors import BadDataError
 
 if TYPE_CHECKING:
-    from dse.pipeline import Recipe
+    from dse.recipe import Recipe
     from dse.training.settings import Training
 
 SHARED = ("batch_size", "dtype", "seed", "patience", "head_steps")  # by a student and the teacher made for it
@@ -24,8 +24,8 @@ ONLY_IF_GIVEN = ("head_dimension", "head_dropout")  # not noted in run.json othe
 def setting_types(command: str) -> dict[str, Any]:
     """Names and types of what can be set for `dse teacher` or `dse distill` besides its input and output."""
     from dse.model import DSE
-    from dse.pipeline import Recipe
-    from dse.training.distill import Distillation
+    from dse.recipe import Recipe
+    from dse.training.losses import Distillation
     from dse.training.settings import Training
 
     training = get_type_hints(Training)
@@ -68,8 +68,8 @@ def make_training(settings: Mapping[str, Any]) -> Training:
 def make_recipe(settings: Mapping[str, Any]) -> Recipe:
     """The recipe that settings of `dse distill` describe."""
     from dse.model import DSE
-    from dse.pipeline import Recipe
-    from dse.training.distill import Distillation
+    from dse.recipe import Recipe
+    from dse.training.losses import Distillation
     from dse.training.settings import Training
 
     training = _fields(Training, settings)

@@ -31,11 +31,10 @@ def teacher(
     task = source.read_task()
     pairs = source.read_pairs("train", task)
     from dse.cli.recipe import make_training
-    from dse.pipeline import hold_out
-    from dse.teacher.fit import fit_teacher
+    from dse.pipeline import hold_out, make_teacher
 
     train, validation = hold_out(pairs, training.seed)
-    fit_teacher(
+    make_teacher(
         o.backbone_or_offline(training.backbone),
         train,
         task,

@@ -1,6 +1,7 @@
-"""Sentence pairs and what their labels mean: read from files and the hub, checked row by row, split, mined.
+"""Sentence pairs and the tasks that say what their labels mean; metrics of scores.
 
-Nothing here needs torch, but for `recombine`, which searches embeddings.
+Files and hub data sets are read by one strict reader, which names every bad row (`tables`; `batches` as Arrow).
+Only `recombine`, which compares embeddings, needs torch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dse.data.lists import Lists, load_lists
 from dse.data.metrics import best_threshold, compute_metrics
 from dse.data.mining import recombine, with_unlabelled
 from dse.data.pairs import Pairs, load_pairs, read_sentences, split_pairs
-from dse.data.tasks import TASKS, Task, align_labels, get_task
+from dse.data.task import Task, align_labels
+from dse.data.tasks import TASKS, get_task
 
 __all__ = [
     "TASKS",

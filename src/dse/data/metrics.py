@@ -1,4 +1,4 @@
-"""The metrics of a task as GLUE defines them, and the threshold from which the main one can be expected to be best."""
+"""The metrics of a task as GLUE defines them, and the threshold at which the main metric is expected to be best."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dse.data.tasks import Task
+from dse.data.task import Task
 from dse.errors import BadDataError, MismatchError
 
 Floats = NDArray[np.float64]
 _Metric = Callable[[Floats, NDArray[Any], Floats], float]  # raw scores, predicted classes, labels
 
 
-def _accuracy(scores: Floats, guesses: NDArray[Any], labels: Floats) -> float:
-    return float((guesses == labels).mean())
+def _accuracy(scores: Floats, predictions: NDArray[Any], labels: Floats) -> float:
+    return float((predictions == labels).mean())
 
 
-def _f1(scores: Floats, guesses: NDArray[Any], labels: Floats) -> float:
-    both = guesses.sum() + labels.sum()
-    return float(2 * (guesses * labels).sum() / both) if both else 0.0
+def _f1(scores: Floats, predictions: NDArray[Any], labels: Floats) -> float:
+    both = predictions.sum() + labels.sum()
+    return float(2 * (predictions * labels).sum() / both) if both else 0.0
 
 
-def _average_precision(scores: Floats, guesses: NDArray[Any], labels: Floats) -> float:
+def _average_precision(scores: Floats, predictions: NDArray[Any], labels: Floats) -> float:
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(labels, scores)) if labels.any() else 0.0
 
 
 def _correlation(name: str) -> _Metric:
-    def correlation(scores: Floats, guesses: NDArray[Any], labels: Floats) -> float:
+    def correlation(scores: Floats, predictions: NDArray[Any], labels: Floats) -> float:
         from scipy import stats
 
         if np.ptp(scores) == 0 or np.ptp(labels) == 0:
@@ -54,10 +54,9 @@ def compute_metrics(scores: ArrayLike, labels: ArrayLike, task: Task, threshold:
     """Compute the task's metrics as GLUE defines them.
 
     Args:
-        scores: Raw logits, (n,) or, for a multiclass task, (n, C); for a regression whatever is to be
-            correlated.
+        scores: Raw scores, (n,) or, for a multiclass task, (n, C); for a regression any scores to correlate.
         labels: Targets as in `Pairs.label`, (n,).
-        task: Says which metrics.
+        task: Names the metrics.
         threshold: Binary only: a pair is positive if its score is above it.
 
     Returns:
@@ -74,23 +73,22 @@ def compute_metrics(scores: ArrayLike, labels: ArrayLike, task: Task, threshold:
         0.8
     """
     s, y = _checked(task, scores, labels)
-    guesses = s.argmax(axis=1) if task.kind == "multiclass" else (s > threshold).astype(np.float64)
-    return {name: float(_METRICS[name](s, guesses, y)) for name in task.metrics}
+    predictions = s.argmax(axis=1) if task.kind == "multiclass" else (s > threshold).astype(np.float64)
+    return {name: float(_METRICS[name](s, predictions, y)) for name in task.metrics}
 
 
 def best_threshold(scores: ArrayLike, labels: ArrayLike, task: Task) -> float:
     """Find the score above which a pair is best called positive: the main metric (F1 or accuracy) is highest.
 
-    Highest not on these very pairs, of which a few at the border would decide, but as expected from what they say of
-    the rise of p(positive) with the score (`_rise`): cuts chosen from some hundred pairs then differ half as much from
-    draw to draw, and are better on other pairs (docs/decisions.md).
+    The expected metric is maximised: p(positive) as a smooth function of the score (`_positive_rate`), in place of the
+    labels themselves, of which those next to the threshold would decide. Thresholds of samples of some hundred pairs
+    then vary half as much, and are better on other pairs (docs/decisions.md).
 
-    Candidates are the midpoints between neighbouring scores, and one below and one above all of them. Of
-    several that are equally good it is the one closest to 0. Where all labels are one class there is
-    nothing to choose, and it is 0.
+    Tried are the midpoints between neighbouring scores, one threshold below and one above all scores. Of equally good
+    ones the one closest to 0 is returned; 0 if all labels are of one class.
 
     Args:
-        scores: Raw logits, (n,).
+        scores: Raw scores, (n,).
         labels: 0.0 or 1.0, (n,).
         task: A binary task.
 
@@ -109,7 +107,7 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike, task: Task) -> float:
     if y.sum() in (0, len(y)):
         return 0.0
     order = np.argsort(s, kind="stable")
-    s, p = s[order], _rise(s[order], y[order])
+    s, p = s[order], _positive_rate(s[order], y[order])
     low, high = s[:-1], s[1:]
     # Between two neighbouring floats the midpoint rounds to one of them; the upper does not lie above it.
     middles = np.minimum(low + (high - low) / 2, np.nextafter(high, -np.inf))
@@ -118,13 +116,14 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike, task: Task) -> float:
     below = np.concatenate([[0], steps + 1, [len(s)]])  # how many rows each cut calls negative
     missed = np.concatenate([[0], np.cumsum(p)])[below]  # positives expected among them
     positives = p.sum()
-    found = positives - missed
-    quality = 2 * found / (len(s) - below + positives) if task.main_metric == "f1" else found + below - missed
+    hits = positives - missed  # true positives
+    # F1 = 2 TP / (predicted + actual positives); accuracy * n = TP + TN
+    quality = 2 * hits / (len(s) - below + positives) if task.main_metric == "f1" else hits + below - missed
     best = cuts[quality >= quality.max() - 1e-9]
     return float(best[np.argmin(np.abs(best))])
 
 
-def _rise(scores: Floats, labels: Floats) -> Floats:
+def _positive_rate(scores: Floats, labels: Floats) -> Floats:
     """p(positive) of each pair, (n,): a logistic regression on z, z^2 and z^3.
 
     z is the normal quantile of the score's rank, so that the scale and shape of the scores do not matter.

@@ -1,7 +1,7 @@
-"""New pairs made of the training sentences, for the teacher to judge: more to learn from than its labels hold.
+"""New pairs of the training sentences for the teacher to score: a student learns from more pairs than are given.
 
-A cross-encoder is only as useful to its student as the pairs it is asked about. Sentences recombined with those that
-lie near them give pairs that are hard to tell, in any number (Thakur et al., NAACL 2021, arXiv:2010.08240).
+Sentences are recombined with sentences of similar embeddings, because dissimilar ones are easy and teach little
+(Augmented SBERT: Thakur et al., NAACL 2021, arXiv:2010.08240).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dse.data.pairs import Pairs
 if TYPE_CHECKING:
     from torch import Tensor
 
-NEAR = 10  # neighbours of a sentence that may become its partner
+NEAR = 10  # most similar second sentences that a first sentence is paired with
 
 Encode: TypeAlias = "Callable[[list[str]], Tensor]"  # from texts to embeddings (n, d)
 
 
 def recombine(pairs: Pairs, encode: Encode, count: int, seed: int) -> Pairs:
-    """Pair first sentences with second ones that lie near them and were not their partners.
+    """Pair first sentences with the most similar second sentences that they were not paired with yet.
 
     Args:
-        pairs: Where the sentences come from; each keeps its side.
-        encode: Gives the vectors whose cosine says what is near.
-        count: How many new pairs; fewer come back where there are not so many.
-        seed: Decides which.
+        pairs: Source of the sentences; each keeps its side.
+        encode: Gives embeddings, compared by cosine.
+        count: Number of new pairs; all that exist, if they are fewer.
+        seed: Seed of the draw among the possible pairs.
 
     Returns:
         Pairs without labels, none of them among ``pairs`` in either order.
@@ -42,20 +42,29 @@ def recombine(pairs: Pairs, encode: Encode, count: int, seed: int) -> Pairs:
 
     left, right = (list(dict.fromkeys(side)) for side in (pairs.sentence1, pairs.sentence2))
     taken = set(pairs.tuples()) | {(b, a) for a, b in pairs.tuples()}
-    found: list[tuple[str, str]] = []
-    near = semantic_search(encode(left), encode(right), top_k=2 * NEAR)  # more than enough, as some are partners
-    for a, hits in zip(left, near, strict=True):
+    possible: list[tuple[str, str]] = []
+    similar = semantic_search(encode(left), encode(right), top_k=2 * NEAR)  # twice, as pairs that exist are left out
+    for a, hits in zip(left, similar, strict=True):
         partners = [(a, right[int(hit["corpus_id"])]) for hit in hits]
-        found += [(a, b) for a, b in partners if a != b and (a, b) not in taken][:NEAR]
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:count])
-    some = [found[i] for i in chosen]
-    return Pairs([a for a, _ in some], [b for _, b in some], source=f"{pairs.source}, recombined")
+        possible += [(a, b) for a, b in partners if a != b and (a, b) not in taken][:NEAR]
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(possible))[:count])
+    chosen = [possible[i] for i in drawn]
+    return Pairs([a for a, _ in chosen], [b for _, b in chosen], source=f"{pairs.source}, recombined")
 
 
-def with_unlabelled(pairs: Pairs, more: Pairs) -> Pairs:
-    """The pairs of both; the labels of the second, if any, are not used."""
-    label = pairs.label
-    if label is not None:
-        missing = np.nan if label.dtype.kind == "f" else -1
-        label = np.append(label, np.full(len(more), missing, dtype=label.dtype))
-    return Pairs(pairs.sentence1 + more.sentence1, pairs.sentence2 + more.sentence2, label, pairs.source)
+def with_unlabelled(pairs: Pairs, unlabelled: Pairs) -> Pairs:
+    """The pairs of both; labels that the second may have are not used.
+
+    Example:
+        >>> both = with_unlabelled(Pairs(["a"], ["b"], np.array([1.0])), Pairs(["c"], ["d"]))
+        >>> both.tuples(), both.label.tolist(), both.labelled.tolist()
+        ([('a', 'b'), ('c', 'd')], [1.0, 0.0], [True, False])
+    """
+    label, n = pairs.label, len(unlabelled)
+    return Pairs(
+        pairs.sentence1 + unlabelled.sentence1,
+        pairs.sentence2 + unlabelled.sentence2,
+        None if label is None or not len(pairs) else np.append(label, np.zeros(n, label.dtype)),
+        pairs.source,
+        labelled=np.append(pairs.labelled, np.zeros(n, bool)),
+    )

@@ -22,16 +22,16 @@ import os
 import reprlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dse.data import tables
 from dse.data.sources import open_source, pair_rows, sentence_column
-from dse.data.tasks import Task, is_missing
+from dse.data.task import Task, is_missing
 from dse.errors import BadDataError
 
 logger = logging.getLogger(__name__)
@@ -39,19 +39,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Sentence pairs, with or without labels.
+    """Sentence pairs, each with or without a label.
 
     Attributes:
         sentence1: The first sentences.
         sentence2: The second ones, as many.
-        label: (n,) float32 or, for a multiclass task, int64 as `Task.target` gives them; None without labels.
+        label: (n,) float32 or, for a multiclass task, int64 as `Task.target` gives them, 0 where a pair has no label;
+            None if no pair has one.
         source: Where they come from, for messages and reports.
         skipped: How many bad rows `load_pairs` left out.
+        labelled: (n,) bool, which pairs have a label. If not given: all pairs where there are labels, else none.
+
+    Raises:
+        BadDataError: If the columns have different lengths, or there are labels and ``labelled`` marks no pair.
 
     Example:
         >>> pairs = Pairs(["a", "b"], ["c", "d"], np.array([0.0, 1.0]))
         >>> len(pairs), pairs.select([1]).to_dict()
         (2, {'sentence1': ['b'], 'sentence2': ['d'], 'label': array([1.])})
+        >>> Pairs(["a", "b"], ["c", "d"], np.array([0.0, 1.0]), labelled=np.array([False, True])).labelled.tolist()
+        [False, True]
     """
 
     sentence1: list[str]
@@ -59,12 +66,17 @@ class Pairs:
     label: NDArray[Any] | None = None
     source: str = "memory"
     skipped: int = 0
+    labelled: NDArray[np.bool_] = field(default=cast(Any, None), kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuse columns of different lengths, which would pair the wrong sentences."""
-        lengths = {len(column) for column in self.to_dict().values()}
+        """Fill in the mask, and refuse columns of different lengths, which would pair the wrong sentences."""
+        if self.label is None or self.labelled is None:
+            object.__setattr__(self, "labelled", np.full(len(self), self.label is not None))
+        lengths = {len(column) for column in (*self.to_dict().values(), self.labelled)}
         if len(lengths) > 1:
             raise BadDataError(f"pairs from {self.source} have columns of unequal lengths {sorted(lengths)}; fix them")
+        if len(self) and self.label is not None and not self.labelled.any():
+            raise BadDataError(f"pairs from {self.source} have labels, but labelled marks none; give both, or neither")
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -73,11 +85,13 @@ class Pairs:
     def select(self, indices: ArrayLike) -> Pairs:
         """Return the pairs at these positions, in this order; a mask of n booleans works too."""
         rows = np.arange(len(self))[np.asarray(indices, dtype=None if np.size(indices) else np.int64)]
+        labelled = self.labelled[rows]
         return replace(
             self,
             sentence1=[self.sentence1[row] for row in rows],
             sentence2=[self.sentence2[row] for row in rows],
-            label=None if self.label is None else self.label[rows],
+            label=self.label[rows] if self.label is not None and (labelled.any() or not len(rows)) else None,
+            labelled=labelled,
         )
 
     def tuples(self) -> list[tuple[str, str]]:
@@ -122,14 +136,14 @@ def load_pairs(
     """
     opened = open_source(source, task, split)
     rows = [(table.name, *row) for table in opened for row in pair_rows(table, task, columns, label_required)]
-    meaning = task if label_required or any(_has_label(task, cells) for _, _, cells in rows) else None
+    label_task = task if label_required or any(_has_label(task, cells) for _, _, cells in rows) else None
     good: list[tuple[str, str, Any]] = []
     bad: list[str] = []
     for name, number, cells in rows:
         try:
             sentence1, sentence2, label = _checked(cells, ("sentence1", "sentence2"))
-            if not (meaning and meaning.has_no_gold(label)):
-                good.append((sentence1, sentence2, meaning.target(label) if meaning else None))
+            if not (label_task and label_task.has_no_gold(label)):
+                good.append((sentence1, sentence2, label_task.target(label) if label_task else None))
         except ValueError as error:
             bad.append(f"{name}:{number}: {error}")
     origin = ", ".join(table.name for table in opened)
@@ -143,8 +157,8 @@ def load_pairs(
     if not good:
         raise BadDataError(f"{origin} has no usable row among {len(rows)}; give a source with labelled pairs")
     first, second, labels = (list(column) for column in zip(*good, strict=True))
-    dtype = np.int64 if meaning and meaning.kind == "multiclass" else np.float32
-    return Pairs(first, second, np.array(labels, dtype) if meaning else None, origin, len(bad))
+    dtype = np.int64 if label_task and label_task.kind == "multiclass" else np.float32
+    return Pairs(first, second, np.array(labels, dtype) if label_task else None, origin, len(bad))
 
 
 def read_sentences(source: str | os.PathLike[str], column: str | None = None) -> list[str]:
@@ -219,13 +233,12 @@ def split_pairs(pairs: Pairs, fraction: float, seed: int) -> tuple[Pairs, Pairs]
     for row, (a, b) in enumerate(zip(pairs.sentence1, pairs.sentence2, strict=True)):
         groups.setdefault((min(a, b), max(a, b)), []).append(row)
     members = list(groups.values())
-    wanted = round(fraction * len(pairs)) if 0 < fraction < 1 else 0
+    remaining = round(fraction * len(pairs)) if 0 < fraction < 1 else 0
     held_out = np.zeros(len(pairs), dtype=bool)
-    room = wanted
     for group in np.random.default_rng(seed).permutation(len(members)):
-        if len(members[group]) <= room:
+        if len(members[group]) <= remaining:
             held_out[members[group]] = True
-            room -= len(members[group])
+            remaining -= len(members[group])
     if held_out.all() or not held_out.any():
         raise BadDataError(
             f"holding out {fraction:g} of {len(pairs)} pairs ({len(members)} distinct) from {pairs.source} "

@@ -1,4 +1,4 @@
-"""Which tables a source (a file, a folder, a hub data set) stands for, and which of their columns count."""
+"""The tables of a source (a file, a folder, a hub data set), and the columns of pairs and sentences in them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from dse.data.tables import FORMATS, Row, Table, open_hub, open_jsonl, open_table
-from dse.data.tasks import Task
+from dse.data.hub import open_hub
+from dse.data.tables import FORMATS, Row, Table, open_jsonl, open_table
+from dse.data.task import Task
 from dse.errors import BadDataError
 
-# What public data sets call their columns, in lower case. The first that a table has is taken.
+# Column names of public data sets, in lower case. The first that a table has is taken.
 _SENTENCE_COLUMNS = (
     ("sentence1", "sentence2"),
     ("text1", "text2"),
@@ -55,7 +56,7 @@ _SPLIT_NAMES = {
 
 
 def open_source(source: str | os.PathLike[str] | None, task: Task | None, split: str) -> list[Table]:
-    """Open the tables that a source stands for; `dse.data.pairs.load_pairs` says what a source may be."""
+    """Open the tables of a source, which is one of those that `dse.data.pairs.load_pairs` takes."""
     if source is None:
         if task is None or split not in task.hub:
             name = f"task {task.name!r}" if task else "no task"
@@ -78,17 +79,17 @@ def open_source(source: str | os.PathLike[str] | None, task: Task | None, split:
 
 def _files_in(folder: Path, task: Task | None, split: str) -> list[Path]:
     stems = task.splits.get(split, (f"{task.name}/{split}",)) if task else ()
-    found = {stem: _file(folder, stem) for stem in stems}
+    files = {stem: _file(folder, stem) for stem in stems}
     direct = _file(folder, split)
-    if direct and not any(found.values()):
+    if direct and not any(files.values()):
         return [direct]
-    # Part of a split is no split: AllNLI without SNLI would train, and nobody would notice.
-    if missing := [stem for stem in stems if not found[stem]] or [split] * (not stems):
+    # All files of a split must exist: AllNLI without SNLI would train without an error.
+    if missing := [stem for stem in stems if not files[stem]] or [split] * (not stems):
         raise BadDataError(
             f"{folder} has no {' or '.join(f'{stem}.*' for stem in missing)} ({' '.join(FORMATS)}); "
             f"add it, choose another split than {split!r}, or pass a file"
         )
-    return [file for file in found.values() if file]
+    return [file for file in files.values() if file]
 
 
 def _file(folder: Path, stem: str) -> Path | None:
@@ -113,10 +114,10 @@ def pair_rows(
         _missing_columns(table, f"column {absent[0]!r}", ", ".join(mapping))
     own = _spellings(table)
     ours = [(mapping.get("sentence1", a), mapping.get("sentence2", b)) for a, b in _SENTENCE_COLUMNS]
-    found = [[own[a], own[b]] for a, b in ours if a in own and b in own]
-    names = (
-        found[0] if found else _missing_columns(table, "two columns known to hold sentences", "sentence1, sentence2")
-    )
+    known = [[own[a], own[b]] for a, b in ours if a in own and b in own]
+    if not known:
+        _missing_columns(table, "two columns known to hold sentences", "sentence1, sentence2")
+    names = known[0]
     if task:
         usual = _SCORE_COLUMNS if task.kind == "regression" else _CLASS_COLUMNS
         candidates = [mapping["label"]] if "label" in mapping else [task.label_column.lower(), *usual]
@@ -129,7 +130,7 @@ def pair_rows(
 
 
 def _spellings(table: Table) -> dict[str, str]:
-    """Map how a column may be asked for (its name, or that in lower case) to its name; exact names win."""
+    """Map each column's name, and its name in lower case, to its name; exact names win."""
     return {name.lower(): name for name in table.columns} | {name: name for name in table.columns}
 
 

@@ -1,6 +1,7 @@
-"""Rows of a file, of standard input or of a hub data set, each with its number and what is wrong with it.
+"""The strict reader of csv, tsv, jsonl, Parquet and plain lines: each row with its number, or what is wrong with it.
 
-Text is decoded line by line: bytes that are no UTF-8 spoil their own row and no other.
+Text is decoded line by line: bytes that are not valid UTF-8 spoil their own row and no other. `dse.data.batches` gives
+the same rows as Arrow batches.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dse.errors import BadDataError, need_extra
+from dse.errors import BadDataError
 
 # A row's number, and its cells or what is wrong with it. Numbers start at 1: lines of a text file (the header
 # counts), rows of anything else.
@@ -23,6 +24,9 @@ _Cells = Iterator[tuple[int, "list[str] | str"]]
 
 NOT_UTF8 = "is not valid UTF-8"
 _NOT_TEXT = re.compile("[\ud800-\udfff]")  # what decoding leaves of undecodable bytes; no text has it
+
+# The limit of the csv module is one of the process, 131,072 characters by default; documents may be longer.
+csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,22 @@ def is_text(value: str) -> bool:
     return value.isascii() or not _NOT_TEXT.search(value)
 
 
+def open_text(path: Path) -> io.TextIOWrapper:
+    r"""Open a file whose lines end at ``\n`` alone, because text may hold any other kind of line end.
+
+    A byte order mark is left out; see `is_text` for bad bytes.
+    """
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
 def text_lines(stream: BinaryIO) -> Iterator[str]:
-    """Yield the lines of a file with their line ends, less a byte order mark; see `is_text` for bad bytes."""
-    for number, line in enumerate(stream):  # splits at \n alone: text may hold any other kind of line end
-        yield line.decode("utf-8" if number else "utf-8-sig", "surrogateescape")
+    """Yield the lines of a stream as `open_text` gives those of a file; the stream stays open."""
+    lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+    try:
+        yield from lines
+    finally:
+        if not stream.closed:
+            lines.detach()  # otherwise the wrapper would close the stream, which is not its own
 
 
 def open_table(path: Path) -> Table:
@@ -70,14 +86,16 @@ def open_table(path: Path) -> Table:
 
 def _csv_cells(lines: Iterator[str]) -> _Cells:
     reader = csv.reader(lines, strict=True)
+    start = 1  # a quoted cell may span lines; a row has the number of its first one
     while True:
-        start = reader.line_num + 1  # a quoted cell may span lines
         try:
-            yield start, next(reader)
-        except StopIteration:
+            for cells in reader:
+                yield start, cells
+                start = reader.line_num + 1
             return
         except csv.Error as error:
             yield start, f"is no valid CSV up to line {reader.line_num} ({error})"
+            start = reader.line_num + 1
 
 
 def _tsv_cells(lines: Iterator[str]) -> _Cells:
@@ -92,31 +110,41 @@ def _without_end(line: str) -> str:
 
 
 def _open_delimited(path: Path, split: Callable[[Iterator[str]], _Cells]) -> Table:
-    with path.open("rb") as file:
-        header = next(split(text_lines(file)), (1, "is missing: the file is empty"))[1]
+    with open_text(path) as file:
+        header = next(split(file), (1, "is missing: the file is empty"))[1]
     if isinstance(header, list) and not all(map(is_text, header)):
         header = NOT_UTF8
     if isinstance(header, str):
         raise BadDataError(f"{path}:1: the header {header}; save the file as UTF-8 with its column names in line 1")
 
     def read(names: Sequence[str]) -> Iterator[Row]:
-        wanted = [header.index(name) for name in names]
-        with path.open("rb") as file:
-            rows = split(text_lines(file))
+        positions = [header.index(name) for name in names]
+        with open_text(path) as file:
+            rows = split(file)
             next(rows)
             for number, cells in rows:
-                if isinstance(cells, str):
-                    yield number, cells
-                elif not cells and len(header) > 1:
+                if not cells and len(header) > 1:
                     continue  # a blank line; in a table of one column it is an empty text
-                elif not all(map(is_text, row := cells or [""])):
-                    yield number, NOT_UTF8
-                elif len(row) != len(header):
-                    yield number, f"has {len(row)} columns where the header has {len(header)}"
-                else:
-                    yield number, tuple(row[index] for index in wanted)
+                problem = _problem(cells := cells or [""], len(header))
+                yield number, problem or tuple([cells[position] for position in positions])
 
     return Table(str(path), header, read)
+
+
+def _problem(cells: list[str] | str, width: int) -> str | None:
+    """What is wrong with a row of a delimited file."""
+    if isinstance(cells, str):
+        return cells
+    if not all(map(str.isascii, cells)) and not all(map(is_text, cells)):
+        return NOT_UTF8
+    return None if len(cells) == width else f"has {len(cells)} columns where the header has {width}"
+
+
+def json_records(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield JSON objects, one a line, each with the number of its line, or what is wrong with it; skip blank lines."""
+    for number, line in enumerate(text_lines(stream), start=1):
+        if line.strip():
+            yield number, _json_record(line)
 
 
 def _json_record(line: str) -> dict[str, Any] | str:
@@ -131,7 +159,7 @@ def _json_record(line: str) -> dict[str, Any] | str:
 
 def open_jsonl(stream: BinaryIO, name: str) -> Table:
     """Read JSON objects, one a line. Columns are the keys of all; a key that a row lacks is None there."""
-    records = [(n, _json_record(line)) for n, line in enumerate(text_lines(stream), start=1) if line.strip()]
+    records = list(json_records(stream))
     columns = dict.fromkeys(key for _, record in records if isinstance(record, dict) for key in record)
 
     def read(names: Sequence[str]) -> Iterator[Row]:
@@ -143,7 +171,8 @@ def open_jsonl(stream: BinaryIO, name: str) -> Table:
 
 
 def _open_jsonl_file(path: Path) -> Table:
-    return open_jsonl(io.BytesIO(path.read_bytes()), str(path))
+    with path.open("rb") as file:
+        return open_jsonl(file, str(path))
 
 
 def open_lines(stream: BinaryIO, name: str) -> Table:
@@ -156,26 +185,46 @@ def open_lines(stream: BinaryIO, name: str) -> Table:
     return Table(name, ["sentence"], read)
 
 
+def parquet_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yield the ``pyarrow.RecordBatch``es of a Parquet file, one at a time in memory.
+
+    Raises:
+        BadDataError: If the file is damaged or not Parquet.
+    """
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=8192, columns=columns)
+    except (arrow.ArrowException, OSError) as error:
+        raise _not_parquet(path, error) from error
+
+
+def _not_parquet(path: Path, error: Exception) -> BadDataError:
+    return BadDataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}); write it again")
+
+
 def _open_parquet(path: Path) -> Table:
     import pyarrow as arrow
     from pyarrow import parquet
 
-    def parse(names: Sequence[str] | None) -> Any:  # a schema or a table
-        try:
-            with parquet.ParquetFile(path) as file:
-                return file.schema_arrow if names is None else file.read(columns=list(names))
-        except (arrow.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise BadDataError(f"{path} cannot be read as Parquet ({reason}); write it again") from error
+    try:
+        columns = list(parquet.read_schema(path).names)
+    except (arrow.ArrowException, OSError) as error:
+        raise _not_parquet(path, error) from error
 
     def read(names: Sequence[str]) -> Iterator[Row]:
-        table = parse(names)
-        return enumerate(zip(*(_arrow_cells(table.column(name)) for name in names), strict=True), start=1)
+        start = 1
+        for batch in parquet_batches(path, list(dict.fromkeys(names))):
+            cells = [_arrow_cells(batch.column(name)) for name in names]
+            yield from enumerate(zip(*cells, strict=True), start=start)
+            start += batch.num_rows
 
-    return Table(str(path), list(parse(None).names), read)
+    return Table(str(path), columns, read)
 
 
-def _arrow_cells(column: Any) -> list[Any]:  # a pyarrow.ChunkedArray
+def _arrow_cells(column: Any) -> list[Any]:  # a pyarrow.Array
     try:
         cells: list[Any] = column.to_pylist()
     except UnicodeDecodeError:  # Parquet promises UTF-8, but writers do not check
@@ -192,49 +241,3 @@ FORMATS: dict[str, Callable[[Path], Table]] = {
     ".jsonl": _open_jsonl_file,
     ".ndjson": _open_jsonl_file,
 }
-
-
-def open_hub(path: str, config: str | None, splits: Sequence[str]) -> Table:
-    """Load a data set from the hub, in the first of these splits that it has.
-
-    Class labels come as their names, so that no order of ids is taken for another; -1 comes as `-`, no label.
-
-    Raises:
-        BadDataError: If it cannot be loaded or has none of the splits.
-        MissingExtraError: If `datasets` is not installed.
-    """
-    need_extra("datasets", "train")
-    import datasets
-
-    name = path if config is None else f"{path}:{config}"
-    try:
-        found = datasets.load_dataset(path, config)
-    except Exception as error:  # a dozen kinds: offline, no such name, a config to choose, a script
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadDataError(
-            f"{name!r} is no file or folder here and cannot be loaded from the hub ({reason}); "
-            "check the name (NAME:CONFIG if it has several) and the connection, or pass a local file"
-        ) from error
-    split = next((split for split in splits if split in found), None)
-    if split is None:
-        raise BadDataError(f"hub data set {name} has no split {splits[0]!r}; choose one of {', '.join(found)}")
-    data = found[split]
-    class_names = {column: getattr(feature, "names", None) for column, feature in data.features.items()}
-
-    def read(names: Sequence[str]) -> Iterator[Row]:
-        row = 0
-        for batch in data.select_columns(list(dict.fromkeys(names))).iter(1000):
-            cells = [[_class_name(cell, class_names[column]) for cell in batch[column]] for column in names]
-            yield from enumerate(zip(*cells, strict=True), start=row + 1)
-            row += len(cells[0])
-
-    return Table(f"{name}/{split}", list(data.column_names), read)
-
-
-def _class_name(cell: Any, names: list[str] | None) -> Any:
-    if names is None or cell is None:
-        return cell
-    if cell < 0:
-        return "-"
-    # No name: text, because a number would pass for an id of the task.
-    return names[cell] if cell < len(names) else f"id {cell}"

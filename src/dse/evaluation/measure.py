@@ -18,7 +18,7 @@ from dse.evaluation.machine import machine, versions
 from dse.evaluation.quality import Activation, Scores, calibration_error, fidelity, retention, task_metrics
 from dse.evaluation.report import Report
 from dse.model import DSE
-from dse.teacher.fit import teacher_scores as score_with
+from dse.teacher.scoring import teacher_scores as score_with
 
 
 def evaluate(

@@ -1,23 +1,26 @@
-"""Rows from files and from memory, as Arrow tables an index can take; every row is checked before it is written."""
+"""What an index takes: rows from files and from memory, with every id, text, embedding and type checked first."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
+from dse.data.batches import ROWS, read_batches, record_batches, with_common_types
+from dse.data.columns import checked, convert
+from dse.data.spool import Batch, Place, numbered
 from dse.errors import BadDataError
+from dse.index.column_types import storable
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, vectors
 
 Rows: TypeAlias = str | os.PathLike[str] | pa.Table | pa.RecordBatchReader | Iterable[Mapping[str, Any]] | Iterable[str]
-FORMATS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 
 
 def text_id(text: str) -> str:
@@ -36,10 +39,11 @@ def read_rows(
     """Cut rows into batches.
 
     Args:
-        rows: A file (.parquet .csv .tsv .jsonl .ndjson; ``"-"`` is jsonl on stdin), an Arrow table or reader,
-            mappings with ``id``, ``text`` and columns of the user's, or texts, whose hash becomes their id.
+        rows: A file (.parquet .csv .tsv .jsonl .ndjson; ``"-"`` is jsonl on stdin), an Arrow table or reader (or a data
+            frame that gives one), mappings with ``id``, ``text`` and columns of the user's, or texts, whose hash
+            becomes their id.
         batch_size: Rows of a batch.
-        types: Of the columns an index has already; files are read accordingly.
+        types: Of the columns an index has already; a new column has the type of its first batch.
         names: What the source calls ``id``, ``text`` or ``embedding``.
 
     Yields:
@@ -49,107 +53,95 @@ def read_rows(
     Raises:
         BadDataError: At the first row that cannot be used, naming it.
     """
-    if isinstance(rows, str | os.PathLike):
-        source, tables = str(rows), _file(rows, types, names)
-    elif isinstance(rows, pa.Table):
-        source, tables = "rows", iter(rows.to_reader(max_chunksize=batch_size))
-    elif isinstance(rows, pa.RecordBatchReader):
-        source, tables = "rows", iter(rows)
-    else:
-        source, tables = "rows", _records(rows, batch_size, types)
+    source = str(rows) if isinstance(rows, str | os.PathLike) else "rows"
+    types = dict(types)
     start = 1
-    for table in _cut(tables, batch_size):
+    for table, place in _cut(_batches(rows, batch_size, types, names), batch_size):
         where = f"{source}, rows {start} to {start + table.num_rows - 1}"
-        yield _checked(table, source, start, types, names), where
+        table = _checked(table, place, source, types, names)
+        yield table, where
+        types |= {field.name: field.type for field in table.schema if field.name not in types}
         start += table.num_rows
 
 
-def _cut(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """Tables of exactly `size` rows, but for the last."""
-    held: list[pa.RecordBatch] = []
+def _batches(
+    rows: Rows, batch_size: int, types: Mapping[str, pa.DataType], names: Mapping[str, str]
+) -> Iterator[Batch]:
+    if isinstance(rows, str | os.PathLike):
+        text = {names.get(name, name): pa.string() for name in (ID, TEXT)}
+        return read_batches(rows, {name: kind for name, kind in types.items() if name not in RESERVED} | text)
+    if hasattr(rows, "__arrow_c_stream__"):
+        return _arrow_batches(pa.RecordBatchReader.from_stream(rows))
+    records = enumerate(map(_record, rows), start=1)
+    if isinstance(rows, Sequence):
+        return with_common_types(record_batches(records, "row ", ROWS))
+    return record_batches(records, "row ", batch_size)  # what an iterator has given so far is written before the rest
+
+
+def _arrow_batches(reader: pa.RecordBatchReader) -> Iterator[Batch]:
+    start = 1
+    for rows in reader:
+        yield Batch(rows, numbered("row ", range(start, start + rows.num_rows)))
+        start += rows.num_rows
+
+
+def _record(row: object) -> Mapping[str, Any] | str:
+    if isinstance(row, str):
+        return {ID: text_id(row), TEXT: row}
+    if isinstance(row, Mapping) and all(isinstance(name, str) for name in row):
+        return row
+    return f"is {type(row).__name__}, not a text, nor a mapping of names to values with 'id' and 'text'"
+
+
+def _cut(batches: Iterator[Batch], size: int) -> Iterator[tuple[pa.Table, Place]]:
+    """Tables of exactly `size` rows, but for the last, with the places of their rows."""
+    held: list[Batch] = []
     count = 0
-    for batch in batches:
-        while batch.num_rows:
-            part = batch.slice(0, size - count)
-            batch = batch.slice(part.num_rows)
-            held.append(part)
+    for batch, place in batches:
+        start = 0
+        while start < batch.num_rows:
+            part = batch.slice(start, size - count)
+            held.append(Batch(part, partial(_shifted, place, start)))
+            start += part.num_rows
             count += part.num_rows
             if count == size:
-                yield pa.Table.from_batches(held)
+                yield _joined(held)
                 held, count = [], 0
     if held:
-        yield pa.Table.from_batches(held)
+        yield _joined(held)
 
 
-def _records(rows: Iterable[Any], batch_size: int, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    held: list[dict[str, Any]] = []
-    for number, row in enumerate(rows, start=1):
-        if isinstance(row, str):
-            row = {ID: text_id(row), TEXT: row}
-        elif not isinstance(row, Mapping):
-            raise BadDataError(f"row {number} is {type(row).__name__}; give texts, or mappings with 'id' and 'text'.")
-        held.append(dict(row))
-        if len(held) == batch_size:
-            yield from _batch(held, number, types).to_batches()
-            held = []
-    if held:
-        yield from _batch(held, number, types).to_batches()
+def _shifted(place: Place, start: int, position: int) -> str:
+    return place(start + position)
 
 
-def _batch(rows: list[dict[str, Any]], last: int, types: Mapping[str, pa.DataType]) -> pa.Table:
-    columns = {}
-    for name in dict.fromkeys(key for row in rows for key in row):
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pa.array(values, types.get(name) if name != EMBEDDING else None)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            first = last - len(rows) + 1
-            raise BadDataError(
-                f"rows {first} to {last}: column {name!r} cannot be read"
-                f"{' as ' + str(types[name]) if name in types else ''} ({str(error).splitlines()[0]}); correct it."
-            ) from error
-    return pa.table(columns)
+def _joined(parts: list[Batch]) -> tuple[pa.Table, Place]:
+    ends = np.cumsum([rows.num_rows for rows, _ in parts])
 
+    def place(position: int) -> str:
+        part = int(np.searchsorted(ends, position, side="right"))
+        return parts[part].place(position - int(ends[part]) + parts[part].rows.num_rows)
 
-def _file(
-    path: str | os.PathLike[str], types: Mapping[str, pa.DataType], names: Mapping[str, str]
-) -> Iterator[pa.RecordBatch]:
-    text = {names.get(name, name): pa.string() for name in (ID, TEXT)}
-    known = {name: kind for name, kind in types.items() if name not in (*RESERVED, *text)} | text
-    suffix = ".jsonl" if path == "-" else Path(path).suffix.lower()
-    if path != "-" and not Path(path).is_file():
-        raise BadDataError(f"there is no file {path}; check the path.")
-    if suffix not in FORMATS:
-        raise BadDataError(f"{path} is in no known format; convert it to one of {' '.join(FORMATS)}.")
-    stream = sys.stdin.buffer if path == "-" else str(path)
-    try:
-        if suffix == ".parquet":
-            from pyarrow import parquet
-
-            with parquet.ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=8192)
-        elif suffix in (".csv", ".tsv"):
-            from pyarrow import csv
-
-            quoted = {} if suffix == ".csv" else {"delimiter": "\t", "quote_char": False}
-            yield from csv.open_csv(
-                stream,
-                parse_options=csv.ParseOptions(newlines_in_values=suffix == ".csv", **quoted),
-                convert_options=csv.ConvertOptions(
-                    column_types=known, strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]
-                ),
-            )
-        else:
-            from pyarrow import json
-
-            yield from json.open_json(stream, parse_options=json.ParseOptions(explicit_schema=pa.schema(known.items())))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise BadDataError(f"{path} cannot be read ({str(error).splitlines()[0]}); correct it.") from error
+    return pa.Table.from_batches([rows for rows, _ in parts]), place
 
 
 def _checked(
-    table: pa.Table, source: str, start: int, types: Mapping[str, pa.DataType], names: Mapping[str, str]
+    table: pa.Table, place: Place, source: str, types: Mapping[str, pa.DataType], names: Mapping[str, str]
 ) -> pa.Table:
+    table = _renamed(table, source, names)
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name in (ID, TEXT):
+            columns[name] = _text(column, name, place)
+        elif name == EMBEDDING:
+            columns[name] = _embeddings(column, place, types[EMBEDDING])
+        elif (typed := _typed(column, name, place, types.get(name))) is not None:
+            columns[name] = typed
+    return pa.table(columns)
+
+
+def _renamed(table: pa.Table, source: str, names: Mapping[str, str]) -> pa.Table:
+    """The table with the index's own names; refused where one is missing or no name for a column."""
     for ours, theirs in names.items():
         if theirs != ours and theirs in table.column_names:
             table = table.drop_columns([ours]) if ours in table.column_names else table
@@ -160,34 +152,44 @@ def _checked(
                 f"{source} has no column {names.get(name, name)!r}, only {', '.join(table.column_names)}; name the one "
                 f"that holds the {name} ({name}_column=, --{name}-column)."
             )
-        column = table[name]
-        if name == ID and pa.types.is_integer(column.type):
-            column = column.cast(pa.string())
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            raise BadDataError(f"{source}: column {name!r} holds {column.type}, not text.")
-        if column.null_count:
-            row = start + pc.index(pc.is_null(column), True).as_py()
-            raise BadDataError(f"{source}, row {row}: {name} is missing; add it or leave the row out.")
-        table = table.set_column(table.column_names.index(name), name, column.cast(pa.string()))
-    empty = pc.index(pc.equal(table[ID], ""), True).as_py()
-    if empty >= 0:
-        raise BadDataError(f"{source}, row {start + empty}: the id is empty; give every row one.")
-    if EMBEDDING in table.column_names:
-        at = table.column_names.index(EMBEDDING)
-        table = table.set_column(at, EMBEDDING, _embeddings(table[EMBEDDING], source, start, types[EMBEDDING]))
-    return _typed(table, source, start, types)
+    for name in table.column_names:
+        if name in (SCOUT, "score") or name.startswith("_"):
+            raise BadDataError(f"{source}: the name {name!r} is taken; call that column something else.")
+        if not name or "." in name or "`" in name:
+            raise BadDataError(
+                f"{source}: no column can be called {name!r}; give it a name without dots and backticks."
+            )
+        if table.column_names.count(name) > 1:
+            raise BadDataError(f"{source}: two columns are called {name!r}; rename one.")
+    return table
 
 
-def _embeddings(column: pa.ChunkedArray, source: str, start: int, kind: pa.DataType) -> pa.Array:
+def _text(column: pa.ChunkedArray, name: str, place: Place) -> pa.ChunkedArray:
+    """Ids or texts; integers may be ids."""
+    if name == ID and pt.is_integer(column.type):
+        column = column.cast(pa.string())
+    column = _typed(column, name, place, pa.string())
+    if column.null_count:
+        raise BadDataError(f"{place(_first(pc.is_null(column)))}: {name} is missing; add it or leave the row out.")
+    if name == ID and (empty := _first(pc.equal(column, ""))) >= 0:
+        raise BadDataError(f"{place(empty)}: the id is empty; give every row one.")
+    return column
+
+
+def _first(is_true: pa.ChunkedArray) -> int:
+    position: int = pc.index(is_true, True).as_py()
+    return position
+
+
+def _embeddings(column: pa.ChunkedArray, place: Place, kind: pa.DataType) -> pa.Array:
     """Prepared embeddings as fp16; refused where they have another width or cannot be represented."""
     width = kind.list_size
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
-    lengths = pc.list_value_length(column)
-    wrong = pc.index(pc.fill_null(pc.not_equal(lengths, width), True), True).as_py()
+    column = pa.concat_arrays(column.chunks)
+    lengths = checked(_lengths, column, EMBEDDING, place, str(kind))
+    wrong = _first(pc.fill_null(pc.not_equal(lengths, width), True))
     if wrong >= 0:
         raise BadDataError(
-            f"{source}, row {start + wrong}: the embedding has {lengths[wrong].as_py()} values, the index {width}; "
+            f"{place(wrong)}: the embedding has {lengths[wrong].as_py()} values, the index {width}; "
             "embed it with the student of the index."
         )
     values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), width)
@@ -195,32 +197,37 @@ def _embeddings(column: pa.ChunkedArray, source: str, start: int, kind: pa.DataT
         halves = values.astype(np.float16)
     bad = np.flatnonzero(~np.isfinite(halves).all(axis=1))
     if len(bad):
-        raise BadDataError(f"{source}, row {start + bad[0]}: the embedding holds NaN or values beyond 65,504.")
+        raise BadDataError(f"{place(int(bad[0]))}: the embedding holds NaN or values beyond 65,504.")
     return vectors(halves)
 
 
-def _typed(table: pa.Table, source: str, start: int, types: Mapping[str, pa.DataType]) -> pa.Table:
-    """The user's columns in the types the index has.
+def _lengths(column: pa.Array) -> pa.Array:
+    item = getattr(column.type, "value_type", pa.null())
+    if not (pt.is_integer(item) or pt.is_floating(item)):
+        raise TypeError(f"it is of type {column.type}")
+    return pc.list_value_length(column)
 
-    What it has not yet keeps its own type; a column without any value has none, and is left out until one comes.
+
+def _typed(column: pa.ChunkedArray, name: str, place: Place, kind: pa.DataType | None) -> pa.ChunkedArray | None:
+    """A column in the type the index has, or, if it is new, in one that the index can have.
+
+    A new column without any value has no type, and is left out until a value comes: None.
     """
-    for name in table.column_names:
-        if name in (ID, TEXT, EMBEDDING):
-            continue
-        if name in (SCOUT, "score") or name.startswith("_"):
-            raise BadDataError(f"{source}: the name {name!r} is taken; call that column something else.")
-        column, kind = table[name], types.get(name)
-        if kind is None and pa.types.is_null(column.type):
-            table = table.drop_columns([name])
-        elif kind is not None and column.type != kind:
-            try:
-                table = table.set_column(table.column_names.index(name), name, column.cast(kind))
-            except pa.ArrowException as error:
-                raise BadDataError(
-                    f"{source}, from row {start}: column {name!r} holds {column.type} ({str(error).splitlines()[0]}), "
-                    f"the index {kind}; convert it."
-                ) from error
-    return table
+    checked(_validate, column, name, place, "text")
+    if kind is None:
+        if pt.is_null(column.type):
+            return None
+        kind = storable(column.type)
+        if kind is None:
+            raise BadDataError(
+                f"{place(0)}: column {name!r} is of type {column.type}, which no index can have; "
+                "convert it or leave it out."
+            )
+    return checked(partial(convert, kind=kind), column, name, place, str(kind))
+
+
+def _validate(column: pa.ChunkedArray) -> None:
+    column.validate(full=True)  # that text is UTF-8, which writers of Parquet and Arrow do not check
 
 
 def without_repeats(table: pa.Table, keep: str, where: str) -> pa.Table:

@@ -24,6 +24,8 @@ class PairFunction(nn.Module):
         embedding_dimension: d, width of an embedding.
         num_labels: C, scores a pair gets.
         hidden_dimension: h, width of the hidden layer of kinds that have one.
+        cosine_dimension: How many of the last values of an embedding the cosine is computed of; None takes all. With
+            several layers of the backbone side by side, those of the last layer are what its own cosine compares.
 
     Example:
         >>> from dse.scoring.kinds import KINDS
@@ -32,17 +34,29 @@ class PairFunction(nn.Module):
         torch.Size([2, 1])
     """
 
-    # Each kind has two of these; the names are those in saved files.
+    # Each kind has two or three of these; the names are those in saved files.
     dense: nn.Linear
     out: nn.Linear
     weight: nn.Parameter
     bias: nn.Parameter
+    slope: nn.Parameter
 
-    def __init__(self, kind: Kind, embedding_dimension: int, num_labels: int = 1, hidden_dimension: int = 512) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        embedding_dimension: int,
+        num_labels: int = 1,
+        hidden_dimension: int = 512,
+        cosine_dimension: int | None = None,
+    ) -> None:
         super().__init__()
+        if cosine_dimension is not None and not 0 < cosine_dimension <= embedding_dimension:
+            raise ValueError(
+                f"cosine_dimension is {cosine_dimension}; choose 1 to {embedding_dimension}, the embedding's width."
+            )
         self.formula = kind
         self.embedding_dimension, self.num_labels = embedding_dimension, num_labels
-        self.hidden_dimension = hidden_dimension
+        self.hidden_dimension, self.cosine_dimension = hidden_dimension, cosine_dimension
         kind.build(self)
 
     @property
@@ -54,6 +68,10 @@ class PairFunction(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    def cosine_part(self, embeddings: Tensor) -> Tensor:
+        """The values that the cosine is computed of, (..., d) to (..., c)."""
+        return embeddings[..., -(self.cosine_dimension or self.embedding_dimension) :]
 
     def score(self, u: Tensor, v: Tensor) -> Tensor:
         """Raw scores of row-aligned embeddings, written as the formula is.

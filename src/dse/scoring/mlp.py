@@ -1,4 +1,4 @@
-"""The two heads with a hidden layer.
+"""The heads with a hidden layer.
 
     W1 [u, v, u*v, |u-v|] + b1 = (Wu u + b1) + Wv v + Wp (u*v) + Wd |u-v|
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dse.scoring import kernels
 from dse.scoring.head import Folded, Kind, PairFunction
 from dse.scoring.products import stable_product
+from dse.scoring.similarity import FIRST_COSINE_SLOPE, exact_cosine, fold_cosine
 
 
 class MLP(Kind):
@@ -82,6 +83,42 @@ class SymmetricMLP(MLP):
         """Wu, Wv, Wp, Wd, each (h, d), with Wu = Wv."""
         wu, wp, wd = head.dense.weight.float().chunk(3, dim=1)
         return wu, wu, wp, wd
+
+
+class CosineMLP(MLP):
+    """s_c = a_c cos(u', v') + W2 relu(W1 [u, v, u*v, |u-v|] + b1) + b2; u', v': the last values of u and v.
+
+    The mlp's output starts at zero, so the head starts as the cosine for which sentence encoders are trained, and the
+    mlp learns what the cosine misses. ``dense``, ``out`` are the mlp, ``slope`` is a.
+    """
+
+    has_hidden_layer = False  # nothing has to learn the cosine first
+
+    def build(self, head: PairFunction) -> None:
+        """W1, b1 at random, W2, b2 at zero, a at 5 as in the cosine head."""
+        super().build(head)
+        nn.init.zeros_(head.out.weight)
+        nn.init.zeros_(head.out.bias)
+        head.slope = nn.Parameter(torch.full((head.num_labels,), FIRST_COSINE_SLOPE))
+
+    def score(self, head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
+        """The formula."""
+        cosine = nn.functional.cosine_similarity(head.cosine_part(u), head.cosine_part(v), dim=-1)
+        return super().score(head, u, v) + cosine.unsqueeze(-1) * head.slope
+
+    def rescale(self, head: PairFunction, slope: Tensor, shift: Tensor) -> None:
+        """Scale a too."""
+        super().rescale(head, slope, shift)
+        head.slope.mul_(slope)
+
+    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
+        """The mlp's exact score and the cosine's."""
+        return super().exact(head, u, v, parts) + exact_cosine(head, u, v).unsqueeze(-1) * head.slope.float()
+
+    def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
+        """The mlp's fold, and u' / |u'|: one more product, a quarter as wide where four layers stand side by side."""
+        mlp, cosine = super().fold(head, queries, dtype), fold_cosine(head, queries, dtype)
+        return lambda v: mlp(v).add_(cosine(v), alpha=float(head.slope[0]))
 
 
 class FoldedMLP:

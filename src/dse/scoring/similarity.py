@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from dse.scoring.head import Folded, Kind, PairFunction
 from dse.scoring.products import normalized, stable_product
 
+FIRST_COSINE_SLOPE = 5.0  # a cosine lies between -1 and 1, whatever the width
+
 
 class Bilinear(Kind):
     """s_c = u' M_c v + b_c."""
@@ -81,27 +83,40 @@ class Cosine(Dot):
     """s_c = a_c cos(u, v) + b_c; the cosine with a zero vector is 0."""
 
     def first_slope(self, head: PairFunction) -> float:
-        """A cosine lies between -1 and 1, whatever the width."""
-        return 5.0
+        """See `FIRST_COSINE_SLOPE`."""
+        return FIRST_COSINE_SLOPE
 
     def score(self, head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
         """The formula."""
+        u, v = head.cosine_part(u), head.cosine_part(v)
         scores: Tensor = head.out(nn.functional.cosine_similarity(u, v, dim=-1).unsqueeze(-1))
         return scores
 
     def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
         """The formula in float32."""
-        return affine(head, (normalized(u) * normalized(v)).sum(dim=1))
+        return affine(head, exact_cosine(head, u, v))
 
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """U / |u|."""
-        folded = normalized(queries).to(dtype)  # (q, d)
+        cosine = fold_cosine(head, queries, dtype)
+        return lambda v: affine(head, cosine(v)).squeeze(-1)
 
-        def scores(v: Tensor) -> Tensor:
-            cosine = torch.mm(folded, v.T).float() / v.float().norm(dim=1).clamp_min(1e-8)  # (q, B)
-            return affine(head, cosine).squeeze(-1)
 
-        return scores
+def exact_cosine(head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
+    """cos(u, v) of aligned rows in float32: u (B, d) or (d,), v (B, d), to (B,)."""
+    return (normalized(head.cosine_part(u)) * normalized(head.cosine_part(v))).sum(dim=1)
+
+
+def fold_cosine(head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
+    """cos(u, v) of queries (q, d) as a function of candidates (B, d), to (q, B)."""
+    folded = normalized(head.cosine_part(queries)).to(dtype)  # (q, c)   u / |u|
+
+    def cosine(v: Tensor) -> Tensor:
+        v = head.cosine_part(v)
+        lengths: Tensor = v.float().norm(dim=1).clamp_min(1e-8)  # (B,)
+        return torch.mm(folded, v.T).float() / lengths
+
+    return cosine
 
 
 def affine(head: PairFunction, similarity: Tensor) -> Tensor:

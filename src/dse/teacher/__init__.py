@@ -1,12 +1,16 @@
-"""The teacher: fine-tune a cross-encoder or load one, and keep its raw scores of pairs.
+"""The teacher: load or fine-tune a cross-encoder, and keep its raw scores of pairs.
 
-Scores are kept under the pair and the teacher they belong to, so that none is computed twice.
+Scores are kept under the pair and the teacher they belong to, so that none is computed twice. `bootstrap` is not
+exported here, where it would hide its module.
 """
 
 from __future__ import annotations
 
-from dse.teacher.fit import TeacherPooling, check_outputs, fit_teacher, load_teacher, teacher_scores
-from dse.teacher.labelling import cross_fit, label_pairs, teacher_name
+from dse.teacher.cross_fitting import cross_fit
+from dse.teacher.fit import TeacherPooling, fit_teacher
+from dse.teacher.labelling import label_pairs, teacher_name
+from dse.teacher.load import check_outputs, load_teacher
+from dse.teacher.scoring import teacher_scores
 
 __all__ = [
     "TeacherPooling",

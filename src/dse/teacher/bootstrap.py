@@ -1,9 +1,9 @@
-"""A cross-encoder that first learns what the sentence encoder it is made of already knows.
+"""A backbone for teachers: a cross-encoder that has learned the cosine of the sentence encoder it is made of.
 
-Fine-tuned on few labels, a cross-encoder made of a sentence encoder is a weaker judge than the cosine of the encoder
-itself: it was never asked to compare. So it is first taught that cosine on many pairs of the training sentences, which
-needs no labels, and learns from the labels after that, now reading both sentences together (Trans-Encoder, Liu et al.,
-ICLR 2022, arXiv:2109.13059).
+Fine-tuned on a small set of labels, a cross-encoder made of a sentence encoder predicts worse than the cosine of the
+encoder itself: it was never trained to compare. So it first learns that cosine from many pairs of the training
+sentences, which needs no labels, and then from the labels, now reading both sentences together (Trans-Encoder, Liu et
+al., ICLR 2022, arXiv:2209.13059).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dse.data.mining import recombine, with_unlabelled
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.model import DSE
-from dse.teacher.fit import fit_teacher
+from dse.teacher.fit import TeacherPooling, fit_teacher
 from dse.training.settings import Training
 
 logger = logging.getLogger(__name__)
@@ -41,15 +41,16 @@ def bootstrap(
     """Teach a cross-encoder the cosine of the sentence encoder it is made of.
 
     Args:
-        backbone: Folder or hub id of a sentence encoder; of any other encoder the cosine says little.
+        backbone: Folder or hub id of a sentence encoder; the cosine of any other encoder is uninformative.
         train: Where the sentences come from; labels are not used.
-        output: Folder of the cross-encoder. One that is there is taken as it is.
-        count: How many pairs it reads, once: of the training pairs and of sentences recombined with near ones.
+        output: Folder of the cross-encoder; if it holds one already, nothing is trained.
+        count: How many pairs it learns from, in one epoch: a sample of the training pairs and of sentences recombined
+            with near ones.
         training: Optimiser settings.
         max_seq_length: Tokens of a pair.
 
     Returns:
-        The folder, as `fit_teacher` takes it for a backbone.
+        The folder, as `fit_teacher` takes it for a backbone; its pooling is ``"segments"``.
     """
     if (output / "training.json").exists():  # written last
         return str(output)
@@ -59,18 +60,17 @@ def bootstrap(
         return encoder.encode(texts, convert_to_tensor=True, show_progress_bar=False)
 
     pairs = with_unlabelled(replace(train, label=None), recombine(train, encode, count, training.seed))
-    some = np.sort(np.random.default_rng(training.seed).permutation(len(pairs))[:count])
-    pairs = pairs.select(some)
+    pairs = pairs.select(np.sort(np.random.default_rng(training.seed).permutation(len(pairs))[:count]))
     texts = list(dict.fromkeys([*pairs.sentence1, *pairs.sentence2]))
     row = {text: i for i, text in enumerate(texts)}
     vectors = encode(texts)  # (m, d)
     u, v = (vectors[torch.tensor([row[text] for text in side])] for side in (pairs.sentence1, pairs.sentence2))
     cosine = F.cosine_similarity(u.float(), v.float()).clamp(0, 1).cpu().numpy()  # (n,)
-    logger.info("%s: %d pairs to learn the cosine from, %.2f on average", output, len(pairs), cosine.mean())
+    logger.info("%s: learning the cosine (mean %.2f) from %d pairs", output, cosine.mean(), len(pairs))
     once = replace(training, epochs=1, batch_size=max(BATCH, training.batch_size), accumulation=1, patience=None)
     fit_teacher(
         backbone,
-        replace(pairs, label=cosine.astype(np.float64)),
+        Pairs(pairs.sentence1, pairs.sentence2, cosine.astype(np.float64), pairs.source),
         COSINE,
         output,
         training=once,
@@ -78,3 +78,13 @@ def bootstrap(
         pooling="segments",
     )
     return str(output)
+
+
+def check_bootstrap(pooling: TeacherPooling) -> None:
+    """Refuse to bootstrap teachers that judge by ``[CLS]``.
+
+    Raises:
+        ValueError: If the pooling is ``"cls"``.
+    """
+    if pooling == "cls":
+        raise ValueError("bootstrap_pairs needs pooling 'segments'; [CLS] has no cosine to begin with.")

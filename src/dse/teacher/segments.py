@@ -15,17 +15,10 @@ from dse.data.tasks import Task
 from dse.encoding.runtime import run_sorted
 from dse.errors import MismatchError
 from dse.modules import SegmentPooling
-from dse.training.head_start import fit_head, some_rows
-from dse.training.settings import Training, task_loss
-
-
-class Teacher(CrossEncoder):
-    """A `CrossEncoder` that also loads, without ``trust_remote_code``, teachers with `dse.modules.SegmentPooling`."""
-
-    def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
-        if class_ref == "dse.modules.SegmentPooling":
-            return SegmentPooling
-        return super()._load_module_class_from_ref(class_ref, *args, **kwargs)
+from dse.teacher.load import Teacher, config_of
+from dse.training.head_start import fit_head, head_start_rows
+from dse.training.losses import task_loss
+from dse.training.settings import Training
 
 
 def segment_teacher(backbone: str, num_labels: int, max_length: int | None = None, **kwargs: Any) -> Teacher:
@@ -67,24 +60,32 @@ def segment_teacher(backbone: str, num_labels: int, max_length: int | None = Non
     return teacher
 
 
-def warm_up(teacher: CrossEncoder, train: Pairs, task: Task, linear: bool, training: Training) -> None:
-    """Fit the head of a segment teacher to some of the rows, on the vectors its backbone gives as it is."""
+def start_teacher_head(teacher: CrossEncoder, train: Pairs, task: Task, linear: bool, training: Training) -> None:
+    """The head start of a segment teacher: fit its head to a sample of the rows, its backbone as it is.
+
+    Args:
+        teacher: As `segment_teacher` makes it; its head is changed, its backbone is not.
+        train: Labelled pairs.
+        task: What their labels mean.
+        linear: Whether the scores of a regression are the raw labels, see `fit_teacher`.
+        training: `Training.head_steps`, rate, weight decay and seed.
+    """
     assert train.label is not None
-    some = some_rows(len(train), training.seed)
-    chosen, label = train.select(some), torch.from_numpy(train.label[some]).to(teacher.device)
+    rows = head_start_rows(len(train), training.seed)
+    sample, label = train.select(rows), torch.from_numpy(train.label[rows]).to(teacher.device)
     transformer, segments, hidden, scores = cast(Any, teacher.children())
 
-    def read(features: dict[str, Any]) -> Tensor:
+    def pool(features: dict[str, Any]) -> Tensor:
         vectors: Tensor = segments(transformer(features))["sentence_embedding"]
         return vectors.float()
 
     teacher.eval()
     with torch.inference_mode():
-        vectors = run_sorted(teacher, chosen.tuples(), read, batch_size=32, device=teacher.device)
+        vectors = run_sorted(teacher, sample.tuples(), pool, batch_size=32, device=teacher.device)
     vectors = vectors.clone()  # (n, 4H), out of inference mode
 
-    def mean_loss(rows: Tensor) -> Tensor:
-        return task_loss(scores.linear(hidden.linear(vectors[rows]).relu()), label[rows], task, linked=not linear)
+    def mean_loss(batch: Tensor) -> Tensor:
+        return task_loss(scores.linear(hidden.linear(vectors[batch]).relu()), label[batch], task, linked=not linear)
 
     parameters = [*hidden.parameters(), *scores.parameters()]
-    fit_head(parameters, mean_loss, len(some), training, cast(Any, teacher.config).hidden_size)
+    fit_head(parameters, mean_loss, len(rows), training, config_of(teacher).hidden_size)

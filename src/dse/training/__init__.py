@@ -1,11 +1,12 @@
-"""Training a student: settings, losses, the start of the pair head, and the loop with its checkpoints.
+"""Training a student: settings, losses, the head start of its pair head, and the loop with its checkpoints.
 
-The settings and the loop also fine-tune teachers (`dse.teacher`).
+Settings, losses and loop also serve the fine-tuning of teachers (`dse.teacher`). `dse.distill` is the function of
+`dse.training.distill`; it is not exported here, where it would hide that module.
 """
 
 from __future__ import annotations
 
-from dse.training.distill import Distillation, DistillationLoss
+from dse.training.losses import Distillation, DistillationLoss
 from dse.training.settings import Training
 
 __all__ = ["Distillation", "DistillationLoss", "Training"]

@@ -1,4 +1,4 @@
-"""What a trainer tells a person while it works, and when it stops early."""
+"""Callbacks of the trainer: a progress bar, and early stopping that survives a restart."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ProgressBar(TrainerCallback):
         if self.bar is None:  # an evaluation outside of training
             return
         metric = args.metric_for_best_model
-        chosen = {k: v for k, v in (logs or {}).items() if k == "loss" or k == f"eval_{metric}"}
-        self.shown.update({k: f"{float(v):.4f}" for k, v in chosen.items()})
+        shown = {k: v for k, v in (logs or {}).items() if k == "loss" or k == f"eval_{metric}"}
+        self.shown.update({k: f"{float(v):.4f}" for k, v in shown.items()})
         self.bar.set_postfix(self.shown, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -39,26 +39,30 @@ class ProgressBar(TrainerCallback):
         self.bar.close()
 
 
-class Patience(TrainerCallback):
+class EarlyStopping(TrainerCallback):
     """Stop after so many evaluations without a better one.
 
-    Counts in the log, which checkpoints keep: the count of `EarlyStoppingCallback` would start anew when resuming.
+    Counts in the trainer's log, which checkpoints keep. transformers' `EarlyStoppingCallback` can restore its count,
+    but it stops at an evaluation only: a run that had stopped and is resumed would train on to the next one.
+
+    Args:
+        patience: How many evaluations in a row may bring no better metric.
     """
 
-    def __init__(self, evaluations: int) -> None:
-        self.evaluations = evaluations
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
 
-    def _lost(self, args: Any, state: Any) -> bool:
+    def _exhausted(self, args: Any, state: Any) -> bool:
         name = f"eval_{args.metric_for_best_model}"
-        found = [entry[name] for entry in state.log_history if name in entry]
-        return bool(found) and len(found) - 1 - int(np.argmax(found)) >= self.evaluations
+        metrics = [entry[name] for entry in state.log_history if name in entry]
+        return bool(metrics) and len(metrics) - 1 - int(np.argmax(metrics)) >= self.patience
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop here."""
-        control.should_training_stop = control.should_training_stop or self._lost(args, state)
+        """Stop after this evaluation."""
+        control.should_training_stop = control.should_training_stop or self._exhausted(args, state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop where a run was resumed that had stopped already, as if there had been no further step."""
-        if self._lost(args, state):
+        """Stop a resumed run that had stopped before, as if the step it took had not happened."""
+        if self._exhausted(args, state):
             control.should_training_stop = True
             control.should_log = control.should_evaluate = control.should_save = False

@@ -1,8 +1,9 @@
-"""Fit the pair head alone, on frozen embeddings, before everything trains.
+"""The head start: fit the pair head alone, on frozen embeddings, before everything trains.
 
-A head at random sends gradients without meaning into a backbone that knows a lot; fitted first, it lets the backbone
-keep what it knows (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv:2202.10054). A head with a hidden
-layer does not know the cosine of two vectors, for which sentence encoders are trained; it learns that before the task.
+A head at random sends random gradients into a backbone that is already trained; fitted first, it lets the backbone
+keep what it learned (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv:2202.10054). A head with a
+hidden layer does not contain the cosine of two vectors, for which sentence encoders are trained; it learns that before
+the task.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,18 +20,77 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dse.data.mining import NEAR
+from dse.model import DSE
 from dse.modules import PairHead
+from dse.training.losses import TARGETS, DistillationLoss
 from dse.training.settings import Training
 
 ROWS = 8_192  # of the training rows, read once without gradients
 BATCH = 32
 RIDGE = 1e-4  # on the squared slope of standardised scores
-PASSES = 3  # over those rows at most: longer, and the head learns them by heart
+PASSES = 3  # over those rows at most: with more the head overfits them
 
 
-def some_rows(rows: int, seed: int) -> np.ndarray:
+def head_start_rows(rows: int, seed: int) -> np.ndarray:
     """The training rows that the head is fitted to, at most `ROWS` of them, in their order."""
     return np.sort(np.random.default_rng(seed).permutation(rows)[:ROWS])
+
+
+def settings_for_head(training: Training, student: DSE) -> Training:
+    """The settings with the learning rate that suits the student's head: AdamW moves every weight by about the rate.
+
+    A bilinear score u' M v adds up d * d weights, a hidden unit of the mlp 4d: at the mlp's rate M would diverge.
+    """
+    factor = student.head.formula.learning_rate_factor(student.head)
+    if factor == 1:
+        return training
+    return replace(training, head_learning_rate=factor * training.head_rate(cast(Any, student.config).hidden_size))
+
+
+def is_final(head: PairHead) -> bool:
+    """Whether the head start fits a head completely: it is one scale of a similarity per class.
+
+    Such a head is held while the student trains, so that the embeddings change and not their scale.
+    """
+    return head.formula.has_one_weight
+
+
+def start_student_head(student: DSE, dataset: Any, loss: DistillationLoss, training: Training) -> None:
+    """Fit the pair head of a student to a sample of the rows, on the embeddings of the student as it is.
+
+    Args:
+        student: Its head is changed, its backbone is not.
+        dataset: The training rows, as `dse.training.distill` makes them.
+        loss: What the head is fitted by.
+        training: `Training.head_steps`, `Training.cosine_steps`, rate, weight decay and seed.
+    """
+    rows = head_start_rows(len(dataset), training.seed)
+    sample = dataset[rows]
+    labels = {name: torch.tensor(sample[name]) for name in TARGETS if name in sample}
+    texts = [*sample["sentence1"], *sample["sentence2"]]
+    embeddings = student.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    left, right = embeddings.float().clone().split(len(rows))  # (n, d) each, out of inference mode
+    head, width = student.head, cast(Any, student.config).hidden_size
+
+    def total(scores: Tensor, batch: Tensor | slice = slice(None)) -> Tensor:
+        terms = loss.terms(scores, {name: value[batch].to(scores.device) for name, value in labels.items()})
+        return torch.stack(list(terms.values())).sum()
+
+    def mean_loss(batch: Tensor) -> Tensor:
+        u, v = (F.dropout(side[batch], head.dropout) for side in (left, right))  # (b, d)
+        return total(head.score(u, v), batch)
+
+    informative = not head.formula.has_hidden_layer  # whether its scores mean anything before it is fitted
+    if not informative and training.cosine_steps and training.head_rate(width):
+        fit_cosine(head, left, right, training, width)
+        informative = True
+    if informative:
+        with torch.no_grad():
+            blocks = zip(left.split(BATCH), right.split(BATCH), strict=True)
+            scores = torch.cat([head.score(u, v) for u, v in blocks])  # (n, C)
+        head.rescale(*fit_scale(scores, total))
+    if not is_final(head):
+        fit_head(head.parameters(), mean_loss, len(rows), training, width)
 
 
 def fit_head(
@@ -70,13 +131,13 @@ def fit_head(
 def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, width: int) -> None:
     """Teach an mlp head the cosine of the backbone, on the given pairs and on sentences beside their nearest ones.
 
-    Fine-tuned from few labels alone, such a head stays behind the plain cosine of the backbone. No labels are read:
-    every class learns the same, and a slope and a shift of each (`fit_scale`) make it a first guess at the task.
+    Trained on a small set of labels alone, such a head is less accurate than the plain cosine of the backbone. No
+    labels are read: every class learns the same, and `fit_scale` then gives each a slope and a shift for the task.
 
     Args:
-        head: Of a hidden layer.
+        head: One with a hidden layer.
         left: Embeddings of the first sentences, (n, d); the last ``width`` values are those of the last layer, which
-            is the one that sentence encoders are trained by. Where d is no multiple of that, all of them count.
+            sentence encoders are trained by. All d values are used where d is no multiple of ``width``.
         right: Embeddings of the second sentences, (n, d).
         training: `Training.cosine_steps`, rate, weight decay and seed.
         width: Of the backbone.
@@ -90,19 +151,19 @@ def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, 
         True
     """
     start = -width if left.shape[1] % width == 0 else 0  # a projection mixes the layers
-    (left, i), (right, j) = _distinct(left), _distinct(right)  # a sentence that is there twice is one
-    a, b = left[:, start:], right[:, start:]  # (n, H), or fewer
-    near = semantic_search(a, b, top_k=NEAR)
-    beside = [(row, int(hit["corpus_id"])) for row, hits in enumerate(near) for hit in hits]
-    rows = list(dict.fromkeys([*zip(i, j, strict=True), *beside]))
+    (left, i), (right, j) = _distinct(left), _distinct(right)  # repeated sentences count once
+    a, b = left[:, start:], right[:, start:]  # (n, H): the last layer; with a projection all of it
+    neighbours = semantic_search(a, b, top_k=NEAR)
+    near = [(row, int(hit["corpus_id"])) for row, hits in enumerate(neighbours) for hit in hits]
+    rows = list(dict.fromkeys([*zip(i, j, strict=True), *near]))
     first, second = torch.tensor(rows, device=a.device).unbind(dim=1)  # (m,) each
     cosine = F.cosine_similarity(a[first], b[second]).clamp(0, 1)  # (m,)
 
-    def loss(some: Tensor) -> Tensor:
-        some = some.to(a.device)
-        u, v = F.dropout(left[first[some]], head.dropout), F.dropout(right[second[some]], head.dropout)  # (b, d)
+    def loss(batch: Tensor) -> Tensor:
+        batch = batch.to(a.device)
+        u, v = F.dropout(left[first[batch]], head.dropout), F.dropout(right[second[batch]], head.dropout)  # (b, d)
         scores = head.score(u, v)  # (b, C)
-        return F.binary_cross_entropy_with_logits(scores, cosine[some].unsqueeze(1).expand_as(scores))
+        return F.binary_cross_entropy_with_logits(scores, cosine[batch].unsqueeze(1).expand_as(scores))
 
     fit_head(head.parameters(), loss, len(rows), replace(training, head_steps=training.cosine_steps), width)
 
@@ -114,10 +175,10 @@ def _distinct(vectors: Tensor) -> tuple[Tensor, list[int]]:
 
 
 def fit_scale(scores: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """The slope and shift of each class that suit scores best; the losses are convex in both, so there is one best.
+    """The slope and shift of each class that give scores the smallest loss; it is convex in both.
 
     Args:
-        scores: Of a head as it starts, (n, C).
+        scores: Of a head before training, (n, C).
         loss: From scores (n, C) to their mean loss.
 
     Returns:

@@ -17,10 +17,11 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from dse import DSE
 from dse.data.metrics import compute_metrics
 from dse.training import distill as distillation
-from dse.training.settings import LengthGroupedBatchSampler, PairEvaluator, Training, last_checkpoint
+from dse.training.loop import LengthGroupedBatchSampler, PairEvaluator, last_checkpoint, trainer_arguments
+from dse.training.settings import Training
 from tests import processes
 from tests.conftest import make_student
-from tests.everyday import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
+from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, make_scores, tensors
 
 METRIC = f"eval_{BINARY.main_metric}"
 
@@ -40,17 +41,17 @@ def test_batches_have_every_row_once(lengths, batch_size, drop_last, epoch):
     try:
         batches = sampler(lengths, batch_size, drop_last=drop_last)
         batches.set_epoch(epoch)
-        found = list(batches)
+        drawn = list(batches)
     finally:
         LengthGroupedBatchSampler.POOL = pool
-    rows = [row for batch in found for row in batch]
-    assert len(found) == len(batches)
+    rows = [row for batch in drawn for row in batch]
+    assert len(drawn) == len(batches)
     assert len(set(rows)) == len(rows)
     if drop_last:
-        assert len(found) == len(lengths) // batch_size and all(len(batch) == batch_size for batch in found)
+        assert len(drawn) == len(lengths) // batch_size and all(len(batch) == batch_size for batch in drawn)
     else:
-        assert sorted(rows) == list(range(len(lengths))) and len(found) == math.ceil(len(lengths) / batch_size)
-        assert sum(len(batch) < batch_size for batch in found) <= 1
+        assert sorted(rows) == list(range(len(lengths))) and len(drawn) == math.ceil(len(lengths) / batch_size)
+        assert sum(len(batch) < batch_size for batch in drawn) <= 1
 
 
 def test_order_depends_on_seed_and_epoch_alone():
@@ -93,6 +94,11 @@ def test_batches_do_not_come_in_the_order_of_their_length():
 # --------------------------------------------------------------------------------------------------- arguments
 
 
+def arguments(training: Training, folder: Path, rows: int, metric: str | None, *width: int):
+    cpu = torch.device("cpu")
+    return trainer_arguments(SentenceTransformerTrainingArguments, training, folder, rows, cpu, metric, *width)
+
+
 @pytest.mark.parametrize(
     ("rows", "batch_size", "accumulation", "checkpoint_steps", "every"),
     [
@@ -107,30 +113,27 @@ def test_batches_do_not_come_in_the_order_of_their_length():
 )
 def test_evaluations_share_an_epoch_evenly(tmp_path, rows, batch_size, accumulation, checkpoint_steps, every):
     training = Training(batch_size=batch_size, accumulation=accumulation, checkpoint_steps=checkpoint_steps)
-    args = training.arguments(SentenceTransformerTrainingArguments, tmp_path, rows, torch.device("cpu"), "f1")
+    args = arguments(training, tmp_path, rows, "f1")
     assert args.eval_steps == args.save_steps == every
     assert args.load_best_model_at_end and args.metric_for_best_model == "f1"
 
 
 def test_without_validation_nothing_is_evaluated(tmp_path):
-    args = Training(batch_size=32).arguments(
-        SentenceTransformerTrainingArguments, tmp_path, 640, torch.device("cpu"), None
-    )
+    args = arguments(Training(batch_size=32), tmp_path, 640, None)
     assert str(args.eval_strategy.value) == "no" and not args.load_best_model_at_end
     assert args.save_steps == 20
 
 
 def test_learning_rate_of_the_head(tmp_path):
     training = Training(learning_rate=1e-5, head_learning_rate=1e-3)
-    args = training.arguments(SentenceTransformerTrainingArguments, tmp_path, 640, torch.device("cpu"), None)
+    args = arguments(training, tmp_path, 640, None)
     assert args.learning_rate == 1e-5 and args.learning_rate_mapping == {"pair_head": 1e-3}
 
 
 @pytest.mark.parametrize(("width", "rate"), [(8, 1e-4), (384, 1e-4), (768, 5e-5), (1024, 3.75e-5)])
 def test_learning_rate_falls_with_width(tmp_path, width, rate):
-    common = (SentenceTransformerTrainingArguments, tmp_path, 64, torch.device("cpu"), None, width)
-    assert Training().arguments(*common).learning_rate == pytest.approx(rate)
-    assert Training(learning_rate=3e-5).arguments(*common).learning_rate == 3e-5
+    assert arguments(Training(), tmp_path, 64, None, width).learning_rate == pytest.approx(rate)
+    assert arguments(Training(learning_rate=3e-5), tmp_path, 64, None, width).learning_rate == 3e-5
 
 
 @pytest.mark.parametrize("task", [BINARY, REGRESSION, NLI], ids=lambda task: task.kind)
@@ -224,12 +227,12 @@ def log_of(folder: Path, key: str) -> list[dict]:
     return [entry for entry in json.loads((folder / "training.json").read_text())["log"] if key in entry]
 
 
-@pytest.mark.parametrize("batch", [9, 13], ids=["between", "stopped"])
-def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monkeypatch, batch):
-    """Nothing is learned (rate 0), so the first evaluation stays the best and two more are one too many."""
+@pytest.mark.parametrize(("batch", "every"), [(9, 4), (None, 4), (3, 1), (None, 1)])
+def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monkeypatch, batch, every):
+    """With rate 0 the first evaluation stays the best, and training stops after two more."""
     train, validation = make_pairs(BINARY, 64, 1), make_pairs(BINARY, 20, 2)
-    nothing = {"learning_rate": 0.0, "head_learning_rate": 0.0}
-    settings = Training(epochs=3, batch_size=8, checkpoint_steps=4, patience=2, dtype="float32", **nothing)
+    no_rate = {"learning_rate": 0.0, "head_learning_rate": 0.0}
+    settings = Training(epochs=3, batch_size=8, checkpoint_steps=every, patience=2, dtype="float32", **no_rate)
 
     def train_in(name: str) -> None:
         distillation.distill(
@@ -243,8 +246,8 @@ def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monke
         )
 
     train_in("whole")
-    assert steps_of(tmp_path / "whole") == [4, 8, 12]
-    if batch == 9:  # in the middle: two evaluations are done
+    assert steps_of(tmp_path / "whole") == [every, 2 * every, 3 * every]
+    if batch is not None:  # in the middle: two evaluations are done
         stop_at(batch)
     else:  # after the last step, before the student is saved
         monkeypatch.setattr(distillation, "best_threshold", lambda *args: (_ for _ in ()).throw(Stop))
@@ -252,7 +255,7 @@ def test_patience_is_remembered_when_resuming(tmp_path, backbone, stop_at, monke
         train_in("stopped")
     monkeypatch.undo()
     train_in("stopped")
-    assert steps_of(tmp_path / "stopped") == [4, 8, 12]
+    assert steps_of(tmp_path / "stopped") == [every, 2 * every, 3 * every]
 
 
 @pytest.fixture(scope="module")
@@ -287,15 +290,15 @@ def test_killed_and_resumed_gives_the_same_student_bit_for_bit(long_runs):
     for key in (METRIC, "loss"):
         one, other = ([entry[key] for entry in log_of(folder / name, key)] for name in ("whole", "killed"))
         assert one == other and len(one) > 5
-        assert len(set(one)) > 1  # there was something to choose from
+        assert len(set(one)) > 1  # the checkpoints differ
 
 
 @pytest.mark.slow
 def test_the_best_checkpoint_is_kept(long_runs, backbone):
     folder = long_runs["folder"] / "whole"
     validation = make_pairs(BINARY, 40, 2)
-    found = compute_metrics(DSE(str(folder)).raw_scores(validation.tuples())[:, 0], validation.label, BINARY)
-    assert found[BINARY.main_metric] == max(entry[METRIC] for entry in log_of(folder, METRIC))
+    metrics = compute_metrics(DSE(str(folder)).raw_scores(validation.tuples())[:, 0], validation.label, BINARY)
+    assert metrics[BINARY.main_metric] == max(entry[METRIC] for entry in log_of(folder, METRIC))
 
 
 @pytest.mark.slow
