@@ -1,4 +1,4 @@
-"""Sentence pairs and the tasks that say what their labels mean; metrics of scores.
+"""Pairs and tasks, collections and lists: what is read, and metrics of scores.
 
 Files and hub data sets are read by one strict reader, which names every bad row (`tables`; `batches` as Arrow).
 Only `recombine`, which compares embeddings, needs torch.

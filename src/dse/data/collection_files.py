@@ -13,7 +13,8 @@ from typing import Any
 
 from dse.data.collection import Collection, Judgements, Texts
 from dse.data.collection_rows import known_column, refuse, rows_of, texts_of_lines, texts_of_table, trec_rows
-from dse.data.tables import FORMATS, Table, open_hub, open_table
+from dse.data.hub import open_hub
+from dse.data.tables import FORMATS, Table, open_table
 from dse.errors import BadDataError
 
 Source = str | os.PathLike[str]

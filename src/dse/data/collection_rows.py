@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dse.data.collection import Texts
-from dse.data.tables import Table, is_text, text_lines
+from dse.data.tables import Table, is_text, open_text
 from dse.errors import BadDataError
 
 ID_COLUMNS = ("id", "_id", "doc_id", "docid", "corpus-id", "query_id", "query-id", "qid")
@@ -16,9 +16,9 @@ TEXT_COLUMNS = ("text", "document", "passage", "contents", "body", "query", "que
 
 def texts_of_lines(path: Path, what: str) -> Texts:
     """The lines of a file as texts; the number of its line is the id of each."""
-    with path.open("rb") as stream:
-        lines = enumerate(text_lines(stream), start=1)
-        return _checked(((n, (str(n), line.rstrip("\r\n"), "", "")) for n, line in lines), str(path), what)
+    with open_text(path) as file:
+        rows = ((n, (str(n), line.rstrip("\r\n"), "", "")) for n, line in enumerate(file, start=1))
+        return _checked(rows, str(path), what)
 
 
 def texts_of_table(table: Table, what: str) -> Texts:
@@ -69,8 +69,8 @@ def rows_of(table: Table, names: Sequence[str]) -> Iterator[tuple[int, tuple[Any
 
 def trec_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a file in TREC's layout, blank lines left out."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(text_lines(stream), start=1):
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
             cells = line.split()
             if cells and (len(cells) != len(columns) or not is_text(line)):
                 refuse(path, number, f"is no row of TREC's layout; write {' '.join(columns)}")

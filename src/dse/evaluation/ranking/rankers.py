@@ -19,7 +19,7 @@ from sentence_transformers.util import dot_score, semantic_search
 from dse.errors import MismatchError, need_extra
 from dse.evaluation.ranking.metrics import Floats
 from dse.model import DSE
-from dse.teacher.fit import teacher_scores
+from dse.teacher.scoring import teacher_scores
 
 Rows = NDArray[np.intp]  # positions in the corpus
 QUERIES = 64  # queries whose results are held as Python objects at a time
