@@ -11,11 +11,11 @@ from dse.teacher.fit import TeacherPooling, fit_teacher
 from dse.teacher.labelling import label_pairs, teacher_name
 from dse.teacher.load import check_outputs, load_ranking_teacher, load_teacher
 from dse.teacher.scoring import teacher_scores
-from dse.teacher.vectors import check_encoder, teacher_vectors
+from dse.teacher.vectors import EncoderTeacher, teacher_vectors
 
 __all__ = [
+    "EncoderTeacher",
     "TeacherPooling",
-    "check_encoder",
     "check_outputs",
     "cross_fit",
     "fit_teacher",

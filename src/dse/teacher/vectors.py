@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from dse.encoding.runtime import fingerprint
@@ -30,6 +32,63 @@ SHARD_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.safetensors")  # fingerprin
 Role = Literal["document", "query"]
 
 
+class EncoderTeacher:
+    """One or several encoders as one teacher: its cosine is the mean of theirs.
+
+    A killed run loses at most one shard of 2,000 texts; a text whose vector the folder holds is not embedded again.
+
+    Args:
+        encoders: As `load_ranking_teacher` loads them.
+        output: Folder in which the vectors are kept, in half precision; None keeps them in memory.
+        batch_size: Texts the transformer reads at a time.
+
+    Raises:
+        MismatchError: If one does not embed texts, or its cosine is not its score.
+        BadDataError: If ``output`` holds something else.
+    """
+
+    def __init__(self, encoders: Sequence[Any], output: str | Path | None = None, *, batch_size: int = 32) -> None:
+        if not encoders:
+            raise MismatchError("There is no teacher; give at least one encoder.")
+        self.batch_size = batch_size
+        checked = [check_encoder(encoder) for encoder in encoders]
+        self._encoders = {fingerprint(encoder): encoder for encoder in checked}
+        self._stores = [VectorStore(output, name) for name in self._encoders]
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the encoder; of several, joined by +."""
+        return "+".join(self._encoders)
+
+    def vectors(
+        self, corpus: Sequence[str], queries: Sequence[str], *, show_progress_bar: bool = False
+    ) -> NDArray[np.float32]:
+        """Vectors of documents, then of queries, as `teacher_vectors` returns them."""
+        parts = [self.encode_document(corpus, show_progress_bar), self.encode_query(queries, show_progress_bar)]
+        found: NDArray[np.float32] = torch.cat([part for part in parts if len(part)]).numpy()
+        return found
+
+    def encode_document(self, texts: Sequence[str], show_progress_bar: bool = False, **_: Any) -> Tensor:
+        """Vectors of documents, (n, D); further keywords of `SentenceTransformer.encode_document` change nothing."""
+        return self._encode("document", texts, show_progress_bar)
+
+    def encode_query(self, texts: Sequence[str], show_progress_bar: bool = False, **_: Any) -> Tensor:
+        """Vectors of queries, (q, D)."""
+        return self._encode("query", texts, show_progress_bar)
+
+    def _encode(self, role: Role, texts: Sequence[str], show_progress_bar: bool) -> Tensor:
+        total, parts = len(self._stores) * len(texts), []
+        with tqdm(total=total, desc=f"teacher, {role}", unit="text", disable=not show_progress_bar) as bar:
+            for store in self._stores:
+                encoder = self._encoders[store.teacher]
+                keys = _keys(encoder, store.teacher, role, texts)
+                _embed(encoder, role, dict(zip(keys, texts, strict=True)), store, self.batch_size, bar)
+                parts.append(_normalized(store.lookup(keys)))
+        # 1/k sum_k cos(t_ik, t_jk) = cos(t_i, t_j) with t_i = (t_i1, ..., t_ik) / sqrt(k)
+        vectors = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) / np.float32(np.sqrt(len(parts)))
+        return torch.from_numpy(vectors)  # (n, D)
+
+
 def teacher_vectors(
     teachers: Sequence[SentenceTransformer],
     corpus: Sequence[str],
@@ -41,14 +100,11 @@ def teacher_vectors(
 ) -> NDArray[np.float32]:
     """Vectors whose cosine is the teachers' score of a query and a document, the mean of theirs if there are several.
 
-    A killed run loses at most one shard of 2,000 texts; a text whose vector the folder holds is not embedded again.
-
     Args:
-        teachers: Encoders, as `load_ranking_teacher` loads them; documents and queries get the prompts that an encoder
-            has for them.
+        teachers: Encoders; documents and queries get the prompts that an encoder has for them.
         corpus: The documents, n texts.
         queries: The queries, q texts.
-        output: Folder in which the vectors are kept, in half precision; None keeps none.
+        output: As `EncoderTeacher` takes it.
         batch_size: Texts the transformer reads at a time.
         show_progress_bar: Whether to show one.
 
@@ -57,7 +113,7 @@ def teacher_vectors(
         are kept or not, so that both give the same student.
 
     Raises:
-        MismatchError: If a teacher does not embed texts, or its cosine is not its score.
+        MismatchError: As `EncoderTeacher`.
         BadDataError: If a teacher gives a vector that is not finite, or ``output`` holds something else.
 
     Example:
@@ -66,37 +122,21 @@ def teacher_vectors(
         >>> teacher_vectors([teacher], ["a tent", "a red bicycle"], ["bike"]).shape
         (3, 8)
     """
-    if not teachers:
-        raise MismatchError("There is no teacher; give at least one encoder.")
-    for teacher in teachers:
-        check_encoder(teacher)
-    roles: dict[Role, Sequence[str]] = {"document": corpus, "query": queries}
-    total = len(teachers) * (len(corpus) + len(queries))
-    parts = []
-    with tqdm(total=total, desc="teacher", unit="text", disable=not show_progress_bar) as bar:
-        for teacher in teachers:
-            store = VectorStore(output, fingerprint(teacher))
-            for role, texts in roles.items():
-                _embed(teacher, role, texts, store, batch_size, bar)
-            found = [store.lookup(_keys(teacher, store.teacher, role, texts)) for role, texts in roles.items()]
-            parts.append(_normalized(np.concatenate([rows for rows in found if len(rows)])))
-    if len(parts) == 1:
-        return parts[0]
-    # cos(t_i, t_j) = 1/k sum_k t_ik . t_jk, with t_i = (t_i1, ..., t_ik) / sqrt(k)
-    return np.concatenate(parts, axis=1) / np.float32(np.sqrt(len(parts)))
+    teacher = EncoderTeacher(teachers, output, batch_size=batch_size)
+    return teacher.vectors(corpus, queries, show_progress_bar=show_progress_bar)
 
 
-def check_encoder(teacher: Any) -> None:
-    """Refuse what has no vectors, before any work.
+def check_encoder(teacher: Any) -> SentenceTransformer:
+    """Return an encoder; refuse what has no vectors, before any work.
 
     Raises:
         MismatchError: If it is a cross-encoder, a student whose score is not its cosine, or no encoder at all.
     """
     if not isinstance(teacher, SentenceTransformer):
         raise MismatchError(
-            f"A {type(teacher).__name__} reads both texts of a pair together and has no vectors, from which ranking is "
-            "learned so far; give an encoder of sentence-transformers as the teacher, or make a student of this teacher "
-            "from pairs (`dse distill --data`)."
+            f"A {type(teacher).__name__} scores pairs and has no vectors, from which ranking is learned so far; "
+            "give an encoder of sentence-transformers as the teacher, or make a student from pairs "
+            "(`dse distill --data`)."
         )
     if isinstance(teacher, DSE) and teacher.head.kind != "cosine":
         raise MismatchError(
@@ -108,6 +148,7 @@ def check_encoder(teacher: Any) -> None:
             "The teacher was trained for %s similarity; its cosine, which is learned here, may rank differently.",
             teacher.similarity_fn_name,
         )
+    return teacher
 
 
 class VectorStore:
@@ -175,31 +216,20 @@ class VectorStore:
 
 
 def _embed(
-    teacher: SentenceTransformer, role: Role, texts: Sequence[str], store: VectorStore, batch_size: int, bar: Any
+    encoder: SentenceTransformer, role: Role, texts: dict[bytes, str], store: VectorStore, batch_size: int, bar: Any
 ) -> None:
     """Embed the texts that are not kept yet, shard by shard."""
-    encode = teacher.encode_document if role == "document" else teacher.encode_query
-    todo = {
-        key: text
-        for key, text in zip(_keys(teacher, store.teacher, role, texts), texts, strict=True)
-        if key not in store
-    }
-    bar.update(len(texts) - len(todo))
-    keys = list(todo)
+    encode = encoder.encode_document if role == "document" else encoder.encode_query
+    keys = [key for key in texts if key not in store]
+    bar.update(len(texts) - len(keys))
     for start in range(0, len(keys), SHARD):
         shard = keys[start : start + SHARD]
-        vectors = _normalized(
-            encode(
-                [todo[key] for key in shard],
-                batch_size=batch_size,
-                convert_to_numpy=True,
-                show_progress_bar=False,
-            )
-        )
+        embeddings = encode([texts[key] for key in shard], batch_size=batch_size, show_progress_bar=False)
+        vectors = _normalized(embeddings)
         if not np.isfinite(vectors).all():
             row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
             raise BadDataError(
-                f"The teacher's vector of {todo[shard[row]][:60]!r} is not finite; check the teacher, or compute in "
+                f"The teacher's vector of {texts[shard[row]][:60]!r} is not finite; check the teacher, or compute in "
                 "float32 (--dtype)."
             )
         store.add(shard, vectors.astype(np.float16))

@@ -82,6 +82,18 @@ class RankingTraining:
         return self.steps or min(2000, max(200, 3 * texts // self.batch_size))
 
 
+def split_anchors(texts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of so many texts are held out and which are anchors, in the order drawn.
+
+    Example:
+        >>> [len(rows) for rows in split_anchors(100, seed=0)]
+        [5, 95]
+    """
+    order = np.random.default_rng(seed).permutation(texts)
+    held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT * texts)))
+    return order[:held_out], order[held_out:]
+
+
 class RankingLists:
     """The texts, and the teacher's distribution over the documents for each of them.
 
@@ -112,9 +124,7 @@ class RankingLists:
         same: dict[str, int] = {}
         # Texts that occur twice are one: neither is a candidate of the other.
         self.identity = torch.tensor([same.setdefault(text, len(same)) for text in self.texts], device=device)
-        order = np.random.default_rng(settings.seed).permutation(len(self.texts))
-        held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(order))))
-        self.held_out, self.anchors = order[:held_out], order[held_out:]
+        self.held_out, self.anchors = split_anchors(len(self.texts), settings.seed)
 
     def _checked(self, vectors: np.ndarray, queries: int) -> np.ndarray:
         distinct = len(set(self.texts[: self.n]))

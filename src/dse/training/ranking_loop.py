@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from dse.encoding.runtime import fingerprint, length_batches, resolve_dtype
+from dse.encoding.runtime import length_batches, resolve_dtype
 from dse.errors import MismatchError
 from dse.files import write_tensors
 from dse.model import DSE
@@ -48,8 +48,8 @@ class RankingTrainer:
         self.student, self.lists, self.weights, self.file = student, lists, weights, folder / STATE
         self.settings = settings = lists.settings
         self.steps = settings.steps_for(len(lists.texts))
-        self.key = hashlib.blake2b((lists.key() + fingerprint(student)).encode(), digest_size=16).hexdigest()
         self.start = {name: weight.detach().clone() for name, weight in weights.items()}
+        self.key = _key(lists, self.start)
         self.optimizer = torch.optim.AdamW(
             weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -189,6 +189,14 @@ class RankingTrainer:
         self.before, self.log = state["before"], state["log"]
         logger.info("ranking: going on from step %d of %d", state["step"], self.steps)
         return int(state["step"])
+
+
+def _key(lists: RankingLists, start: dict[str, Tensor]) -> str:
+    """Hash of what is learned and of the weights it starts from: a checkpoint of another run has another one."""
+    digest = hashlib.blake2b(lists.key().encode(), digest_size=16)
+    for name, weight in start.items():
+        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _fast_attention(student: DSE) -> Any:
