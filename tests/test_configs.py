@@ -140,7 +140,7 @@ def teacher(monkeypatch):
             made.update({"backbone": backbone, "training": asdict(training), **settings})
             raise Stop
 
-        monkeypatch.setattr("dse.teacher.fit.fit_teacher", keep)
+        monkeypatch.setattr("dse.pipeline.make_teacher", keep)
         with pytest.raises(Stop):
             app(["teacher", "--output", "unused", "--task", "mrpc", *map(str, args)], standalone_mode=False)
         return made
