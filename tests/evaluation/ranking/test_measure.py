@@ -96,9 +96,9 @@ def test_of_pools_only_the_judged_documents_are_read(student, backbone):
     read = []
 
     class Recorder(SentenceTransformer):
-        def encode(self, sentences, *args, **kwargs):
-            read.extend(sentences)
-            return super().encode(sentences, *args, **kwargs)
+        def encode(self, inputs, *args, **kwargs):
+            read.extend(inputs)
+            return super().encode(inputs, *args, **kwargs)
 
     evaluate_ranking(student, SHOP, backbone=Recorder(backbone, device="cpu"), pool=True)
     judged = {SHOP.corpus.texts[int(name[1:])] for grades in SHOP.judgements.values() for name in grades}
