@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dse.evaluation.ranking.rankers import CorpusRanker, Ranking, Rows, ranked
+from dse.evaluation.ranking.rankings import CorpusRanker, Ranking, Rows, ranked
 
 SMALLEST = 100
 POINTS = 7

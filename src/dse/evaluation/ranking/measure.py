@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -11,69 +10,23 @@ from typing import Any
 import numpy as np
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from dse.data.collection import Collection, Texts
+from dse.data.collection import Collection
 from dse.encoding.runtime import fingerprint
 from dse.errors import BadDataError
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.agreement import agreement, ordered
 from dse.evaluation.ranking.curve import K, nested_rankings
-from dse.evaluation.ranking.intervals import DRAWS, Draws, LeadKept, draw_queries, interval, share_of_lead
+from dse.evaluation.ranking.intervals import DRAWS, Draws, draw_queries, interval
 from dse.evaluation.ranking.metrics import DEPTH, METRICS, Floats, ranking_metrics
-from dse.evaluation.ranking.rankers import (
-    BM25Ranker,
-    CorpusRanker,
-    CosineRanker,
-    Ranker,
-    Ranking,
-    Rows,
-    StudentRanker,
-    check_scorer,
-    make_ranker,
-    ranked,
-)
-from dse.evaluation.ranking.report import (
-    BM25,
-    COSINE,
-    STUDENT,
-    TEACHER,
-    CurvePoint,
-    RankingReport,
-    RankingRow,
-    reranking,
-)
+from dse.evaluation.ranking.questions import Questions, ask
+from dse.evaluation.ranking.rankers import BM25Ranker, CosineRanker, PartRanker, check_scorer, make_ranker
+from dse.evaluation.ranking.rankings import CorpusRanker, Ranker, Ranking, ranked
+from dse.evaluation.ranking.report import BM25, COSINE, STUDENT, TEACHER, CurvePoint, RankingReport, reranking
+from dse.evaluation.ranking.rows import lead_kept, ranking_rows
 from dse.model import DSE
 from dse.teacher.vectors import EncoderTeacher
 
 FIRST = 100  # documents of a first stage that are reranked
-Values = dict[str, dict[str, Floats]]  # row -> metric -> one value a query
-
-
-@dataclass(frozen=True)
-class Questions:
-    """The queries of a collection that are evaluated, and what is known of each.
-
-    Attributes:
-        queries: The queries.
-        corpus: The documents.
-        grades: For each query the grades by document id; empty dictionaries without judgements.
-        judged: For each query the rows of its judged documents, in the order of the corpus.
-        own: For each query the row of the document that is the query itself; -1 without.
-    """
-
-    queries: Texts
-    corpus: Texts
-    grades: list[dict[str, int]]
-    judged: list[Rows]
-    own: list[int]
-
-    @property
-    def has_judgements(self) -> bool:
-        """Whether metrics can be computed."""
-        return any(self.grades)
-
-    def ids(self, ranking: Ranking) -> list[list[str]]:
-        """The ids of ranked documents."""
-        return [[self.corpus.ids[row] for row in rows] for rows in ranking.rows]
 
 
 def evaluate_ranking(
@@ -119,24 +72,20 @@ def evaluate_ranking(
     check_scorer(student)
     if teacher is not None:
         check_scorer(teacher)
-    questions = _questions(collection, split, pool)
+    questions = ask(collection, split, pool)
     if not questions.has_judgements and teacher is None:
         raise BadDataError(
             f"{collection.name} has no judgements and there is no teacher to compare with; give one of the two"
         )
     encoder = _encoder(backbone)
-    texts = (questions.queries.texts, questions.corpus.texts)
-    rankers: dict[str, Ranker] = {BM25: BM25Ranker(*texts)}
-    if encoder is not None:
-        rankers[COSINE] = CosineRanker(encoder, *texts, show_progress_bar)
-    rankers[STUDENT] = StudentRanker(student, *texts, show_progress_bar)
-    if teacher is not None:
-        rankers[TEACHER] = make_ranker(teacher, *texts, show_progress_bar)
-
+    rankers: dict[str, Ranker] = {BM25: BM25Ranker(questions.queries.texts, questions.corpus.texts)}
+    for name, model in ((COSINE, encoder), (STUDENT, student), (TEACHER, teacher)):
+        if model is not None:
+            rankers[name] = _ranker(model, name, questions, pool, show_progress_bar)
     rankings = _pools(rankers, questions) if pool else _rankings(rankers, questions)
     draws = draw_queries(len(questions.queries), seed)
     metrics = METRICS[:-1] if pool else METRICS  # all of a pool is ranked
-    values: Values = {}
+    values: dict[str, dict[str, Floats]] = {}
     if questions.has_judgements:
         values = {name: ranking_metrics(questions.ids(r), questions.grades, metrics) for name, r in rankings.items()}
     compared = _agreement(rankers, rankings, questions, pool)
@@ -152,10 +101,10 @@ def evaluate_ranking(
         documents=len(collection.corpus),
         query_count=len(questions.queries),
         judgement_count=sum(map(len, questions.grades)),
-        left_out=sum(row >= 0 for row in questions.own),
-        rows=_rows(values, draws),
-        lead_kept=_lead_kept(values, draws),
-        agreement=_rows(compared, draw_queries(agreement_queries, seed)) if compared else [],
+        left_out=0 if pool else sum(row >= 0 for row in questions.own),
+        rows=ranking_rows(values, draws),
+        lead_kept=lead_kept(values, draws),
+        agreement=ranking_rows(compared, draw_queries(agreement_queries, seed)) if compared else [],
         agreement_queries=agreement_queries,
         curve=curve,
         backbone=backbone if isinstance(backbone, str) else None if encoder is None else fingerprint(encoder),
@@ -171,53 +120,22 @@ def evaluate_ranking(
     )
 
 
-# ----------------------------------------------------------------------------------------------------- what is asked
-
-
-def _questions(collection: Collection, split: str, pool: bool) -> Questions:
-    corpus, judgements = collection.corpus, collection.judgements
-    if pool and not judgements:
-        raise BadDataError(f"{collection.name} has no judgements, so there are no judged documents to rank; give them")
-    queries = collection.judged() if judgements else _of_split(collection.queries, split)
-    if not len(queries):
-        raise BadDataError(f"no query of {collection.queries.source} has a relevant document; check the judgements")
-    rows = {name: row for row, name in enumerate(corpus.ids)}
-    grades = [judgements.get(name, {}) for name in queries.ids]
-    return Questions(
-        queries,
-        corpus,
-        grades,
-        [np.sort(np.array([rows[document] for document in judged], dtype=np.intp)) for judged in grades],
-        [
-            _own(name, text, corpus, rows.get(name, -1)) if name not in judged else -1
-            for name, text, judged in zip(queries.ids, queries.texts, grades, strict=True)
-        ],
-    )
-
-
-def _of_split(queries: Texts, split: str) -> Texts:
-    """The queries of a split; all of them where the source names no splits."""
-    if not any(queries.splits):
-        return queries
-    chosen = queries.of_splits([split])
-    if not len(chosen):
-        others = ", ".join(sorted(set(queries.splits)))
-        raise BadDataError(f"{queries.source} has no query of split {split!r}, only of {others}; choose another split")
-    return chosen
-
-
-def _own(name: str, text: str, corpus: Texts, row: int) -> int:
-    """The row of a document if it is the query itself: the same id, and the query's text in it; else -1.
-
-    The same id alone says nothing, as both sides may be numbered from 1.
-    """
-    return row if row >= 0 and " ".join(text.split()) in " ".join(corpus.texts[row].split()) else -1
-
-
 def _encoder(backbone: str | SentenceTransformer | None) -> SentenceTransformer | None:
     if isinstance(backbone, str):
         return DSE.from_backbone(backbone, num_layers=1, head="cosine")  # in `encode`: the mean of the last layer
     return backbone
+
+
+def _ranker(model: Any, name: str, questions: Questions, pool: bool, show_progress_bar: bool) -> Ranker:
+    """The ranker of a model; of pools it reads no more than the judged documents."""
+    queries, documents = questions.queries.texts, questions.corpus.texts
+    rows = np.unique(np.concatenate(questions.judged)) if pool else np.arange(len(documents))
+    chosen = [documents[row] for row in rows]
+    if name == COSINE:  # of the embeddings, whatever pair head the model has
+        ranker: Ranker = CosineRanker(model, queries, chosen, show_progress_bar)
+    else:
+        ranker = make_ranker(model, queries, chosen, show_progress_bar)
+    return PartRanker(ranker, rows) if pool else ranker
 
 
 def _name(model: Any) -> str:
@@ -254,7 +172,7 @@ def _rankings(rankers: Mapping[str, Ranker], questions: Questions) -> dict[str, 
 
 def _agreement(
     rankers: Mapping[str, Ranker], rankings: Mapping[str, Ranking], questions: Questions, pool: bool
-) -> Values:
+) -> dict[str, dict[str, Floats]]:
     """Agreement of each ranker with the teacher on the same candidates.
 
     Candidates are the pools; else what the first stages kept and, where the teacher can rank the whole corpus, also
@@ -289,41 +207,3 @@ def _curve(rankers: Mapping[str, Ranker], questions: Questions, seed: int, draws
         if points:
             curve[name] = points
     return curve
-
-
-# ------------------------------------------------------------------------------------------------------------- rows
-
-
-def _rows(values: Values, draws: Draws) -> list[RankingRow]:
-    cosine = values.get(COSINE, {})
-    return [
-        RankingRow(
-            name,
-            {metric: interval(of_query, draws) for metric, of_query in metrics.items()},
-            {
-                metric: interval(of_query - cosine[metric], draws)
-                for metric, of_query in metrics.items()
-                if cosine and name != COSINE
-            },
-        )
-        for name, metrics in values.items()
-    ]
-
-
-def _lead_kept(values: Values, draws: Draws) -> list[LeadKept]:
-    """Student and teacher over the same candidates: the corpus or the pools, and what the cosine kept of the corpus."""
-    pairs: Sequence[tuple[str, str]] = (
-        (STUDENT, TEACHER),
-        (reranking(STUDENT, COSINE), reranking(TEACHER, COSINE)),
-    )
-    entries = []
-    for student, teacher in pairs:
-        if COSINE not in values or student not in values or teacher not in values:
-            continue
-        for metric, cosine in values[COSINE].items():
-            if student != STUDENT and metric == "recall@100":
-                continue  # a reranker keeps the same 100
-            s, t = values[student][metric], values[teacher][metric]
-            kept = share_of_lead(s, t, cosine, draws)
-            entries.append(LeadKept(student, teacher, metric, interval(t - cosine, draws), kept))
-    return entries

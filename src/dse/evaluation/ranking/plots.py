@@ -66,5 +66,5 @@ def phantom_curve(report: RankingReport) -> Any:  # matplotlib.figure.Figure
     axes.xaxis.set_minor_formatter("")
     axes.set_xticks([points[0].candidates, points[len(points) // 2].candidates, points[-1].candidates])
     axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.legend(fontsize=9)
+    figure.legend(loc="outside upper center", ncols=len(report.curve), fontsize=9)
     return figure

@@ -1,75 +1,27 @@
 """What ranks documents for queries: BM25, the cosine of an encoder, a student, and any scorer of pairs.
 
-All of them give the scores of chosen candidates; all but the last also the best of the whole corpus. None holds the
-scores of all queries with all documents.
+All but the last can rank the whole corpus. None holds the scores of all queries with all documents.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import dot_score, semantic_search
 
 from dse.errors import MismatchError, need_extra
 from dse.evaluation.ranking.metrics import Floats
+from dse.evaluation.ranking.rankings import Ranker, Ranking, Rows, ranked
 from dse.model import DSE
 from dse.teacher.scoring import teacher_scores
 from dse.teacher.vectors import EncoderTeacher
 
-Rows = NDArray[np.intp]  # positions in the corpus
 QUERIES = 64  # queries whose results are held as Python objects at a time
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """For each query the documents, best first, as positions in the corpus, and their scores."""
-
-    rows: list[Rows]
-    scores: list[Floats]
-
-    def first(self, k: int) -> Ranking:
-        """The first k documents of each query."""
-        return Ranking([rows[:k] for rows in self.rows], [scores[:k] for scores in self.scores])
-
-    def without(self, left_out: Sequence[int]) -> Ranking:
-        """The same without one document of each query; -1 leaves out none."""
-        kept = [rows != row for rows, row in zip(self.rows, left_out, strict=True)]
-        return Ranking(
-            [rows[mask] for rows, mask in zip(self.rows, kept, strict=True)],
-            [scores[mask] for scores, mask in zip(self.scores, kept, strict=True)],
-        )
-
-
-def ranked(candidates: Sequence[Rows], scores: Sequence[Floats]) -> Ranking:
-    """Order the candidates of each query by score, those of equal score by their place in the corpus."""
-    orders = [np.lexsort((rows, -values)) for rows, values in zip(candidates, scores, strict=True)]
-    return Ranking(
-        [rows[order] for rows, order in zip(candidates, orders, strict=True)],
-        [values[order] for values, order in zip(scores, orders, strict=True)],
-    )
-
-
-class Ranker(Protocol):
-    """Scores documents for fixed queries and a fixed corpus."""
-
-    def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
-        """Scores of each query with its own candidates."""
-        ...
-
-
-@runtime_checkable
-class CorpusRanker(Ranker, Protocol):
-    """A ranker that is cheap enough for the whole corpus."""
-
-    def best(self, k: int, within: Rows | None = None) -> Ranking:
-        """The k best documents of the corpus, or of these rows of it, for each query."""
-        ...
 
 
 class BM25Ranker:
@@ -89,6 +41,7 @@ class BM25Ranker:
         import bm25s
         import Stemmer
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs all it does
         settings: dict[str, Any] = {"stopwords": "en", "stemmer": Stemmer.Stemmer("english"), "show_progress": False}
         self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
         self._terms = bm25s.tokenize(list(queries), return_ids=False, **settings)
@@ -241,6 +194,22 @@ class PairRanker:
             row = int(np.flatnonzero(~np.isfinite(scores.ravel()))[0])
             raise MismatchError(f"the teacher's score of {pairs[row]} is {scores.ravel()[row]}; it must be finite")
         return scores.reshape(-1).astype(np.float64)
+
+
+class PartRanker:
+    """A ranker that knows only a part of the corpus.
+
+    Args:
+        ranker: Whose documents are these rows of the corpus.
+        rows: The rows, in ascending order.
+    """
+
+    def __init__(self, ranker: Ranker, rows: Rows) -> None:
+        self._ranker, self._rows = ranker, rows
+
+    def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
+        """Scores of each query with its own candidates, all of them in the part."""
+        return self._ranker.scores([np.searchsorted(self._rows, rows) for rows in candidates])
 
 
 def make_ranker(

@@ -104,7 +104,7 @@ def page_groups(report: RankingReport) -> dict[str, Group]:
         ),
         "The teacher's lead, and the share of it that the student keeps": _lead_in_full(report),
         "Agreement with the teacher x 100": _wide(report.agreement, lambda row: row.metrics, AGREEMENT),
-        f"{MAIN} x 100 among so many candidates": curve_cells(report),
+        f"Phantom-hit curve: {MAIN} x 100 by the number of candidates": curve_cells(report),
     }
     return {title: group for title, group in tables.items() if len(group) > 1}
 
@@ -141,23 +141,24 @@ def headline(report: RankingReport) -> str:
     named = {name: report.row(name) for name in (BM25, COSINE, TEACHER)}
     others = ", ".join(f"{name} {hundred(row.metrics[MAIN].value)}" for name, row in named.items() if row)
     text = f"On {where} the student reaches {MAIN} {hundred(student.metrics[MAIN].value)} ({others})"
-    entry = next((entry for entry in reversed(report.lead_kept) if entry.metric == MAIN), None)
+    entry = next((entry for entry in report.lead_kept if entry.metric == MAIN), None)
     if entry is None:
         return f"{text}."
+    reranked = "" if entry.student == STUDENT else ", where both rerank the cosine's 100"
     if entry.kept is None:
-        return f"{text}; the teacher has no lead over the backbone's cosine."
-    return f"{text} and keeps {percent(entry.kept.value)} of the teacher's lead over the backbone's cosine."
+        return f"{text}; the teacher has no lead over the backbone's cosine{reranked}."
+    return f"{text} and keeps {percent(entry.kept.value)} of the teacher's lead over the backbone's cosine{reranked}."
 
 
 def notes(report: RankingReport) -> list[str]:
     """What must be known to read the tables rightly."""
     sentences = []
     if report.rows:
-        signs = " + and -: above or below the backbone's cosine beyond the interval of the difference."
-        sentences.append(
-            f"95 %: interval of the mean over the queries, paired bootstrap of {report.draws:,} draws."
-            f"{signs if report.row(COSINE) else ''}"
-        )
+        sentences.append(f"95 %: interval of the mean over the queries, paired bootstrap of {report.draws:,} draws.")
+        if report.row(COSINE):
+            sentences.append(
+                "+ or -: better or worse than the backbone's cosine, beyond the interval of the difference."
+            )
     if report.rows and not report.pool:
         sentences.append("Rows on a first stage's 100 order the 100 documents that it ranks first for a query.")
     if report.lead_kept:
