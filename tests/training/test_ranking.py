@@ -22,7 +22,7 @@ from tests.samples import difference, tensors
 from tests.training.ranking_samples import CORPUS, QUERIES, VECTORS
 
 CPU = torch.device("cpu")
-QUICK = RankingTraining(steps=60, batch_size=16, learning_rate=3e-3, checkpoint_steps=20, dtype="float32", seed=3)
+QUICK = RankingTraining(steps=200, batch_size=16, learning_rate=2e-3, checkpoint_steps=50, dtype="float32", seed=3)
 SHORT = RankingTraining(steps=4, batch_size=8, learning_rate=1e-3, checkpoint_steps=2, dtype="float32")
 
 
@@ -143,7 +143,7 @@ def test_a_student_moves_towards_its_teacher(trained, backbone):
     output, student, _ = trained
     log = json.loads((output / "training.json").read_text())
     assert log["held_out"]["after"] < 0.7 * log["held_out"]["before"] and not log["kept_start"]
-    assert [entry["step"] for entry in log["log"]] == [20, 40, 60]
+    assert [entry["step"] for entry in log["log"]] == [50, 100, 150, 200]
     assert log["log"][-1]["loss"] < log["log"][0]["loss"]
     assert order_of(student) > order_of(new_student(backbone)) + 0.1
 
@@ -265,6 +265,47 @@ def test_long_texts_are_split_and_put_back_in_order(backbone, tmp_path, monkeypa
     with torch.no_grad():
         e = trainer._encode_batch(CORPUS[:30])
     assert np.allclose(e.numpy(), student.encode(CORPUS[:30], normalize_embeddings=True), atol=1e-5)
+
+
+def new_trainer(backbone: str, folder, settings_: RankingTraining) -> ranking_loop.RankingTrainer:
+    student = new_student(backbone)
+    lists = RankingLists(CORPUS, QUERIES, VECTORS, settings_, CPU)
+    weights = {name: weight for name, weight in student.named_parameters() if "encoder.layer" in name}
+    return ranking_loop.RankingTrainer(student, lists, weights, folder)
+
+
+def test_the_bank_holds_the_last_embedding_of_each_text(backbone, tmp_path):
+    """In one step the rows of the batch change, and only they; a refresh renews all."""
+    trainer = new_trainer(backbone, tmp_path, SHORT)
+    trainer.student.eval()
+    trainer.bank = trainer._encode_all()
+    start = trainer.bank.clone()
+    trainer._step(0)
+    trainer.bank = torch.zeros_like(start)
+    e = trainer._encode_batch([trainer.lists.texts[row] for row in trainer.lists.batch(1)])
+    trainer._step(1)
+    assert set(torch.nonzero(trainer.bank.any(dim=1)).flatten().tolist()) == set(trainer.lists.batch(1))
+    assert torch.allclose(trainer.bank[trainer.lists.batch(1)], e, atol=1e-6)
+    renewed = trainer._encode_all()
+    assert not torch.equal(start, renewed)
+    assert torch.allclose(renewed.norm(dim=1), torch.ones(len(renewed)))
+
+
+@pytest.mark.parametrize(("steps", "refreshes"), [(12, 0), (12, 2), (13, 3), (2, 3)])
+def test_refreshes_and_learning_rates(backbone, tmp_path, monkeypatch, steps, refreshes):
+    settings_ = RankingTraining(steps=steps, refreshes=refreshes, warmup=0.25, batch_size=4, dtype="float32")
+    trainer, encoded, rates = new_trainer(backbone, tmp_path, settings_), [], []
+    encode, step = trainer._encode_all, trainer.optimizer.step
+    monkeypatch.setattr(trainer, "_encode_all", lambda: encoded.append(len(rates)) or encode())
+    monkeypatch.setattr(
+        trainer.optimizer, "step", lambda: rates.append(trainer.optimizer.param_groups[0]["lr"]) or step()
+    )
+    trainer.train(show_progress_bar=False)
+    every = max(1, steps // (refreshes + 1))
+    assert encoded == [0, *[every * (i + 1) for i in range(refreshes) if every * (i + 1) < steps], steps]
+    rising = max(1, round(0.25 * steps))
+    expected = [1e-4 * min((i + 1) / rising, (steps - i) / max(1, steps - rising)) for i in range(steps)]
+    assert (rates == pytest.approx(expected) and max(rates) == pytest.approx(1e-4) and rates[-1] < 1e-4) or steps == 2
 
 
 # ------------------------------------------------------------------------------------------------------ killed runs
