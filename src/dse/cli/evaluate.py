@@ -1,4 +1,4 @@
-"""`dse evaluate`: measure a student on labelled pairs."""
+"""`dse evaluate`: measure a student on labelled pairs, or on a corpus that it ranks."""
 
 from __future__ import annotations
 
@@ -8,22 +8,36 @@ from typing import Annotated
 import typer
 
 from dse.cli import options as o
+from dse.cli.ranking import RankingOptions, evaluate_corpus
 
 
 @o.grouped
 def evaluate(
     student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
     source: o.PairOptions,
-    split: o.SplitOption = "dev",
+    ranking: RankingOptions,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split of the data: dev, or of a collection test.")
+    ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", help="Compare with this cross-encoder.", rich_help_panel=o.MODEL)
+        str | None,
+        typer.Option(
+            "--teacher", help="Cross-encoder to compare with; for a corpus also an encoder.", rich_help_panel=o.MODEL
+        ),
     ] = None,
     teacher_labels: o.TeacherLabelsOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the report and its plots.")] = None,
     speed: o.SpeedOption = True,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Measure a student on labelled pairs: its metrics and, with a teacher, retention, fidelity and speed."""
+    """Measure a student on labelled pairs, or as a ranker of a corpus, beside its teacher if one is given."""
+    if ranking.corpus is not None:
+        if source.task or source.kind or source.data:
+            raise typer.BadParameter("--corpus ranks a collection; --task, --kind and --data are of pairs.")
+        evaluate_corpus(student, ranking, teacher, split or "test", output, as_json)
+        return
+    ranking.check_unused()
+    split = split or "dev"
     task = source.read_task()
     pairs = source.read_pairs(split, task)
     from dse import DSE

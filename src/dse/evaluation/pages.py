@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -60,7 +61,7 @@ def results(report: Report, drawn: Sequence[Plot], at: str = "") -> str:
     """Markdown: headline, tables, notes, plots; `at` leads from the page to the plots' folder."""
     remarks = "\n".join(f"- {note}" for note in notes(report))
     images = [f"![{plot.alt}]({at}{plot.file})" for plot in drawn]
-    blocks = [f"**{headline(report)}**", *map(_markdown, groups(report)), remarks, *images]
+    blocks = [f"**{headline(report)}**", *map(markdown_table, groups(report)), remarks, *images]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -70,11 +71,11 @@ def page(report: Report, drawn: Sequence[Plot]) -> str:
     blocks += ["## What the words mean", "\n".join(f"- **{word}**: {WORDS[word]}" for word in _words(report))]
     blocks += ["## Data", _data(report)]
     if report.speed is not None:
-        blocks += ["## Speed, run by run", _markdown(_ranges(report.speed))]
+        blocks += ["## Speed, run by run", markdown_table(_ranges(report.speed))]
     blocks += ["## How it was made"]
     if report.command is not None:
         blocks.append(f"```bash\n{report.command}\n```")
-    blocks.append(_provenance(report))
+    blocks.append(provenance(report.to_dict()))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -108,15 +109,17 @@ def _ranges(speed: Speed) -> Group:
     return [["", "median", "min", "max"], *cells]
 
 
-def _provenance(report: Report) -> str:
-    lines = [f"{name}: `{value}`" for name, value in report.fingerprints.items()]
-    lines += [f"{name}: {json.dumps(value)}" for name, value in report.student_info.items() if name != "task"]
-    lines.append(f"date: {report.date}")
-    lines += [f"{name}: {value}" for name, value in {**report.machine, **report.versions}.items()]
+def provenance(report: dict[str, Any]) -> str:
+    """Markdown: the models of a report (as a dictionary), when it was made, where and with what."""
+    lines = [f"{name}: `{value}`" for name, value in report["fingerprints"].items()]
+    lines += [f"{name}: {json.dumps(value)}" for name, value in report["student_info"].items() if name != "task"]
+    lines.append(f"date: {report['date']}")
+    lines += [f"{name}: {value}" for name, value in {**report["machine"], **report["versions"]}.items()]
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _markdown(group: Group) -> str:
+def markdown_table(group: Group) -> str:
+    """A header row and rows as a Markdown table, without the columns that are empty."""
     used = [i for i in range(len(group[0])) if any(row[i] for row in group)]
     header, *rows = ([row[i] for i in used] for row in group)
     align = ["left", *["right"] * (len(used) - 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,18 @@ class Panel:
 
 def write_plots(report: Report, folder: Path, student_folder: str | Path | None = None) -> list[Plot]:
     """Draw what the report has data for into ``folder/plots``; no plots, with a warning, without matplotlib."""
+    return save_figures(_figures(report, student_folder), folder)
+
+
+def save_figures(figures: Iterable[tuple[str, Any, str]], folder: Path) -> list[Plot]:
+    """Write figures, each with its name and text alternative; none, with a warning, without matplotlib."""
     try:
         need_extra("matplotlib", "report")
     except MissingExtraError as error:
         logger.warning("the report has no plots: %s", error)
         return []
     plots = []
-    for name, figure, alt in _figures(report, student_folder):
+    for name, figure, alt in figures:
         plots.append(Plot(f"plots/{name}.png", alt))
         (folder / "plots").mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / "plots" / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.15)
@@ -84,7 +89,7 @@ def scatter(report: Report) -> Any:  # matplotlib.figure.Figure
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     side = 5.2 if len(panels) == 1 else 4.4
-    figure, grid = _figure(rows, columns, side * columns, side * rows)
+    figure, grid = new_figure(rows, columns, side * columns, side * rows)
     values = np.concatenate([x for panel in panels for _, _, *both in panel.kinds for x in both])
     margin = 0.04 * (np.ptp(values) or 1.0)
     limits = (values.min() - margin, values.max() + margin)
@@ -150,7 +155,7 @@ def _draw(figure: Any, axes: Any, panel: Panel, limits: tuple[float, float]) -> 
 
 def reliability_diagram(curves: dict[str, Reliability]) -> Any:  # matplotlib.figure.Figure
     """Share of positives against predicted probability, in bins of equally many pairs."""
-    figure, (axes,) = _figure(1, 1, 5.2, 4.8)
+    figure, (axes,) = new_figure(1, 1, 5.2, 4.8)
     axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="perfectly calibrated")
     styles = {"teacher": (ORANGE, "s"), "student": (BLUE, "o")}
     for name, curve in curves.items():
@@ -177,7 +182,7 @@ def training_curves(log: Sequence[dict[str, Any]]) -> Any:  # matplotlib.figure.
     panels = {title: curves for title, curves in _curves(log).items() if curves}
     if not panels:
         return None
-    figure, grid = _figure(1, len(panels), 5.2 * len(panels), 3.8)
+    figure, grid = new_figure(1, len(panels), 5.2 * len(panels), 3.8)
     for axes, (title, curves) in zip(grid, panels.items(), strict=True):
         styles = zip((BLUE, ORANGE, GREEN), ("-", "--", "-."), strict=True)
         for (name, points), (colour, style) in zip(curves.items(), styles, strict=False):
@@ -208,7 +213,8 @@ def _series(log: Sequence[dict[str, Any]], key: str) -> list[tuple[int, float]]:
     return [(entry["step"], entry[key]) for entry in log if key in entry and "step" in entry]
 
 
-def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """A figure of so many inches and its axes, without matplotlib's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,0 +1,100 @@
+"""Rows of texts with ids, and of judgements: known columns, and errors that name the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dse.data.collection import Texts
+from dse.data.tables import Table, is_text, open_text
+from dse.errors import BadDataError
+
+ID_COLUMNS = ("id", "_id", "doc_id", "docid", "corpus-id", "query_id", "query-id", "qid")
+TEXT_COLUMNS = ("text", "document", "passage", "contents", "body", "query", "question", "sentence")
+
+
+def texts_of_lines(path: Path, what: str) -> Texts:
+    """The lines of a file as texts; the number of its line is the id of each."""
+    with open_text(path) as file:
+        rows = ((n, (str(n), line.rstrip("\r\n"), "", "")) for n, line in enumerate(file, start=1))
+        return _checked(rows, str(path), what)
+
+
+def texts_of_table(table: Table, what: str) -> Texts:
+    """The texts of a table with columns of ids and texts, and perhaps title and split."""
+    optional = [name for name in ("title", "split") if name in table.columns]
+    names = [known_column(table, ID_COLUMNS, "ids"), known_column(table, TEXT_COLUMNS, "texts"), *optional]
+
+    def rows() -> Iterator[tuple[int, tuple[Any, ...]]]:
+        for number, cells in rows_of(table, names):
+            further = dict(zip(optional, cells[2:], strict=True))
+            yield number, (cells[0], cells[1], further.get("title") or "", further.get("split") or "")
+
+    return _checked(rows(), table.name, what)
+
+
+def _checked(rows: Iterable[tuple[int, tuple[Any, ...]]], source: str, what: str) -> Texts:
+    first_row: dict[str, int] = {}
+    texts, titles, splits = [], [], []
+    for number, (key, text, title, split) in rows:
+        name = "" if key is None else str(key)
+        if not name:
+            refuse(source, number, "has no id; give every row one")
+        if not isinstance(text, str):
+            refuse(source, number, "has no text; give every row one")
+        if not isinstance(title, str) or not is_text(name + title + text):
+            refuse(source, number, "is not valid text; save the file as UTF-8")
+        joined = f"{title}\n{text}" if title and text else title or text
+        if not joined.strip():
+            refuse(source, number, "has an empty text; leave the row out")
+        if name in first_row:
+            refuse(source, number, f"repeats the id {name!r} of row {first_row[name]}; give each row its own")
+        first_row[name] = number
+        texts.append(joined)
+        titles.append(title)
+        splits.append(str(split))
+    if not texts:
+        raise BadDataError(f"{source} holds no {what}; give a file with one a row")
+    return Texts(list(first_row), texts, titles, splits, source)
+
+
+def rows_of(table: Table, names: Sequence[str]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """Yield the rows of a table with these columns; a row that cannot be read is an error."""
+    for number, cells in table.read(names):
+        if isinstance(cells, str):
+            refuse(table.name, number, f"{cells}; correct it")
+        yield number, cells
+
+
+def trec_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a file in TREC's layout, blank lines left out."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            cells = line.split()
+            if cells and (len(cells) != len(columns) or not is_text(line)):
+                refuse(path, number, f"is no row of TREC's layout; write {' '.join(columns)}")
+            if cells:
+                yield number, cells
+
+
+def known_column(table: Table, known: Sequence[str], what: str) -> str:
+    """The first of the known names that a table has as a column, in whatever case.
+
+    Raises:
+        BadDataError: If it has none of them.
+    """
+    own = {name.lower(): name for name in table.columns}
+    found = next((own[name] for name in known if name in own), None)
+    if found is None:
+        if next(iter(table.read(table.columns[:1])), None) is None:
+            raise BadDataError(f"{table.name} holds no rows; give a file with a column of {what}")
+        raise BadDataError(
+            f"{table.name} has no column of {what}, only {', '.join(table.columns) or 'nothing'}; name it {known[0]!r}"
+        )
+    return found
+
+
+def refuse(source: str | Path, row: int, problem: str) -> NoReturn:
+    """Raise an error about one row."""
+    raise BadDataError(f"{source}:{row}: {problem}")

@@ -1,0 +1,236 @@
+"""What ranks documents for queries: BM25, the cosine of an encoder, a student, and any scorer of pairs.
+
+All but the last can rank the whole corpus. None holds the scores of all queries with all documents.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.util import dot_score, semantic_search
+
+from dse.errors import MismatchError, need_extra
+from dse.evaluation.ranking.metrics import Floats
+from dse.evaluation.ranking.rankings import Ranking, Rows, ranked
+from dse.model import DSE
+from dse.teacher.scoring import teacher_scores
+
+QUERIES = 64  # queries whose results are held as Python objects at a time
+
+
+class BM25Ranker:
+    """BM25 as Lucene computes it (k1 = 0.9, b = 0.4), English stop words left out, words stemmed by Snowball's stemmer.
+
+    Args:
+        queries: Texts.
+        documents: Texts.
+
+    Raises:
+        MissingExtraError: If bm25s or PyStemmer is not installed.
+    """
+
+    def __init__(self, queries: Sequence[str], documents: Sequence[str]) -> None:
+        need_extra("bm25s", "ranking")
+        need_extra("Stemmer", "ranking")
+        import bm25s
+        import Stemmer
+
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs all it does
+        settings: dict[str, Any] = {"stopwords": "en", "stemmer": Stemmer.Stemmer("english"), "show_progress": False}
+        self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
+        self._terms = bm25s.tokenize(list(queries), return_ids=False, **settings)
+        self._documents = len(documents)
+        corpus = bm25s.tokenize(list(documents), **settings)
+        self._empty = not corpus.vocab.keys() - {""}  # no document has a word that counts
+        if not self._empty:
+            self._index.index(corpus, show_progress=False)
+
+    def _all(self, query: int) -> Floats:
+        """Scores of one query with all documents, (n,)."""
+        if self._empty or not self._terms[query]:
+            return np.zeros(self._documents)
+        return np.asarray(self._index.get_scores(self._terms[query]), dtype=np.float64)
+
+    def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
+        """Scores of each query with its own candidates."""
+        return [self._all(query)[rows] for query, rows in enumerate(candidates)]
+
+    def best(self, k: int, within: Rows | None = None) -> Ranking:
+        """The k best; documents without a word of the query are not among them."""
+        rows, scores = [], []
+        for query in range(len(self._terms)):
+            values = self._all(query)
+            found = np.flatnonzero(values > 0) if within is None else within[values[within] > 0]
+            rows.append(found)
+            scores.append(values[found])
+        return ranked(rows, scores).first(k)
+
+
+class CosineRanker:
+    """The cosine of an encoder's embeddings; each text is embedded once, with the prompts the encoder has for it.
+
+    Args:
+        encoder: The encoder.
+        queries: Texts.
+        documents: Texts.
+        show_progress_bar: Whether to show one.
+    """
+
+    def __init__(
+        self,
+        encoder: SentenceTransformer,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        show_progress_bar: bool = False,
+    ) -> None:
+        settings: dict[str, Any] = {"convert_to_tensor": True, "normalize_embeddings": True}
+        settings["show_progress_bar"] = show_progress_bar
+        self._queries = encoder.encode_query(list(queries), **settings).float()  # (q, d)
+        self._documents = encoder.encode_document(list(documents), **settings).float()  # (n, d)
+
+    def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
+        """Scores of each query with its own candidates."""
+        return [
+            _floats(self._documents[torch.from_numpy(rows)] @ query)
+            for query, rows in zip(self._queries, candidates, strict=True)
+        ]
+
+    def best(self, k: int, within: Rows | None = None) -> Ranking:
+        """The k best."""
+        documents = self._documents if within is None else self._documents[torch.from_numpy(within)]
+        return _joined(
+            [
+                _ranking(semantic_search(queries, documents, top_k=k, score_function=dot_score), within)
+                for queries in self._queries.split(QUERIES)
+            ]
+        )
+
+
+class StudentRanker:
+    """A student: candidates are prepared once and searched with `DSE.topk`; scores are raw.
+
+    Args:
+        student: The student.
+        queries: Texts.
+        documents: Texts.
+        show_progress_bar: Whether to show one.
+
+    Raises:
+        MismatchError: If the student gives several scores per pair.
+    """
+
+    def __init__(
+        self, student: DSE, queries: Sequence[str], documents: Sequence[str], show_progress_bar: bool = False
+    ) -> None:
+        check_scorer(student)
+        self._student = student
+        self._queries = student.encode(list(queries), convert_to_tensor=True, show_progress_bar=show_progress_bar)
+        self._documents = student.prepare(list(documents), show_progress_bar=show_progress_bar).embeddings  # (n, d)
+
+    def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
+        """Scores of each query with its own candidates."""
+        results = []
+        for query, rows in zip(self._queries, candidates, strict=True):
+            documents = self._documents[torch.from_numpy(rows)]
+            scores = self._student.score_matrix(query[None], documents, activation_fn=torch.nn.Identity())
+            results.append(scores[0].astype(np.float64))
+        return results
+
+    def best(self, k: int, within: Rows | None = None) -> Ranking:
+        """The k best."""
+        documents = self._documents if within is None else self._documents[torch.from_numpy(within)]
+        return _joined(
+            [
+                _ranking(self._student.topk(queries, documents, k, activation_fn=torch.nn.Identity()), within)
+                for queries in self._queries.split(QUERIES)
+            ]
+        )
+
+
+class PairRanker:
+    """Anything with ``predict(pairs)``, such as a cross-encoder; no pair is scored twice.
+
+    Args:
+        scorer: A `CrossEncoder` with one output, whose raw scores are taken, or an object with ``predict``.
+        queries: Texts.
+        documents: Texts.
+        show_progress_bar: Whether a `CrossEncoder` shows one.
+
+    Raises:
+        MismatchError: If it has no ``predict``, or a cross-encoder gives several scores per pair.
+    """
+
+    def __init__(
+        self, scorer: Any, queries: Sequence[str], documents: Sequence[str], show_progress_bar: bool = False
+    ) -> None:
+        check_scorer(scorer)
+        self._scorer, self._show = scorer, show_progress_bar
+        self._queries, self._documents = queries, documents
+        self._known: dict[tuple[int, int], float] = {}
+
+    def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
+        """Scores of each query with its own candidates."""
+        keys = [(query, int(row)) for query, rows in enumerate(candidates) for row in rows]
+        new = [key for key in dict.fromkeys(keys) if key not in self._known]
+        if new:
+            scores = self._predict([(self._queries[query], self._documents[row]) for query, row in new])
+            self._known.update(zip(new, scores.tolist(), strict=True))
+        return [np.array([self._known[q, int(row)] for row in rows], float) for q, rows in enumerate(candidates)]
+
+    def _predict(self, pairs: list[tuple[str, str]]) -> Floats:
+        if isinstance(self._scorer, CrossEncoder):
+            scores = teacher_scores(self._scorer, pairs, show_progress_bar=self._show)
+        else:
+            scores = np.asarray(self._scorer.predict(pairs))
+        if scores.size != len(pairs) or scores.dtype.kind not in "fiu":
+            raise MismatchError(f"the teacher gave scores of shape {scores.shape} for {len(pairs)} pairs; one each")
+        if not np.isfinite(scores).all():
+            row = int(np.flatnonzero(~np.isfinite(scores.ravel()))[0])
+            raise MismatchError(f"the teacher's score of {pairs[row]} is {scores.ravel()[row]}; it must be finite")
+        return scores.reshape(-1).astype(np.float64)
+
+
+def make_ranker(
+    model: Any, queries: Sequence[str], documents: Sequence[str], show_progress_bar: bool = False
+) -> StudentRanker | CosineRanker | PairRanker:
+    """The ranker of a student, of an encoder, or of anything else with ``predict(pairs)``."""
+    kind: Any = StudentRanker if isinstance(model, DSE) else PairRanker
+    if isinstance(model, SentenceTransformer) and not isinstance(model, DSE):
+        kind = CosineRanker
+    ranker: StudentRanker | CosineRanker | PairRanker = kind(model, queries, documents, show_progress_bar)
+    return ranker
+
+
+def check_scorer(model: Any) -> None:
+    """Refuse what cannot rank, before any work.
+
+    Raises:
+        MismatchError: If the model gives several scores per pair, or is neither an encoder nor has ``predict(pairs)``.
+    """
+    number = model.num_labels if isinstance(model, DSE | CrossEncoder) else 1
+    if number != 1:
+        what = "student" if isinstance(model, DSE) else "cross-encoder"
+        raise MismatchError(f"this {what} gives {number} scores per pair; ranking needs one that gives a single score")
+    if not isinstance(model, SentenceTransformer) and not callable(getattr(model, "predict", None)):
+        raise MismatchError(f"{type(model).__name__} has no predict(pairs); give a cross-encoder or an encoder")
+
+
+def _ranking(hits: Sequence[Sequence[Any]], within: Rows | None) -> Ranking:
+    """What `topk` and `semantic_search` return, as a ranking of the corpus."""
+    rows = [np.array([hit["corpus_id"] for hit in of_query], dtype=np.intp) for of_query in hits]
+    scores = [np.array([hit["score"] for hit in of_query], dtype=np.float64) for of_query in hits]
+    return ranked(rows if within is None else [within[found] for found in rows], scores)
+
+
+def _joined(parts: Sequence[Ranking]) -> Ranking:
+    """The rankings of several blocks of queries as one."""
+    return Ranking([rows for part in parts for rows in part.rows], [s for part in parts for s in part.scores])
+
+
+def _floats(scores: torch.Tensor) -> Floats:
+    return scores.cpu().numpy().astype(np.float64)
