@@ -19,7 +19,7 @@ LAYERS = [
     ["__main__"],
     ["cli"],
     ["bench", "quickstart"],
-    ["pipeline"],
+    ["pipeline", "ranking"],
     ["recipe"],
     ["evaluation", "index"],
     ["teacher"],

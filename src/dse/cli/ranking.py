@@ -56,7 +56,8 @@ def evaluate_corpus(
     if not collection.judgements and teacher is None:
         raise typer.BadParameter("give judgements with --qrels, or a teacher to agree with by --teacher.")
     from dse import DSE
-    from dse.evaluation.ranking import evaluate_ranking, load_ranking_teacher, ranking_table, write_ranking_report
+    from dse.evaluation.ranking import evaluate_ranking, ranking_table, write_ranking_report
+    from dse.teacher import load_ranking_teacher
 
     report = evaluate_ranking(
         DSE(student),
