@@ -242,12 +242,13 @@ def _keys(teacher: SentenceTransformer, name: str, role: Role, texts: Sequence[s
     return [score_key(name, prompts, text) for text in texts]
 
 
-def _normalized(vectors: Any) -> NDArray[np.float32]:
+def _normalized(embeddings: Any) -> NDArray[np.float32]:
     """Rows of length 1; a row of zeros stays."""
-    vectors = np.asarray(vectors, np.float32)
+    vectors: NDArray[np.float32] = np.array(embeddings, np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
-    return np.divide(vectors, lengths, dtype=np.float32)
+    vectors /= lengths
+    return vectors
 
 
 def _read(file: Path) -> tuple[list[bytes], NDArray[np.float16]]:

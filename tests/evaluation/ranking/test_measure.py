@@ -92,6 +92,19 @@ def test_a_pool_ranks_the_judged_documents_only(student, backbone, teacher):
         assert report.values[STUDENT]["MAP"][query] == pytest.approx(expected)
 
 
+def test_of_pools_only_the_judged_documents_are_read(student, backbone):
+    read = []
+
+    class Recorder(SentenceTransformer):
+        def encode(self, inputs, *args, **kwargs):
+            read.extend(inputs)
+            return super().encode(inputs, *args, **kwargs)
+
+    evaluate_ranking(student, SHOP, backbone=Recorder(backbone, device="cpu"), pool=True)
+    judged = {SHOP.corpus.texts[int(name[1:])] for grades in SHOP.judgements.values() for name in grades}
+    assert set(read) == judged | set(SHOP.queries.texts)
+
+
 def test_without_judgements_there_is_agreement(student, backbone, encoder):
     queries = replace(SHOP.queries, splits=["test", "unlabelled"] * 3)
     unjudged = Collection(SHOP.corpus, queries, name="toys")

@@ -19,7 +19,7 @@ from dse.evaluation.ranking.curve import K, nested_rankings
 from dse.evaluation.ranking.intervals import DRAWS, Draws, draw_queries, interval
 from dse.evaluation.ranking.metrics import DEPTH, METRICS, Floats, ranking_metrics
 from dse.evaluation.ranking.questions import Questions, ask
-from dse.evaluation.ranking.rankers import BM25Ranker, CosineRanker, StudentRanker, check_scorer, make_ranker
+from dse.evaluation.ranking.rankers import BM25Ranker, CosineRanker, PartRanker, check_scorer, make_ranker
 from dse.evaluation.ranking.rankings import CorpusRanker, Ranker, Ranking, ranked
 from dse.evaluation.ranking.report import BM25, COSINE, STUDENT, TEACHER, CurvePoint, RankingReport, reranking
 from dse.evaluation.ranking.rows import lead_kept, ranking_rows
@@ -78,14 +78,10 @@ def evaluate_ranking(
             f"{collection.name} has no judgements and there is no teacher to compare with; give one of the two"
         )
     encoder = _encoder(backbone)
-    texts = (questions.queries.texts, questions.corpus.texts)
-    rankers: dict[str, Ranker] = {BM25: BM25Ranker(*texts)}
-    if encoder is not None:
-        rankers[COSINE] = CosineRanker(encoder, *texts, show_progress_bar)
-    rankers[STUDENT] = StudentRanker(student, *texts, show_progress_bar)
-    if teacher is not None:
-        rankers[TEACHER] = make_ranker(teacher, *texts, show_progress_bar)
-
+    rankers: dict[str, Ranker] = {BM25: BM25Ranker(questions.queries.texts, questions.corpus.texts)}
+    for name, model in ((COSINE, encoder), (STUDENT, student), (TEACHER, teacher)):
+        if model is not None:
+            rankers[name] = _ranker(model, name, questions, pool, show_progress_bar)
     rankings = _pools(rankers, questions) if pool else _rankings(rankers, questions)
     draws = draw_queries(len(questions.queries), seed)
     metrics = METRICS[:-1] if pool else METRICS  # all of a pool is ranked
@@ -105,7 +101,7 @@ def evaluate_ranking(
         documents=len(collection.corpus),
         query_count=len(questions.queries),
         judgement_count=sum(map(len, questions.grades)),
-        left_out=sum(row >= 0 for row in questions.own),
+        left_out=0 if pool else sum(row >= 0 for row in questions.own),
         rows=ranking_rows(values, draws),
         lead_kept=lead_kept(values, draws),
         agreement=ranking_rows(compared, draw_queries(agreement_queries, seed)) if compared else [],
@@ -128,6 +124,18 @@ def _encoder(backbone: str | SentenceTransformer | None) -> SentenceTransformer 
     if isinstance(backbone, str):
         return DSE.from_backbone(backbone, num_layers=1, head="cosine")  # in `encode`: the mean of the last layer
     return backbone
+
+
+def _ranker(model: Any, name: str, questions: Questions, pool: bool, show_progress_bar: bool) -> Ranker:
+    """The ranker of a model; of pools it reads no more than the judged documents."""
+    queries, documents = questions.queries.texts, questions.corpus.texts
+    rows = np.unique(np.concatenate(questions.judged)) if pool else np.arange(len(documents))
+    chosen = [documents[row] for row in rows]
+    if name == COSINE:  # of the embeddings, whatever pair head the model has
+        ranker: Ranker = CosineRanker(model, queries, chosen, show_progress_bar)
+    else:
+        ranker = make_ranker(model, queries, chosen, show_progress_bar)
+    return PartRanker(ranker, rows) if pool else ranker
 
 
 def _name(model: Any) -> str:

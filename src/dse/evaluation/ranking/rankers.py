@@ -16,7 +16,7 @@ from sentence_transformers.util import dot_score, semantic_search
 
 from dse.errors import MismatchError, need_extra
 from dse.evaluation.ranking.metrics import Floats
-from dse.evaluation.ranking.rankings import Ranking, Rows, ranked
+from dse.evaluation.ranking.rankings import Ranker, Ranking, Rows, ranked
 from dse.model import DSE
 from dse.teacher.scoring import teacher_scores
 from dse.teacher.vectors import EncoderTeacher
@@ -194,6 +194,22 @@ class PairRanker:
             row = int(np.flatnonzero(~np.isfinite(scores.ravel()))[0])
             raise MismatchError(f"the teacher's score of {pairs[row]} is {scores.ravel()[row]}; it must be finite")
         return scores.reshape(-1).astype(np.float64)
+
+
+class PartRanker:
+    """A ranker that knows only a part of the corpus.
+
+    Args:
+        ranker: Whose documents are these rows of the corpus.
+        rows: The rows, in ascending order.
+    """
+
+    def __init__(self, ranker: Ranker, rows: Rows) -> None:
+        self._ranker, self._rows = ranker, rows
+
+    def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
+        """Scores of each query with its own candidates, all of them in the part."""
+        return self._ranker.scores([np.searchsorted(self._rows, rows) for rows in candidates])
 
 
 def make_ranker(
