@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -182,48 +182,46 @@ def run(
     questions, _ = read_questions()
     texts, split = [question.text for question in questions], split_questions(questions)
     vectors, about = teacher_vectors(texts)
-    untrained = _new_student(backbone)
     student, seconds = _student(texts, split, vectors, output, backbone, settings, show_progress_bar)
     catalogue, queries = [texts[i] for i in split.catalogue], [texts[i] for i in split.queries]
     write_text(output / "candidates.txt", "\n".join(catalogue) + "\n")
-    scores = {
-        "cosine": untrained.score_matrix(queries, catalogue, show_progress_bar=False),
-        "teacher": cosines(vectors, split),
-        "student": student.score_matrix(queries, catalogue, show_progress_bar=False),
-    }
-    quality = {row: judge(np.asarray(scores[row]), split.relevant) for row in ROWS}
-    best = {row: np.asarray(scores[row]).argmax(axis=1) for row in ROWS}
-    right = {row: split.relevant[np.arange(len(queries)), best[row]] for row in ROWS}
-    gained, lost = right["student"] & ~right["cosine"], right["cosine"] & ~right["student"]
-    draw = np.random.default_rng(0)
-    shown = [*draw.permutation(np.flatnonzero(gained))[:GAINED], *draw.permutation(np.flatnonzero(lost))[:LOST]]
+    models = {"cosine": _new_student(backbone), "student": student}
+    scores = {row: model.score_matrix(queries, catalogue, show_progress_bar=False) for row, model in models.items()}
+    read = len(split.catalogue) + len(split.log)
     result = Quickstart(
-        ranking={"queries": len(queries), "candidates": len(catalogue)}
-        | {name: {row: quality[row][i] for row in ROWS} for i, name in enumerate(("top1", "map"))},
-        milliseconds={
-            "cosine": _milliseconds(untrained, queries, catalogue),
-            "student": _milliseconds(student, queries, catalogue),
-        },
-        training={
-            "texts": len(split.catalogue) + len(split.log),
-            "steps": settings.steps_for(len(split.catalogue) + len(split.log)),
-            "seconds": seconds,
-        },
+        **_compare(scores | {"teacher": cosines(vectors, split)}, split.relevant, queries, catalogue),
+        milliseconds={row: _milliseconds(model, queries, catalogue) for row, model in models.items()},
+        training={"texts": read, "steps": settings.steps_for(read), "seconds": seconds},
         teacher=about,
-        gained=int(gained.sum()),
-        lost=int(lost.sum()),
-        examples=[
-            {
-                "query": queries[i],
-                "answer": {row: catalogue[best[row][i]] for row in ROWS},
-                "right": {row: bool(right[row][i]) for row in ROWS},
-            }
-            for i in shown
-        ],
         folder=str(output),
     )
     write_json(output / "quickstart.json", result.to_dict())
     return result
+
+
+def _compare(
+    scores: Mapping[str, Any], relevant: np.ndarray, queries: Sequence[str], catalogue: Sequence[str]
+) -> dict[str, Any]:
+    """Quality of the rows, and examples of where student and cosine differ: fields of `Quickstart`."""
+    quality = {row: judge(np.asarray(scores[row]), relevant) for row in ROWS}
+    best = {row: np.asarray(scores[row]).argmax(axis=1) for row in ROWS}
+    right = {row: relevant[np.arange(len(queries)), best[row]] for row in ROWS}
+    draw = np.random.default_rng(0)
+    gained, lost = (
+        draw.permutation(np.flatnonzero(right[one] & ~right[other]))
+        for one, other in (("student", "cosine"), ("cosine", "student"))
+    )
+    examples = [
+        {
+            "query": queries[i],
+            "answer": {row: catalogue[best[row][i]] for row in ROWS},
+            "right": {row: bool(right[row][i]) for row in ROWS},
+        }
+        for i in [*gained[:GAINED], *lost[:LOST]]
+    ]
+    ranking: dict[str, Any] = {"queries": len(queries), "candidates": len(catalogue)}
+    ranking |= {name: {row: quality[row][i] for row in ROWS} for i, name in enumerate(("top1", "map"))}
+    return {"ranking": ranking, "gained": len(gained), "lost": len(lost), "examples": examples}
 
 
 def _new_student(backbone: str | None) -> DSE:
