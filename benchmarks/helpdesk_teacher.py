@@ -56,7 +56,7 @@ def main() -> None:
     write_vectors(exact, np.concatenate([split.catalogue, split.log]), options.dimensions, about)
     recorded, _ = load_vectors(FILE, texts)
     for kind, vectors in (("exact", exact), ("recorded", recorded)):
-        top1, average_precision = judge(cosines(vectors, split), split.relevant)
+        top1, average_precision = judge(cosines(vectors[split.queries], vectors[split.catalogue]), split.relevant)
         print(f"{kind:<10} top-1 {top1:.4f}  MAP {average_precision:.4f}")
     print(f"{FILE.relative_to(records.ROOT)}: {FILE.stat().st_size:,} bytes")
 

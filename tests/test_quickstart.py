@@ -54,7 +54,7 @@ def test_the_recorded_teacher_is_the_strong_one():
     assert vectors.shape[0] == len(TEXTS) and vectors.dtype == np.float32
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=0.2)  # most of their length was kept
     split = split_questions(QUESTIONS)
-    top1, average = judge(cosines(vectors, split), split.relevant)
+    top1, average = judge(cosines(vectors[split.queries], vectors[split.catalogue]), split.relevant)
     assert top1 == pytest.approx(0.822, abs=0.01) and average == pytest.approx(0.555, abs=0.005)  # exact ones
     assert {"teacher", "weights_sha256", "texts", "command", "versions"} <= about.keys()
     assert len(about["weights_sha256"]) == 64 and "/" not in about["command"]
@@ -93,12 +93,12 @@ def test_what_it_shows(first):
     assert set(ranking["top1"]) == set(ranking["map"]) == {"cosine", "teacher", "student"}
     assert json.loads((folder / "quickstart.json").read_text(encoding="utf-8")) == result.to_dict()
     text = result.text()
-    assert max(map(len, text.splitlines())) <= 120
+    assert max(len(line) for line in text.splitlines() if str(folder) not in line) <= 110
     for row in ROWS:
         assert f"{ranking['top1'][row]:.1%}" in text
     for example in result.examples:
-        assert example["query"] in text
-        assert all(example["answer"][row] in text for row in ROWS)
+        assert example["query"][:60] in text
+        assert all(example["answer"][row][:60] in text for row in ROWS)
     assert set(result.milliseconds) == {"cosine", "student"}  # the teacher's vectors were recorded
 
 
