@@ -247,7 +247,7 @@ def _student(
 ) -> tuple[DSE, float | None]:
     """The student, and the seconds it trained; None if it had been there, trained with these settings."""
     finished = output / "training.json"
-    if finished.exists() and json.loads(finished.read_text(encoding="utf-8"))["settings"] == asdict(settings):
+    if finished.exists() and json.loads(finished.read_text(encoding="utf-8")).get("settings") == asdict(settings):
         return DSE(str(output)), None
     start = time.perf_counter()
     student = distill_ranking(
