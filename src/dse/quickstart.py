@@ -27,9 +27,11 @@ from dse.training.ranking import RankingTraining, distill_ranking
 TEST_AREAS = ("returns", "account", "products_stock")
 QUERY_EVERY = 3  # every third phrasing of an intent is a new question, the others are the catalogue's
 BACKBONE = "all-MiniLM-L6-v2"
+# Chosen on orders, delivery and stores, taken as the test is here (their teacher has mean average precision 0.447, the
+# cosine 0.356): 0.436 with these settings, at temperature 0.05 after 200 steps 0.419 instead of 0.434.
 SETTINGS = RankingTraining(steps=300)
-# The teacher's first principal components are learned. On other areas, taken as the test is here, they rank better than
-# all 384: mean average precision 0.490 and 0.461 against 0.469 and 0.447, and a student of them is better too.
+# The teacher's first principal components are learned: 0.436 with 96 of them, 0.416 (250 steps) with all dimensions.
+# They rank better than all 384 themselves, 0.461 against 0.447.
 COMPONENTS = 96
 TIMED = 50  # questions asked one at a time
 GAINED, LOST = 2, 1  # examples shown of what the student alone gets right, and the cosine alone
