@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.conftest import backbone, models, pairs, sentences, student, teacher, transfer_data
+from tests.conftest import backbone, encoder, models, pairs, sentences, student, teacher, transfer_data
 
-__all__ = ["backbone", "models", "pairs", "sentences", "student", "teacher", "transfer_data"]
+__all__ = ["backbone", "encoder", "models", "pairs", "sentences", "student", "teacher", "transfer_data"]

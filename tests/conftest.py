@@ -17,7 +17,9 @@ import jinja2
 import pytest
 import torch
 import transformers
-from sentence_transformers import CrossEncoder
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, pre_tokenizers, trainers
 from tokenizers import models as token_models
 from tokenizers import processors as token_processors
@@ -212,6 +214,16 @@ def teacher(backbone: str) -> CrossEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return CrossEncoder(backbone, num_labels=1, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def encoder(backbone: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a sentence encoder on the same backbone, as sentence-transformers saves one."""
+    folder = str(tmp_path_factory.mktemp("encoder") / "model")
+    transformer = Transformer(backbone)
+    pooling = Pooling(transformer.get_embedding_dimension(), "mean")
+    SentenceTransformer(modules=[transformer, pooling], device="cpu").save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from dse.data.mining import recombine, with_unlabelled
 from dse.data.pairs import Pairs, split_pairs
 from dse.data.tasks import Task
 from dse.model import DSE
-from dse.recipe import Recipe, claim_folder
+from dse.recipe import Recipe, claim_folder, finished, pairs_hash
 from dse.teacher import TeacherPooling, cross_fit, fit_teacher, label_pairs, load_teacher, teacher_name
 from dse.teacher.bootstrap import bootstrap, check_bootstrap
 from dse.teacher.cross_fitting import folds_folder
@@ -127,10 +127,12 @@ def make_student(
         raise ValueError("Unlabelled pairs are judged by one teacher; leave out folds, whose teachers are several.")
     if validation is None:
         train, validation = hold_out(train, recipe.training.seed)
-    claim_folder(output, task, recipe, {"train": train, "validation": validation, "unlabelled": unlabelled})
+    data = {"train": train, "validation": validation, "unlabelled": unlabelled}
+    hashes = {name: pairs_hash(pairs) for name, pairs in data.items() if pairs is not None}
+    claim_folder(output, {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes})
     teacher = _teacher(train, validation, task, recipe, output)
     file = Path(scores or output / "teacher_scores.parquet")
-    if _finished(output):
+    if finished(output):
         student = DSE(str(output))
     else:
         student = _train_student(
@@ -154,15 +156,6 @@ def make_student(
     return report
 
 
-def _finished(folder: Path) -> bool:
-    """Whether the folder holds a trained model; if so, temporary folders that a killed run left are deleted."""
-    finished = (folder / "training.json").exists()  # written last
-    if finished:
-        for name in ("checkpoints", "bootstrap"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    return finished
-
-
 def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output: Path) -> CrossEncoder | None:
     """The teacher given, the one made by an earlier run, or a new one; None if no step needs one."""
     if recipe.teacher is not None:
@@ -170,7 +163,7 @@ def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output
     if recipe.distillation.alpha == 0 and recipe.init == "backbone":
         return None  # the student neither learns from it nor starts from it
     folder = output / "teacher"
-    if _finished(folder):
+    if finished(folder):
         return load_teacher(str(folder), task)
     return make_teacher(
         recipe.backbone,

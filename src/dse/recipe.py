@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from dse.data.pairs import Pairs
-from dse.data.tasks import Task
 from dse.errors import MismatchError
 from dse.files import write_json
 from dse.teacher.fit import TeacherPooling
@@ -65,14 +65,16 @@ class Recipe:
             raise ValueError("extra_pairs are judged by one teacher; leave out folds, whose teachers are several.")
 
 
-def claim_folder(output: Path, task: Task, recipe: Recipe, data: Mapping[str, Pairs | None]) -> None:
+def claim_folder(output: Path, run: Mapping[str, Any]) -> None:
     """Write to run.json what this folder is for.
+
+    Args:
+        output: The folder; made if it does not exist.
+        run: Everything that decides what the folder will hold.
 
     Raises:
         MismatchError: If the folder holds a run with other settings or data.
     """
-    hashes = {name: pairs_hash(pairs) for name, pairs in data.items() if pairs is not None}
-    run = {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes}
     run = json.loads(json.dumps(run))  # tuples become lists, as they will be read back
     file = output / "run.json"
     if not file.exists():
@@ -90,6 +92,15 @@ def claim_folder(output: Path, task: Task, recipe: Recipe, data: Mapping[str, Pa
             f"{output} holds a run with other settings ({'; '.join(different[:4])}); choose another --output or "
             "delete the folder."
         )
+
+
+def finished(folder: Path) -> bool:
+    """Whether the folder holds a trained model; if so, temporary folders that a killed run left are deleted."""
+    done = (folder / "training.json").exists()  # written last
+    if done:
+        for name in ("checkpoints", "bootstrap"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    return done
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -110,3 +121,8 @@ def pairs_hash(pairs: Pairs) -> str:
         if not pairs.labelled.all():
             digest.update(pairs.labelled.tobytes())
     return f"{len(pairs)} rows {digest.hexdigest()}"
+
+
+def texts_hash(texts: Sequence[str]) -> str:
+    """Hash of texts, in their order."""
+    return f"{len(texts)} texts {hashlib.blake2b(json.dumps(list(texts)).encode(), digest_size=8).hexdigest()}"

@@ -59,14 +59,18 @@ def _apply(context: typer.Context, parameter: typer.CallbackParam, value: Any) -
     preset, file = chosen.get("preset"), chosen.get("config")
     command = str(context.command.name)
     settings = read_config(file or PRESETS / f"{preset}.yaml", command, preset if file else None)
-    options = {str(param.name) for param in context.command.params}
+    options = {str(param.name): param for param in context.command.params}
     others = {name: value for name, value in settings.items() if name not in options}
     if others:
         from dse.cli.recipe import convert
 
         others = convert(others, command, options, file or PRESETS / f"{preset}.yaml")
     context.obj = others
-    context.default_map = {name: _text(value) for name, value in settings.items() if name in options}
+    context.default_map = {
+        name: _repeated(value) if getattr(options[name], "multiple", False) else _text(value)
+        for name, value in settings.items()
+        if name in options
+    }
     return value
 
 
@@ -74,6 +78,11 @@ def _named(settings: dict[Any, Any]) -> dict[str, Any]:
     """Settings under the names of their parameters."""
     names = ((str(key).replace("-", "_"), value) for key, value in settings.items())
     return {ALIASES.get(name, name): value for name, value in names}
+
+
+def _repeated(value: Any) -> list[Any]:
+    """The values of an option that may be given several times."""
+    return value if isinstance(value, list) else [value]
 
 
 def _text(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`dse distill`: the whole way from pairs to a reported student."""
+"""`dse distill`: the whole way to a reported student, from pairs or from a corpus."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from dse.cli import options as o
 from dse.cli.config import ConfigOption, PresetOption
+from dse.cli.ranking import distill_corpus
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,13 @@ class StudentOptions:
     """What the student is and learns from."""
 
     teacher: Annotated[
-        str | None,
-        typer.Option("--teacher", help="Cross-encoder: folder or hub id. Default: made here.", rich_help_panel=o.MODEL),
+        list[str] | None,
+        typer.Option(
+            "--teacher",
+            metavar="<str>",
+            help="Cross-encoder (default: made here); with --corpus one encoder or more.",
+            rich_help_panel=o.MODEL,
+        ),
     ] = None
     teacher_labels: o.TeacherLabelsOption = None
     num_layers: Annotated[
@@ -39,9 +45,13 @@ def distill(
     context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the student.")],
     source: o.PairOptions,
+    collection: o.CollectionOptions,
     student: StudentOptions,
     training: o.TrainingOptions,
-    split: Annotated[str, typer.Option("--split", help="Split to report on.", rich_help_panel=o.DATA)] = "dev",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Split to report on: dev, or of a collection test.", rich_help_panel=o.DATA),
+    ] = None,
     test_data: Annotated[
         str | None,
         typer.Option("--test-data", help="File to report on, if --data is a file.", rich_help_panel=o.DATA),
@@ -62,7 +72,14 @@ def distill(
     as_json: o.JsonOption = False,
 ) -> None:
     """Turn a teacher into a student: label, train, evaluate, report. Run it again to continue a stopped run."""
+    if collection.corpus is not None:
+        distill_corpus(context, output, collection, split or "test", as_json)
+        return
+    collection.check_unused()
+    if len(student.teacher or ()) > 1:
+        raise typer.BadParameter("several teachers need --corpus; pairs are labelled by one.")
     o.need_training()
+    split = split or "dev"
     task, labelled = source.read_task(), student.alpha < 1
     train = source.read_pairs("train", task, labelled=labelled)
     test = source.read_pairs(split, task, data=test_data, labelled=labelled)
@@ -72,6 +89,7 @@ def distill(
     from dse.pipeline import make_student
 
     settings = (context.obj or {}) | asdict(student) | asdict(training)
+    settings["teacher"] = student.teacher[0] if student.teacher else None
     settings["backbone"] = o.backbone_or_offline(training.backbone)
     settings["teacher_labels"] = o.comma(student.teacher_labels) or None
     report = make_student(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dse.data.pairs import Pairs
     from dse.data.tasks import Task
 
-DATA, TASK, MODEL, TRAIN = "Data", "Task", "Model", "Training"  # panels of --help
+DATA, MODEL, TRAIN = "Data", "Model", "Training"  # panels of --help
 
 ColumnsOption = Annotated[
     str | None,
@@ -84,22 +84,22 @@ class PairOptions:
 
     task: Annotated[
         str | None,
-        typer.Option("--task", help="mrpc, qqp, qnli, stsb, mnli, snli, allnli, sick or sick-e.", rich_help_panel=TASK),
+        typer.Option("--task", help="mrpc, qqp, qnli, stsb, mnli, snli, allnli, sick or sick-e.", rich_help_panel=DATA),
     ] = None
     kind: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
-        typer.Option("--kind", help="Kind of a task of your own.", rich_help_panel=TASK),
+        typer.Option("--kind", help="Kind of a task of your own.", rich_help_panel=DATA),
     ] = None
     labels: Annotated[
         str | None,
-        typer.Option("--labels", help="Its classes in the order of their ids: no,yes.", rich_help_panel=TASK),
+        typer.Option("--labels", help="Its classes in the order of their ids: no,yes.", rich_help_panel=DATA),
     ] = None
     positive: Annotated[
-        str | None, typer.Option("--positive", help="The class that a high score stands for.", rich_help_panel=TASK)
+        str | None, typer.Option("--positive", help="The class that a high score stands for.", rich_help_panel=DATA)
     ] = None
     span: Annotated[
         str | None,
-        typer.Option("--range", help="Lowest and highest label of a regression: 0,5.", rich_help_panel=TASK),
+        typer.Option("--range", help="Lowest and highest label of a regression: 0,5.", rich_help_panel=DATA),
     ] = None
     data: Annotated[
         str | None,
@@ -173,6 +173,30 @@ class TrainingOptions:
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of initialisation, order and dropout.", rich_help_panel=TRAIN)
     ] = 42
+
+
+@dataclass(frozen=True)
+class CollectionOptions:
+    """The collection that a student ranks."""
+
+    corpus: Annotated[
+        str | None,
+        typer.Option("--corpus", help="Documents to rank: file, folder or hub name.", rich_help_panel=DATA),
+    ] = None
+    queries: Annotated[
+        str | None,
+        typer.Option("--queries", help="Queries, also .txt. Default: beside the corpus.", rich_help_panel=DATA),
+    ] = None
+    qrels: Annotated[
+        str | None,
+        typer.Option("--qrels", help="Judgements, also TREC's. Default: in that folder.", rich_help_panel=DATA),
+    ] = None
+
+    def check_unused(self) -> None:
+        """Refuse options that mean nothing without a corpus."""
+        for field in fields(self):
+            if field.name != "corpus" and getattr(self, field.name):
+                raise typer.BadParameter(f"--{field.name} needs --corpus, the documents to rank.")
 
 
 def comma(text: str | None) -> tuple[str, ...]:

@@ -1,45 +1,28 @@
-"""`dse evaluate --corpus`: measure how a student ranks a corpus."""
+"""`--corpus` of `dse distill` and `dse evaluate`: make a student that ranks a corpus, and measure how one ranks it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dse.cli import options as o
 
-RANKING = "Ranking"  # a panel of --help
+if TYPE_CHECKING:
+    from dse.data.collection import Collection
 
 
 @dataclass(frozen=True)
-class RankingOptions:
+class RankingOptions(o.CollectionOptions):
     """The collection to rank, and by what."""
 
-    corpus: Annotated[
-        str | None,
-        typer.Option("--corpus", help="Documents: file, folder or hub name. Ranks them.", rich_help_panel=RANKING),
-    ] = None
-    queries: Annotated[
-        str | None,
-        typer.Option("--queries", help="Queries, also .txt. Default: beside the corpus.", rich_help_panel=RANKING),
-    ] = None
-    qrels: Annotated[
-        str | None,
-        typer.Option("--qrels", help="Judgements, also TREC's. Default: in that folder.", rich_help_panel=RANKING),
-    ] = None
     pool: Annotated[
         bool,
-        typer.Option("--pool", help="Rank each query's judged documents only.", rich_help_panel=RANKING),
+        typer.Option("--pool", help="Rank each query's judged documents only.", rich_help_panel=o.DATA),
     ] = False
     backbone: o.BackboneOption = None
-
-    def check_unused(self) -> None:
-        """Refuse options that mean nothing without a corpus."""
-        given = {"--queries": self.queries, "--qrels": self.qrels, "--pool": self.pool, "--backbone": self.backbone}
-        if names := [name for name, value in given.items() if value]:
-            raise typer.BadParameter(f"{names[0]} needs --corpus, the documents to rank.")
 
 
 def evaluate_corpus(
@@ -56,7 +39,8 @@ def evaluate_corpus(
     if not collection.judgements and teacher is None:
         raise typer.BadParameter("give judgements with --qrels, or a teacher to agree with by --teacher.")
     from dse import DSE
-    from dse.evaluation.ranking import evaluate_ranking, load_ranking_teacher, ranking_table, write_ranking_report
+    from dse.evaluation.ranking import evaluate_ranking, ranking_table, write_ranking_report
+    from dse.teacher import load_ranking_teacher
 
     report = evaluate_ranking(
         DSE(student),
@@ -71,3 +55,59 @@ def evaluate_corpus(
     if output is not None:
         write_ranking_report(report, output)
     o.show(report.to_dict(), ranking_table(report), as_json)
+
+
+# Options of `dse distill` that also mean something for a corpus; the others are of pairs.
+SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "backbone", "config", "as_json"}
+SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length")  # those that decide the student
+
+
+def distill_corpus(
+    context: typer.Context, output: Path, options: o.CollectionOptions, split: str, as_json: bool
+) -> None:
+    """Read the collection, make the student, print the table."""
+    given = {
+        str(param.name): param
+        for param in context.command.params
+        if getattr(context.get_parameter_source(str(param.name)), "name", "") in ("COMMANDLINE", "DEFAULT_MAP")
+    }
+    other = [param.opts[0] for name, param in given.items() if name not in {*SHARED, *SETTINGS}]
+    if other:
+        raise typer.BadParameter(f"{other[0]} is of students made from pairs; leave it out with --corpus.")
+    teachers = context.params["teacher"]
+    if not teachers:
+        raise typer.BadParameter("give the encoder to learn from with --teacher.")
+    from dse.cli.recipe import make_ranking_recipe
+    from dse.evaluation.ranking import ranking_table
+    from dse.ranking import make_ranker
+
+    settings = (context.obj or {}) | {name: context.params[name] for name in SETTINGS if name in given}
+    collection = _read_collection(options, split)
+    report = make_ranker(
+        collection.corpus,
+        collection.queries,
+        make_ranking_recipe(o.backbone_or_offline(context.params["backbone"]), teachers, settings),
+        output,
+        judgements=collection.judgements,
+        split=split,
+        name=collection.name,
+        command=o.command_line(),
+        show_progress_bar=o.on_terminal(),
+    )
+    where = f"The student is in {output}, the report in {output}/report/report.md."
+    o.show(report.to_dict(), f"{ranking_table(report)}\n\n{where}", as_json)
+
+
+def _read_collection(options: o.CollectionOptions, split: str) -> Collection:
+    """Corpus, and queries and judgements as far as there are any."""
+    from dse.data.collection import Collection, Texts
+    from dse.data.collection_files import load_collection, load_corpus
+
+    assert options.corpus is not None
+    path = Path(options.corpus)
+    if options.queries is None and (path.is_file() or (path.is_dir() and not any(path.glob("queries.*")))):
+        if options.qrels is not None:
+            raise typer.BadParameter("--qrels judges queries; give them with --queries.")
+        name = path.parent.name if path.is_file() else path.name
+        return Collection(load_corpus(options.corpus), Texts([], []), name=name)
+    return load_collection(options.corpus, options.queries, options.qrels, split=split)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from dse.errors import BadDataError
 
 if TYPE_CHECKING:
+    from dse.ranking import RankingRecipe
     from dse.recipe import Recipe
     from dse.training.settings import Training
 
@@ -26,6 +27,7 @@ def setting_types(command: str) -> dict[str, Any]:
     from dse.model import DSE
     from dse.recipe import Recipe
     from dse.training.losses import Distillation
+    from dse.training.ranking_lists import RankingTraining
     from dse.training.settings import Training
 
     training = get_type_hints(Training)
@@ -34,7 +36,7 @@ def setting_types(command: str) -> dict[str, Any]:
     recipe = {name: hint for name, hint in get_type_hints(Recipe).items() if name not in PARTS}
     student = {name: hint for name, hint in get_type_hints(DSE.from_backbone).items() if name not in NOT_SETTINGS}
     teacher = {TEACHER + name: hint for name, hint in training.items()}
-    return recipe | student | get_type_hints(Distillation) | training | teacher
+    return get_type_hints(RankingTraining) | recipe | student | get_type_hints(Distillation) | training | teacher
 
 
 def convert(settings: Mapping[str, Any], command: str, options: Iterable[str], file: Path) -> dict[str, Any]:
@@ -87,6 +89,25 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
         training=Training(**training),
         teacher_training=Training(**shared | _fields(Training, own)),
     )
+
+
+def make_ranking_recipe(backbone: str, teachers: Iterable[str], settings: Mapping[str, Any]) -> RankingRecipe:
+    """The recipe of a student of rankings.
+
+    Raises:
+        BadDataError: If a setting is of students made from pairs.
+    """
+    from dse.model import DSE
+    from dse.ranking import RankingRecipe
+    from dse.training.ranking_lists import RankingTraining
+
+    training = _fields(RankingTraining, settings)
+    known = [name for name in signature(DSE.from_backbone).parameters if name not in NOT_SETTINGS]
+    student = {name: value for name, value in settings.items() if name in known}
+    other = sorted(settings.keys() - training.keys() - student.keys())
+    if other:
+        raise BadDataError(f"{other[0]} is a setting of students made from pairs; leave it out with --corpus.")
+    return RankingRecipe(backbone, tuple(teachers), student, RankingTraining(**training))
 
 
 def _fields(cls: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,13 +27,25 @@ def write_card(student_folder: str | Path, report: Report) -> Path:
     folder = Path(student_folder)
     drawn = plots.write_plots(report, folder / FOLDER, folder)
     pages.write_pages(report, folder / FOLDER, drawn)
-    readme = folder / "README.md"
+    return write_results(folder, pages.results(report, drawn, at=f"{FOLDER}/"))
+
+
+def write_results(student_folder: str | Path, results: str) -> Path:
+    """Write results in front of a student's README.md, in place of earlier ones, with a link to the whole report.
+
+    Args:
+        student_folder: Folder of a saved student, which has the report below ``report/``.
+        results: Markdown.
+
+    Returns:
+        The README.md.
+    """
+    readme = Path(student_folder) / "README.md"
     card = readme.read_text(encoding="utf-8") if readme.exists() else ""
     front, body = _split(card)
     if START in body and END in body:
         before, _, rest = body.partition(START)
         body = before + rest.partition(END)[2]
-    results = pages.results(report, drawn, at=f"{FOLDER}/")
     block = f"{START}\n\n{results}\n\n[The whole report]({FOLDER}/report.md)\n\n{END}"
     write_text(readme, f"{front}{block}\n\n{body.lstrip()}")
     return readme

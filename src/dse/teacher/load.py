@@ -1,15 +1,24 @@
-"""Load a cross-encoder and match its outputs to the classes of a task by name."""
+"""Load a teacher: a cross-encoder, whose outputs are matched to a task by name, or for rankings an encoder too."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from sentence_transformers import CrossEncoder
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.util import load_file_path
+from transformers import AutoConfig
 
 from dse.data.tasks import Task, align_labels
-from dse.errors import MismatchError
-from dse.modules import SegmentPooling
+from dse.encoding.encoder import FastEncoder
+from dse.encoding.runtime import Dtype
+from dse.errors import BadDataError, MismatchError
+from dse.model import DSE
+from dse.modules import PairHead, SegmentPooling
+
+HEAD = f"{PairHead.__module__}.{PairHead.__qualname__}"
 
 
 class Teacher(CrossEncoder):
@@ -73,3 +82,50 @@ def check_outputs(teacher: CrossEncoder, task: Task) -> list[int]:
         return [0]
     id2label = config_of(teacher).id2label
     return align_labels([str(id2label[i]) for i in range(outputs)], task)
+
+
+def load_ranking_teacher(path: str, *, dtype: Dtype = "auto") -> CrossEncoder | SentenceTransformer:
+    """Load a cross-encoder, a sentence encoder or a student, by what its folder says of itself.
+
+    Args:
+        path: Folder or hub id.
+        dtype: Precision in which an encoder or a student computes.
+
+    Returns:
+        A `DSE` where the folder holds a pair head, a `FastEncoder` where it holds another encoder saved by
+        sentence-transformers, a `CrossEncoder` where it holds one or a sequence classifier of transformers.
+
+    Raises:
+        BadDataError: If there is no such model.
+        MismatchError: If it is something else, such as a bare transformer without a trained output.
+
+    Example:
+        >>> folder = str(getfixture("tmp_path"))
+        >>> getfixture("student").save(folder)
+        >>> type(load_ranking_teacher(folder)).__name__
+        'DSE'
+    """
+    config, modules = (_read_json(path, name) for name in ("config_sentence_transformers.json", "modules.json"))
+    if config is not None and config.get("model_type") == "CrossEncoder":
+        return load_teacher(path)
+    if modules is not None:
+        kind = DSE if HEAD in [module["type"] for module in modules] else FastEncoder
+        return kind(path, dtype=dtype)
+    try:
+        architectures = AutoConfig.from_pretrained(path).architectures or []
+    except (OSError, ValueError) as error:
+        raise BadDataError(
+            f"There is no model at {path}; give a teacher's folder or, where the hub can be reached, its name there."
+        ) from error
+    if any(name.endswith("ForSequenceClassification") for name in architectures):
+        return load_teacher(path)
+    raise MismatchError(
+        f"{path} is neither a cross-encoder nor a sentence encoder ({', '.join(architectures) or 'unknown'}); "
+        "give a folder that sentence-transformers has saved, or a sequence classifier."
+    )
+
+
+def _read_json(path: str, name: str) -> Any:
+    """A JSON file of a model's folder; None if it has none."""
+    file = load_file_path(path, name)
+    return None if file is None else json.loads(Path(file).read_text(encoding="utf-8"))

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from dse.evaluation.ranking.measure import evaluate_ranking
 from dse.evaluation.ranking.metrics import ranking_metrics
-from dse.evaluation.ranking.pages import write_ranking_report
+from dse.evaluation.ranking.pages import ranking_results, write_ranking_report
 from dse.evaluation.ranking.render import ranking_table
 from dse.evaluation.ranking.report import RankingReport
-from dse.evaluation.ranking.teachers import load_ranking_teacher
 
 __all__ = [
     "RankingReport",
     "evaluate_ranking",
-    "load_ranking_teacher",
     "ranking_metrics",
+    "ranking_results",
     "ranking_table",
     "write_ranking_report",
 ]

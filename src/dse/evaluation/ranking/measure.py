@@ -24,6 +24,7 @@ from dse.evaluation.ranking.rankings import CorpusRanker, Ranker, Ranking, ranke
 from dse.evaluation.ranking.report import BM25, COSINE, STUDENT, TEACHER, CurvePoint, RankingReport, reranking
 from dse.evaluation.ranking.rows import lead_kept, ranking_rows
 from dse.model import DSE
+from dse.teacher.vectors import EncoderTeacher
 
 FIRST = 100  # documents of a first stage that are reranked
 
@@ -48,8 +49,8 @@ def evaluate_ranking(
             judgements all queries of the split are taken, and only agreement with the teacher is reported.
         backbone: The encoder that the student was made from: a folder or hub id, of which the mean of the last layer
             is taken, or a model, whose own embeddings are. None leaves its cosine out.
-        teacher: A `CrossEncoder`, any object with ``predict(pairs)``, or a `SentenceTransformer`, whose cosine ranks
-            the whole corpus too.
+        teacher: A `CrossEncoder`, any object with ``predict(pairs)``, or a `SentenceTransformer` or
+            `EncoderTeacher`, whose cosine ranks the whole corpus too.
         pool: Rank each query's judged documents instead of the corpus, for collections that judge them all.
         split: Name of the split, for the reader; without judgements also which queries are taken.
         seed: Of the draws of queries and the subsets of the phantom-hit curve.
@@ -139,6 +140,8 @@ def _ranker(model: Any, name: str, questions: Questions, pool: bool, show_progre
 
 def _name(model: Any) -> str:
     """Fingerprint of a model; of any other scorer the name of its class."""
+    if isinstance(model, EncoderTeacher):
+        return model.fingerprint
     return fingerprint(model) if isinstance(model, SentenceTransformer | CrossEncoder) else type(model).__name__
 
 

@@ -50,12 +50,17 @@ def write_ranking_report(report: RankingReport, folder: str | Path) -> list[Path
     return [folder / "report.json", folder / "report.md", *(folder / plot.file for plot in drawn)]
 
 
-def ranking_page(report: RankingReport, drawn: Sequence[Plot]) -> str:
-    """The whole page: results, the meaning of the words, the data, and how the report was made."""
+def ranking_results(report: RankingReport) -> str:
+    """Markdown: headline, tables and notes."""
     blocks = [f"**{headline(report)}**"]
     for title, group in page_groups(report).items():
         blocks += [f"## {title}", markdown_table(group)]
-    blocks += ["\n".join(f"- {note}" for note in notes(report))]
+    return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in notes(report))])
+
+
+def ranking_page(report: RankingReport, drawn: Sequence[Plot]) -> str:
+    """The whole page: results, the meaning of the words, the data, and how the report was made."""
+    blocks = [ranking_results(report)]
     blocks += [f"![{plot.alt}]({plot.file})" for plot in drawn]
     blocks += ["## What the words mean", "\n".join(f"- **{word}**: {WORDS[word]}" for word in _words(report))]
     blocks += ["## Data", _data(report), "## How it was made"]

@@ -19,6 +19,7 @@ from dse.evaluation.ranking.metrics import Floats
 from dse.evaluation.ranking.rankings import Ranker, Ranking, Rows, ranked
 from dse.model import DSE
 from dse.teacher.scoring import teacher_scores
+from dse.teacher.vectors import EncoderTeacher
 
 QUERIES = 64  # queries whose results are held as Python objects at a time
 
@@ -83,7 +84,7 @@ class CosineRanker:
 
     def __init__(
         self,
-        encoder: SentenceTransformer,
+        encoder: SentenceTransformer | EncoderTeacher,
         queries: Sequence[str],
         documents: Sequence[str],
         show_progress_bar: bool = False,
@@ -216,7 +217,7 @@ def make_ranker(
 ) -> StudentRanker | CosineRanker | PairRanker:
     """The ranker of a student, of an encoder, or of anything else with ``predict(pairs)``."""
     kind: Any = StudentRanker if isinstance(model, DSE) else PairRanker
-    if isinstance(model, SentenceTransformer) and not isinstance(model, DSE):
+    if _is_encoder(model) and not isinstance(model, DSE):
         kind = CosineRanker
     ranker: StudentRanker | CosineRanker | PairRanker = kind(model, queries, documents, show_progress_bar)
     return ranker
@@ -232,8 +233,13 @@ def check_scorer(model: Any) -> None:
     if number != 1:
         what = "student" if isinstance(model, DSE) else "cross-encoder"
         raise MismatchError(f"this {what} gives {number} scores per pair; ranking needs one that gives a single score")
-    if not isinstance(model, SentenceTransformer) and not callable(getattr(model, "predict", None)):
+    if not _is_encoder(model) and not callable(getattr(model, "predict", None)):
         raise MismatchError(f"{type(model).__name__} has no predict(pairs); give a cross-encoder or an encoder")
+
+
+def _is_encoder(model: Any) -> bool:
+    """Whether it embeds documents and queries, as a `SentenceTransformer` or an `EncoderTeacher` does."""
+    return callable(getattr(model, "encode_document", None))
 
 
 def _ranking(hits: Sequence[Sequence[Any]], within: Rows | None) -> Ranking:

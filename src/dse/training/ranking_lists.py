@@ -1,0 +1,192 @@
+"""What a student of rankings learns from: the texts, the teacher's lists of documents for each, and the loss.
+
+    p(j | i) = softmax_j cos(t_i, t_j) / T              # teacher's vectors t, over all documents j except i itself
+    q(j | i) = softmax_j cos(e_i, b_j) / T              # student's embeddings
+    loss     = mean_i KL(p(. | i) || q(. | i))          # i: the texts of a batch
+
+A query and a document are anchors i alike. e_i is encoded in the step, with gradient. b_j is the embedding that the
+student gave document j when it was last encoded (the bank); encoding every document in every step would cost as much as
+an epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dse.encoding.runtime import Dtype
+from dse.errors import BadDataError, MismatchError
+
+HELD_OUT = 0.05  # of the texts: they are no anchors, and show whether the training helped
+MOST_HELD_OUT = 256
+MOST_CANDIDATES = 65_536  # documents of a list; of a larger corpus so many are drawn in every step
+
+
+@dataclass(frozen=True)
+class RankingTraining:
+    """How a student learns to rank.
+
+    Attributes:
+        steps: Optimiser steps; None takes three passes over the texts, at least 200 and at most 2,000 steps.
+        batch_size: Texts encoded in a step.
+        learning_rate: Peak of the linear schedule.
+        temperature: T of both softmaxes.
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: AdamW's.
+        refreshes: How often, at even distances, the whole bank is encoded again.
+        checkpoint_steps: Steps between two checkpoints.
+        dtype: ``"auto"`` computes in bfloat16 where the hardware has it; weights stay float32.
+        seed: Of the order of the texts.
+
+    Raises:
+        ValueError: If a setting cannot train.
+    """
+
+    steps: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    temperature: float = 0.1
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    refreshes: int = 3
+    checkpoint_steps: int = 100
+    dtype: Dtype = "auto"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot train."""
+        for name in ("steps", "batch_size", "learning_rate", "temperature", "checkpoint_steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}; it must be positive.")
+        for name in ("weight_decay", "refreshes", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup is {self.warmup}; it must lie between 0 and 1.")
+
+    def steps_for(self, texts: int) -> int:
+        """How many steps train on so many texts.
+
+        Example:
+            >>> RankingTraining().steps_for(9600), RankingTraining(steps=7).steps_for(9600)
+            (900, 7)
+        """
+        return self.steps or min(2000, max(200, 3 * texts // self.batch_size))
+
+
+def split_anchors(texts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of so many texts are held out and which are anchors, in the order drawn.
+
+    Example:
+        >>> [len(rows) for rows in split_anchors(100, seed=0)]
+        [5, 95]
+    """
+    order = np.random.default_rng(seed).permutation(texts)
+    held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT * texts)))
+    return order[:held_out], order[held_out:]
+
+
+class RankingLists:
+    """The texts, and the teacher's distribution over the documents for each of them.
+
+    Args:
+        corpus: The documents, n texts.
+        queries: Queries, q texts.
+        vectors: The teacher's, a row for each document, then for each query, (n + q, D).
+        settings: Batch size, temperature and seed.
+        device: Where the lists are computed.
+
+    Raises:
+        BadDataError: If there are fewer than two distinct documents, or the vectors are not finite or all alike.
+        MismatchError: If there is not one vector for each text.
+    """
+
+    def __init__(
+        self,
+        corpus: Sequence[str],
+        queries: Sequence[str],
+        vectors: np.ndarray,
+        settings: RankingTraining,
+        device: torch.device,
+    ) -> None:
+        self.texts, self.n, self.settings = [*corpus, *queries], len(corpus), settings
+        self.teacher = F.normalize(torch.from_numpy(self._checked(vectors, len(queries))), dim=1).to(device)  # (m, D)
+        if (self.teacher[: self.n].amax(dim=0) - self.teacher[: self.n].amin(dim=0)).max() < 1e-6:
+            raise BadDataError("The teacher's vectors of all documents are alike; it orders none, check the teacher.")
+        same: dict[str, int] = {}
+        # Texts that occur twice are one: neither is a candidate of the other.
+        self.identity = torch.tensor([same.setdefault(text, len(same)) for text in self.texts], device=device)
+        self.held_out, self.anchors = split_anchors(len(self.texts), settings.seed)
+
+    def _checked(self, vectors: np.ndarray, queries: int) -> np.ndarray:
+        distinct = len(set(self.texts[: self.n]))
+        if distinct < 2:
+            raise BadDataError(f"The corpus holds {distinct} distinct document(s); ranking needs at least two.")
+        if vectors.ndim != 2 or len(vectors) != len(self.texts):
+            raise MismatchError(
+                f"Teacher vectors of shape {vectors.shape} do not fit {self.n} documents and {queries} queries; "
+                "give one row each, documents first."
+            )
+        vectors = np.array(vectors, np.float32)  # (n + q, D)   a copy: what was given is not written to
+        if not np.isfinite(vectors).all():
+            row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            raise BadDataError(f"The teacher's vector of text {row + 1} is not finite; check the teacher.")
+        if np.ptp(vectors[: self.n], axis=0).max() < 1e-6:
+            raise BadDataError(
+                "The teacher's vectors of all documents are alike, so it orders none; check the teacher."
+            )
+        return vectors
+
+    def key(self) -> str:
+        """Hash of texts, vectors and settings: a checkpoint of another run has another one."""
+        digest = hashlib.blake2b(json.dumps([self.texts, self.n, repr(self.settings)]).encode(), digest_size=16)
+        digest.update(self.teacher.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def batch(self, step: int) -> np.ndarray:
+        """The anchors of a step, (B,): whole passes over all of them, each in another order."""
+        size, seed = self.settings.batch_size, self.settings.seed
+        positions = np.arange(step * size, (step + 1) * size)
+        passes = np.unique(positions // len(self.anchors))
+        orders = {p: np.random.default_rng((seed, int(p))).permutation(self.anchors) for p in passes}
+        return np.array([orders[i // len(self.anchors)][i % len(self.anchors)] for i in positions])
+
+    def candidates(self, step: int) -> Tensor | slice:
+        """The documents of the step's lists."""
+        if self.n <= MOST_CANDIDATES:
+            return slice(0, self.n)
+        drawn = np.random.default_rng((self.settings.seed, step, 1)).choice(self.n, MOST_CANDIDATES, replace=False)
+        return torch.from_numpy(np.sort(drawn)).to(self.teacher.device)
+
+    def cosines(
+        self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The teacher's and the student's cosines of texts with documents, and which documents are the text itself.
+
+        Args:
+            rows: The texts, (B,).
+            e: The student's embeddings of them, of length 1, (B, d).
+            bank: Its embeddings of all texts, of length 1, (m, d).
+            candidates: The documents.
+
+        Returns:
+            Three tensors (B, n).
+        """
+        at = torch.from_numpy(rows).to(e.device)
+        itself = self.identity[at][:, None] == self.identity[candidates][None]
+        return self.teacher[at] @ self.teacher[candidates].T, e @ bank[candidates].T, itself
+
+    def loss(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
+        """KL of the student's lists from the teacher's, mean over the rows; arguments as in `cosines`."""
+        teacher, student, itself = self.cosines(rows, e, bank, candidates)
+        t, s = (x.div(self.settings.temperature).masked_fill(itself, -torch.inf) for x in (teacher, student))
+        p, q = t.log_softmax(dim=1), s.log_softmax(dim=1)  # (B, n)
+        return (p.exp() * (p - q)).masked_fill(itself, 0.0).sum(dim=1).mean()

@@ -1,0 +1,216 @@
+"""The loop that trains a student of rankings: steps, bank, held-out lists, checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from dse.encoding.runtime import length_batches, resolve_dtype
+from dse.errors import MismatchError
+from dse.files import write_tensors
+from dse.model import DSE
+from dse.training.ranking_lists import RankingLists
+
+logger = logging.getLogger(__name__)
+
+BATCH_TOKENS = 4096  # padded, of a forward pass
+STATE = "state.safetensors"
+
+
+class RankingTrainer:
+    """Trains the weights of a student on lists.
+
+    Args:
+        student: With a cosine head.
+        lists: The texts and the teacher's lists.
+        weights: Those that learn, by name.
+        folder: Of the checkpoint.
+
+    Attributes:
+        before: Divergence of the held-out lists from the teacher's before training.
+        after: The same after it.
+        log: Mean loss of the steps between two checkpoints.
+    """
+
+    def __init__(self, student: DSE, lists: RankingLists, weights: dict[str, nn.Parameter], folder: Path) -> None:
+        self.student, self.lists, self.weights, self.file = student, lists, weights, folder / STATE
+        self.settings = settings = lists.settings
+        self.steps = settings.steps_for(len(lists.texts))
+        self.start = {name: weight.detach().clone() for name, weight in weights.items()}
+        self.key = _key(lists, self.start)
+        self.optimizer = torch.optim.AdamW(
+            weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.before = self.after = 0.0  # divergence of the held-out lists
+        self.bank: Tensor  # (m, d), rows of length 1
+        self.log: list[dict[str, float]] = []
+
+    def train(self, show_progress_bar: bool) -> None:
+        """Run the steps that are left."""
+        first, losses = self._load(), []
+        if not first:
+            self.bank = self._encode_all()
+            self.before = self._held_out_loss()
+        every = max(1, self.steps // (self.settings.refreshes + 1))
+        self.student.eval()  # without dropout
+        with (
+            _fast_attention(self.student),
+            tqdm(total=self.steps, initial=first, desc="ranking", unit="step", disable=not show_progress_bar) as bar,
+        ):
+            for step in range(first, self.steps):
+                if step and step % every == 0 and step // every <= self.settings.refreshes:
+                    self.bank = self._encode_all()
+                losses.append(self._step(step))
+                if (step + 1) % self.settings.checkpoint_steps == 0 or step + 1 == self.steps:
+                    self.log.append({"step": step + 1, "loss": float(np.mean(losses))})  # since the last entry
+                    losses = []
+                    self._save(step + 1)
+                    bar.set_postfix(loss=f"{self.log[-1]['loss']:.4f}", refresh=False)
+                bar.update()
+        self.bank = self._encode_all()
+        self.after = self._held_out_loss()
+        logger.info(
+            "held-out lists: divergence from the teacher %.4f before, %.4f after training", self.before, self.after
+        )
+
+    def _step(self, step: int) -> float:
+        rows = self.lists.batch(step)
+        e = self._encode_batch([self.lists.texts[row] for row in rows])  # (B, d)
+        loss = self.lists.loss(rows, e, self.bank, self.lists.candidates(step))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self._schedule(step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.bank[torch.from_numpy(rows).to(e.device)] = e.detach()
+        return float(loss.detach())
+
+    def _schedule(self, step: int) -> float:
+        rising = max(1, round(self.settings.warmup * self.steps))
+        return min((step + 1) / rising, (self.steps - step) / max(1, self.steps - rising))
+
+    def _encode_batch(self, texts: list[str]) -> Tensor:
+        """Embeddings with gradient, of length 1, in the order of the texts: (B, d)."""
+        device, dtype = self.student.device, resolve_dtype(self.settings.dtype, self.student.device)
+        lengths = [len(ids) for ids in self.student.tokenizer(texts, truncation=True)["input_ids"]]
+        parts, order = [], []
+        for rows in length_batches(lengths, len(texts), BATCH_TOKENS):
+            features = self.student.preprocess([texts[row] for row in rows])
+            features = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in features.items()}
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                parts.append(self.student(features)["sentence_embedding"].float())
+            order += rows
+        return F.normalize(torch.cat(parts)[torch.tensor(order).argsort().to(device)], dim=1)
+
+    def _encode_all(self) -> Tensor:
+        """Embeddings of all texts without gradient, of length 1: (m, d)."""
+        embeddings = self.student.encode(self.lists.texts, convert_to_tensor=True, show_progress_bar=False)
+        return F.normalize(embeddings.float(), dim=1).clone()  # out of inference mode
+
+    # ---------------------------------------------------------------------------------------- before and after
+
+    @torch.no_grad()
+    def _held_out_loss(self) -> float:
+        """The loss on texts that are no anchors."""
+        rows, candidates, size = self.lists.held_out, self.lists.candidates(0), self.settings.batch_size
+        blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        losses = [self.lists.loss(block, self.bank[block.tolist()], self.bank, candidates) for block in blocks]
+        return float(np.average([float(loss) for loss in losses], weights=[len(block) for block in blocks]))
+
+    def restore_start(self) -> None:
+        """Give the student its first weights back."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self.start[name])
+        self.bank = self._encode_all()
+
+    @torch.no_grad()
+    def fit_scale(self) -> None:
+        """Fit slope and shift by which the student's cosine is nearest to the teacher's, on the held-out lists."""
+        rows = self.lists.held_out
+        y, x, itself = self.lists.cosines(rows, self.bank[rows.tolist()], self.bank, self.lists.candidates(0))
+        x, y = (cosines[~itself].double() for cosines in (x, y))
+        dx, dy = x - x.mean(), y - y.mean()
+        slope = (dx * dy).mean() / dx.square().mean().clamp_min(1e-12)
+        slope = slope.clamp_min(1e-3)  # a score must rise with the cosine
+        head: Any = self.student.head
+        head.out.weight.fill_(float(slope))
+        head.out.bias.fill_(float(y.mean() - slope * x.mean()))
+
+    # ---------------------------------------------------------------------------------------- checkpoint
+
+    def _save(self, step: int) -> None:
+        """Write weights, optimiser and bank to one file, whole or not at all."""
+        tensors = {"bank": self.bank}
+        for name, weight in self.weights.items():
+            state = self.optimizer.state[weight]
+            tensors |= {f"weight.{name}": weight, f"first.{name}": state["exp_avg"]}
+            tensors |= {f"second.{name}": state["exp_avg_sq"]}
+        state = {"run": self.key, "step": step, "before": self.before, "log": self.log}
+        arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+        write_tensors(self.file, arrays, {"state": json.dumps(state)})
+
+    def _load(self) -> int:
+        """Take up the checkpoint, if there is one; returns the step to go on with."""
+        if not self.file.exists():
+            return 0
+        try:
+            with safe_open(self.file, framework="pt", device=str(self.student.device)) as file:
+                state = json.loads(file.metadata()["state"])
+                if state["run"] != self.key:
+                    raise MismatchError(
+                        f"{self.file} is the checkpoint of a run with other texts, vectors, settings or student; "
+                        "choose another output or delete it."
+                    )
+                self.bank = file.get_tensor("bank")
+                for name, weight in self.weights.items():
+                    with torch.no_grad():
+                        weight.copy_(file.get_tensor(f"weight.{name}"))
+                    moments = {"exp_avg": f"first.{name}", "exp_avg_sq": f"second.{name}"}
+                    self.optimizer.state[weight] = {
+                        "step": torch.tensor(float(state["step"])),
+                        **{moment: file.get_tensor(key) for moment, key in moments.items()},
+                    }
+        except SafetensorError as error:
+            raise MismatchError(f"{self.file} is no checkpoint ({error}); delete it.") from error
+        self.before, self.log = state["before"], state["log"]
+        logger.info("ranking: going on from step %d of %d", state["step"], self.steps)
+        return int(state["step"])
+
+
+def _key(lists: RankingLists, start: dict[str, Tensor]) -> str:
+    """Hash of what is learned and of the weights it starts from: a checkpoint of another run has another one."""
+    digest = hashlib.blake2b(lists.key().encode(), digest_size=16)
+    for name, weight in start.items():
+        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fast_attention(student: DSE) -> Any:
+    """On a CPU, attention written out while training: its backward pass takes half as long as the fused one's."""
+
+    @contextmanager
+    def written_out() -> Iterator[None]:
+        model: Any = student.transformers_model
+        before = model.config._attn_implementation
+        model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            model.set_attn_implementation(before)
+
+    usable = student.device.type == "cpu" and hasattr(student.transformers_model, "set_attn_implementation")
+    return written_out() if usable else nullcontext()
