@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine; each works a second time in seconds.
-#   make quickstart   teacher, student and report on bundled data, offline, on a CPU
+#   make quickstart   a student that ranks, from bundled data without labels, offline, on a CPU
 #   make test         lint, types, tests
 #   make evidence     the tables of docs/results that need trained models; DATA=folder (default: the hub), SIZE=tiny|small|medium|full,
 #                   LARGE=folder or hub id of all-mpnet-base-v2 (default: no rows of a larger teacher)

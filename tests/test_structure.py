@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import subprocess
 import sys
 from functools import cache
@@ -104,3 +105,7 @@ def test_a_name_exported_by_a_package_is_no_file_of_it() -> None:
         }
         package = name_of(init)
         assert not exported & names or package in ("", "cli"), f"{package}: {exported & names}"
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert dse.__version__ == importlib.metadata.version("dse")

@@ -8,37 +8,51 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dse.data.pairs import Pairs, load_pairs
     from dse.data.tasks import Task, get_task
     from dse.index.candidate_index import CandidateIndex
     from dse.model import DSE
     from dse.modules import LayerConcat, PairHead
     from dse.teacher.fit import fit_teacher
     from dse.teacher.labelling import label_pairs
+    from dse.teacher.load import load_teacher
     from dse.training.distill import distill
+    from dse.training.losses import Distillation
+    from dse.training.settings import Training
 
 # Where each public name lives; imported when first used, so that `dse --help` need not load torch.
 _HOME = {
     "CandidateIndex": "dse.index.candidate_index",
     "DSE": "dse.model",
+    "Distillation": "dse.training.losses",
     "LayerConcat": "dse.modules",
     "PairHead": "dse.modules",
+    "Pairs": "dse.data.pairs",
     "Task": "dse.data.tasks",
+    "Training": "dse.training.settings",
     "get_task": "dse.data.tasks",
     "distill": "dse.training.distill",
     "fit_teacher": "dse.teacher.fit",
     "label_pairs": "dse.teacher.labelling",
+    "load_pairs": "dse.data.pairs",
+    "load_teacher": "dse.teacher.load",
 }
 __all__ = [
     "DSE",
     "CandidateIndex",
+    "Distillation",
     "LayerConcat",
     "PairHead",
+    "Pairs",
     "Task",
+    "Training",
     "__version__",
     "distill",
     "fit_teacher",
     "get_task",
     "label_pairs",
+    "load_pairs",
+    "load_teacher",
 ]
 
 

@@ -222,7 +222,7 @@ class PairScorer(FastEncoder):
         self._need_one_label("rank")
         if return_documents and isinstance(documents, Candidates):
             raise ValueError("Prepared candidates hold no texts; look them up by corpus_id, or rank the texts.")
-        found = self.topk(
+        hits = self.topk(
             query,
             documents,
             max(1, len(documents) if top_k is None else top_k),
@@ -235,7 +235,7 @@ class PairScorer(FastEncoder):
             pool=pool,
             chunk_size=chunk_size,
         )
-        results: list[dict[Any, Any]] = list(found[0])
+        results: list[dict[Any, Any]] = list(hits[0])
         if return_documents and not isinstance(documents, Candidates):
             for result in results:
                 result["text"] = documents[result["corpus_id"]]

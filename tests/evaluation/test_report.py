@@ -192,3 +192,9 @@ def test_break_even_is_where_both_take_equally_long():
     named = {name: Summary.from_runs([value]) for name, value in rates.items()}
     assert speed._break_even(named, pairs=50, sentences=100) == pytest.approx(4 / 9)
     assert speed._break_even(named | {"embedded": named["teacher"]}, 50, 100) is None
+
+
+def test_pairs_of_which_a_part_has_labels_are_refused(student):
+    pairs = Pairs(["a", "b"], ["c", "d"], np.array([1.0, 0.0]), labelled=np.array([True, False]))
+    with pytest.raises(BadDataError, match=r"pairs without a label; evaluate pairs\.select"):
+        evaluate(student, pairs, BINARY, measure_speed=False)

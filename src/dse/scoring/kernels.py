@@ -79,7 +79,7 @@ def _kernel() -> Any:  # triton's compiled function
 
 @cache
 def _blocks(device: torch.device) -> dict[str, int]:
-    """What fits on the chip: an H100 has room for four pairs of tiles of 128 x 64 and 256 x 64, smaller ones do not."""
+    """What fits on the chip: an H100 holds four pairs of tiles of 128 x 64 and 256 x 64, smaller GPUs do not."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] >= 9:
         return {"BM": 128, "BH": 256, "BK": 64, "num_warps": 8, "num_stages": 4}
     return {"BM": 128, "BH": 128, "BK": 32, "num_warps": 8, "num_stages": 3}
