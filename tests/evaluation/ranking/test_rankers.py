@@ -10,10 +10,9 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from dse.errors import MismatchError
-from dse.evaluation.ranking import load_ranking_teacher
 from dse.evaluation.ranking.rankers import BM25Ranker, CosineRanker, PairRanker, StudentRanker, make_ranker
 from dse.evaluation.ranking.rankings import Ranking, ranked
-from dse.teacher import teacher_scores
+from dse.teacher import load_ranking_teacher, teacher_scores
 from tests.conftest import make_student
 from tests.evaluation.ranking.factory import make_collection
 
