@@ -1,6 +1,7 @@
 """The process that tests kill, resume and run on two ranks.
 
 python -m tests.worker student|ranks BACKBONE OUTPUT SECONDS   trains a student (SECONDS: pause before a batch)
+python -m tests.worker ranking BACKBONE OUTPUT SECONDS         learns a ranking (SECONDS: pause before a step)
 python -m tests.worker label TEACHER OUTPUT SECONDS            labels pairs     (SECONDS: pause before a shard)
 """
 
@@ -70,8 +71,30 @@ def label_slowly(teacher: str, output: Path, seconds: float) -> None:
     labelling.label_pairs(CrossEncoder(teacher, device="cpu"), make_pairs(BINARY, LABELLED), BINARY, output)
 
 
+def rank_slowly(backbone: str, output: Path, seconds: float) -> None:
+    """Learn the ranking of the samples in twelve steps, a checkpoint every three."""
+    import logging
+
+    from dse.training import ranking, ranking_loop
+    from tests.training.ranking_samples import CORPUS, QUERIES, VECTORS
+
+    logging.basicConfig(level=logging.INFO)
+    step = ranking_loop.RankingTrainer._step
+
+    def slowly(self: object, number: int) -> float:
+        time.sleep(seconds)
+        return step(self, number)
+
+    ranking_loop.RankingTrainer._step = slowly
+    settings = ranking.RankingTraining(steps=12, batch_size=16, learning_rate=1e-3, checkpoint_steps=3, seed=7)
+    student = make_student(backbone, head="cosine", num_layers=1, dtype="auto")
+    ranking.distill_ranking(student, CORPUS, QUERIES, output, teacher_vectors=VECTORS, settings=settings)
+
+
 def main(what: str, folder: str, output: str, seconds: float) -> None:
     """Run the command at the top of this file."""
+    if what == "ranking":
+        return rank_slowly(folder, Path(output), seconds)
     if what == "label":
         return label_slowly(folder, Path(output), seconds)
     collate = distillation.DistillationCollator.__call__

@@ -66,14 +66,12 @@ def distill_corpus(
     context: typer.Context, output: Path, options: o.CollectionOptions, split: str, as_json: bool
 ) -> None:
     """Read the collection, make the student, print the table."""
-    given = {
-        str(param.name): param
-        for param in context.command.params
-        if getattr(context.get_parameter_source(str(param.name)), "name", "") in ("COMMANDLINE", "DEFAULT_MAP")
-    }
-    other = [param.opts[0] for name, param in given.items() if name not in {*SHARED, *SETTINGS}]
+    sources = {name: getattr(context.get_parameter_source(name), "name", "") for name in context.params}
+    given = [name for source in ("COMMANDLINE", "DEFAULT_MAP") for name in sources if sources[name] == source]
+    other = [name for name in given if name not in {*SHARED, *SETTINGS}]
     if other:
-        raise typer.BadParameter(f"{other[0]} is of students made from pairs; leave it out with --corpus.")
+        spelled = {str(param.name): param.opts[0] for param in context.command.params}
+        raise typer.BadParameter(f"{spelled[other[0]]} is of students made from pairs; leave it out with --corpus.")
     teachers = context.params["teacher"]
     if not teachers:
         raise typer.BadParameter("give the encoder to learn from with --teacher.")

@@ -1,0 +1,231 @@
+"""From a corpus and an encoder to a reported student: nothing held back is learned, every step resumes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dse import DSE, ranking
+from dse.data import Texts
+from dse.errors import MismatchError
+from dse.evaluation.ranking import plots
+from dse.ranking import RankingRecipe, make_ranker
+from dse.teacher import load_ranking_teacher, vectors
+from dse.training.ranking import RankingTraining
+from dse.training.ranking_loop import RankingTrainer
+from tests import processes
+from tests.samples import difference, tensors
+from tests.test_cli import ENV, dse
+from tests.training.ranking_samples import CORPUS, QUERIES
+
+QUICK = RankingTraining(steps=6, batch_size=16, learning_rate=1e-3, checkpoint_steps=2, dtype="float32", seed=3)
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    monkeypatch.setattr(plots, "write_plots", lambda *args: [])
+    monkeypatch.setattr("dse.evaluation.ranking.pages.write_plots", lambda *args: [])
+
+
+def documents() -> Texts:
+    return Texts([f"d{i}" for i in range(len(CORPUS))], list(CORPUS))
+
+
+def queries(*splits: str) -> Texts:
+    """The queries of the samples, of these splits in turn."""
+    names = [splits[i % len(splits)] for i in range(len(QUERIES))] if splits else []
+    return Texts([f"q{i}" for i in range(len(QUERIES))], list(QUERIES), splits=names)
+
+
+def judge(chosen: Texts) -> dict:
+    return {name: {"d0": 1, "d7": 2} for name in chosen.ids}
+
+
+@pytest.fixture
+def recipe(backbone, encoder) -> RankingRecipe:
+    return RankingRecipe(backbone, (encoder,), {"device": "cpu"}, QUICK)
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """What `distill_ranking` is given."""
+    given = []
+
+    def spy(student, corpus, queries, output, **kwargs):
+        given.append((list(corpus), list(queries), kwargs["teacher_vectors"]))
+        return distill(student, corpus, queries, output, **kwargs)
+
+    distill = ranking.distill_ranking
+    monkeypatch.setattr(ranking, "distill_ranking", spy)
+    return given
+
+
+def fail(*args, **kwargs):
+    raise AssertionError("this was done already")
+
+
+def stop(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def test_the_whole_way(recipe, encoder, tmp_path, learned):
+    report = make_ranker(documents(), queries("train", "test"), recipe, tmp_path / "s", name="shop", command="dse ...")
+    for name in ("README.md", "dse.json", "training.json", "run.json", "report/report.json", "report/report.md"):
+        assert (tmp_path / "s" / name).stat().st_size > 50, name
+    assert not (tmp_path / "s" / "checkpoints").exists()
+    student = DSE(str(tmp_path / "s"), device="cpu")
+    assert student.head.kind == "cosine" and len(student.info["teacher"]) == 32
+    assert report.fingerprints == {"student": student.fingerprint, "teacher": student.info["teacher"]}
+    corpus, log, teacher = learned[0]
+    assert corpus == CORPUS and log == QUERIES[::2]
+    encoder_ = load_ranking_teacher(encoder)
+    expected = np.concatenate([encoder_.encode_document(corpus), encoder_.encode_query(log)])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert np.abs(teacher - expected).max() < 0.02  # whatever this machine's own precision is
+    assert (report.split, report.query_count, report.backbone) == ("test", len(QUERIES[1::2]), recipe.backbone)
+    card = (tmp_path / "s" / "README.md").read_text()
+    assert "Agreement with the teacher" in card and "report/report.md" in card
+    assert json.loads((tmp_path / "s" / "report" / "report.json").read_text()) == json.loads(
+        json.dumps(report.to_dict())
+    )
+
+
+@pytest.mark.parametrize("split", [(), ("train",), ("unlabelled", "dev")])
+def test_judged_queries_are_never_trained_on(recipe, tmp_path, learned, split):
+    """By id, and as the same text under another id."""
+    log = queries(*split)
+    again = Texts([*log.ids, "again"], [*log.texts, log.texts[2]], splits=[*log.splits, "train"] if split else [])
+    report = make_ranker(documents(), again, recipe, tmp_path / "s", judgements=judge(log.select([0, 2])))
+    assert learned[0][1] == [text for row, text in enumerate(QUERIES) if row not in (0, 2)]
+    assert report.query_count == 2 and [row.name for row in report.rows][:2] == ["BM25", "backbone's cosine"]
+    assert report.row("teacher") is not None
+
+
+def test_documents_alone_play_the_query(recipe, tmp_path, learned, caplog):
+    with caplog.at_level(logging.INFO, "dse"):
+        report = make_ranker(documents(), queries("test"), recipe, tmp_path / "s")
+    assert learned[0][1] == [] and "documents alone play the query" in caplog.text
+    assert report.query_count == len(QUERIES) and report.split == "test"
+
+
+@pytest.mark.parametrize("log", [None, queries(), queries("train")])
+def test_without_held_back_queries_held_out_texts_are_asked(recipe, tmp_path, learned, log):
+    report = make_ranker(documents(), log, recipe, tmp_path / "s")
+    assert report.split == "held out" and 0 < report.query_count <= 5
+    assert report.rows == [] and report.agreement
+    assert learned[0][1] == ([] if log is None else QUERIES)
+
+
+def test_each_step_resumes(recipe, tmp_path, monkeypatch):
+    whole = make_ranker(documents(), queries("train", "test"), recipe, tmp_path / "whole")
+    step = RankingTrainer._step
+    arguments = (documents(), queries("train", "test"), recipe, tmp_path / "s")
+    with monkeypatch.context() as patch:
+        patch.setattr(vectors.EncoderTeacher, "encode_query", stop)  # the documents are embedded
+        with pytest.raises(KeyboardInterrupt):
+            make_ranker(*arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(RankingTrainer, "_step", lambda self, n: stop() if n == 3 else step(self, n))
+        with pytest.raises(KeyboardInterrupt):
+            make_ranker(*arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr("dse.evaluation.ranking.evaluate_ranking", stop)
+        with pytest.raises(KeyboardInterrupt):
+            make_ranker(*arguments)
+    monkeypatch.setattr(ranking, "distill_ranking", fail)
+    report = make_ranker(*arguments)
+    assert report.agreement == whole.agreement and report.fingerprints == whole.fingerprints
+    one, other = (DSE(str(tmp_path / name), device="cpu") for name in ("whole", "s"))
+    assert difference(tensors(one), tensors(other)) == 0.0
+    monkeypatch.setattr(vectors, "_embed", lambda *args: None)  # every vector is kept, those of the report too
+    assert make_ranker(*arguments).agreement == whole.agreement
+
+
+def test_a_folder_has_one_purpose(recipe, other_data, tmp_path):
+    make_ranker(documents(), None, recipe, tmp_path / "s")
+    changed = replace(recipe, training=replace(QUICK, seed=9))
+    with pytest.raises(MismatchError, match=r"recipe.training.seed was 3, now 9"):
+        make_ranker(documents(), None, changed, tmp_path / "s")
+    with pytest.raises(MismatchError, match=r"data.corpus was '75 texts"):
+        make_ranker(other_data, None, recipe, tmp_path / "s")
+
+
+@pytest.fixture
+def other_data() -> Texts:
+    return documents().select(range(50))
+
+
+def test_a_teacher_without_vectors_is_refused_before_any_work(recipe, teacher, tmp_path):
+    teacher.save_pretrained(str(tmp_path / "cross"))
+    with pytest.raises(MismatchError, match="has no vectors"):
+        make_ranker(documents(), None, replace(recipe, teachers=(str(tmp_path / "cross"),)), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    with pytest.raises(MismatchError, match="cosine head"):
+        make_ranker(documents(), None, replace(recipe, student={"head": "dot"}), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_several_teachers(recipe, models, encoder, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    SentenceTransformer(models("distilbert"), device="cpu").save_pretrained(str(tmp_path / "second"))
+    both = replace(recipe, teachers=(encoder, str(tmp_path / "second")))
+    report = make_ranker(documents(), None, both, tmp_path / "s")
+    assert report.fingerprints["teacher"].count("+") == 1
+
+
+# -------------------------------------------------------------------------------------------------- the command line
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shop")
+    for name, texts in (("corpus", documents()), ("queries", queries("train", "test"))):
+        rows = zip(texts.ids, texts.texts, texts.splits, strict=True)
+        lines = [json.dumps({"id": i, "text": text, "split": split}) for i, text, split in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "run.yaml").write_text("steps: 60\ncheckpoint_steps: 2\nbatch_size: 16\n", encoding="utf-8")
+    return folder
+
+
+def test_a_killed_command_goes_on(files, backbone, encoder, tmp_path):
+    corpus = ["--corpus", files / "corpus.jsonl", "--queries", files / "queries.jsonl"]
+    words = ["distill", "--teacher", encoder, *corpus, "--backbone", backbone, "--config", files / "run.yaml", "-o"]
+    command = [sys.executable, "-m", "dse", *map(str, [*words, tmp_path / "killed"])]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    killed = subprocess.Popen(command, text=True, env=ENV, **pipes)
+    processes.kill_when(killed, (tmp_path / "killed" / "checkpoints" / "state.safetensors").exists)
+    again, whole = dse(*words, tmp_path / "killed"), dse(*words, tmp_path / "whole")
+    assert again.returncode == whole.returncode == 0, again.stderr + whole.stderr
+    assert "going on from step" in again.stderr and "going on" not in whole.stderr
+    assert "learning from 75 documents and 13 queries; 12 queries are held back" in whole.stderr
+    one, other = (DSE(str(tmp_path / name), device="cpu") for name in ("killed", "whole"))
+    assert difference(tensors(one), tensors(other)) == 0.0
+    assert f"{files.name}, split test: 12 queries, 75 documents" in whole.stdout
+    assert whole.stdout.splitlines()[-1].endswith(f"{tmp_path / 'whole'}/report/report.md.")
+    finished = dse(*words, tmp_path / "whole", "--json")
+    assert json.loads(finished.stdout)["agreement"] and "learning" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--corpus", "CORPUS"], "--teacher"),
+        (["--corpus", "CORPUS", "--teacher", "T", "--alpha", "0.5"], "--alpha"),
+        (["--corpus", "CORPUS", "--teacher", "T", "--preset", "fast"], "--preset"),
+        (["--corpus", "CORPUS", "--teacher", "T", "--task", "mrpc"], "--task"),
+        (["--corpus", "CORPUS", "--teacher", "T", "--qrels", "x.tsv"], "--queries"),
+        (["--task", "mrpc", "--queries", "x.txt"], "--corpus"),
+        (["--task", "mrpc", "--teacher", "a", "--teacher", "b"], "--corpus"),
+    ],
+)
+def test_options_that_do_not_belong_together(files, tmp_path, words, message):
+    words = [str(files / "corpus.jsonl") if word == "CORPUS" else word for word in words]
+    done = dse("distill", *words, "-o", tmp_path / "s")
+    assert done.returncode == 2 and message in done.stderr and not (tmp_path / "s").exists()

@@ -1,0 +1,424 @@
+"""Ranking learned from vectors: the loss is the formula, training helps or is undone, a killed run ends the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dse import DSE
+from dse.errors import BadDataError, MismatchError
+from dse.training import ranking, ranking_lists, ranking_loop
+from dse.training.ranking import RankingTraining, distill_ranking
+from dse.training.ranking_lists import RankingLists, split_anchors
+from tests import processes
+from tests.conftest import make_student
+from tests.samples import difference, tensors
+from tests.training.ranking_samples import CORPUS, QUERIES, VECTORS
+
+CPU = torch.device("cpu")
+QUICK = RankingTraining(steps=60, batch_size=16, learning_rate=3e-3, checkpoint_steps=20, dtype="float32", seed=3)
+SHORT = RankingTraining(steps=4, batch_size=8, learning_rate=1e-3, checkpoint_steps=2, dtype="float32")
+
+
+def new_student(backbone: str, **kwargs) -> DSE:
+    return make_student(backbone, **({"head": "cosine", "num_layers": 1} | kwargs))
+
+
+def run(student: DSE, output, settings=SHORT, **kwargs) -> DSE:
+    return distill_ranking(student, CORPUS, QUERIES, output, settings=settings, **{"teacher_vectors": VECTORS} | kwargs)
+
+
+# -------------------------------------------------------------------------------------------------------- the loss
+
+
+def plain_loss(texts, n, teacher, rows, e, bank, temperature) -> float:
+    """The formula of the module, text by text."""
+    teacher = teacher / np.linalg.norm(teacher, axis=1, keepdims=True)
+    losses = []
+    for row, own in zip(rows, e, strict=True):
+        others = [j for j in range(n) if texts[j] != texts[row]]
+        p = np.exp([teacher[row] @ teacher[j] / temperature for j in others])
+        q = np.exp([own @ bank[j] / temperature for j in others])
+        p, q = p / p.sum(), q / q.sum()
+        losses.append((p * np.log(p / q)).sum())
+    return float(np.mean(losses))
+
+
+def unit(random: np.random.Generator, *shape: int) -> np.ndarray:
+    x = random.normal(size=shape)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    names=st.lists(st.integers(0, 9), min_size=2, max_size=12).filter(lambda names: len(set(names)) > 1),
+    queries=st.lists(st.integers(0, 14), max_size=5),
+    temperature=st.sampled_from([0.05, 0.1, 1.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_loss_is_the_formula(seed, names, queries, temperature):
+    """Neither the text itself nor its duplicates are candidates; queries are no candidates."""
+    texts, n, random = [f"text {name}" for name in [*names, *queries]], len(names), np.random.default_rng(seed)
+    vectors, bank = 3 * random.normal(size=(len(texts), 4)), unit(random, len(texts), 3)
+    rows = random.integers(0, len(texts), size=4)
+    e = unit(random, 4, 3)
+    lists = RankingLists(texts[:n], texts[n:], vectors, RankingTraining(temperature=temperature), CPU)
+    e_torch = torch.tensor(e, dtype=torch.float32, requires_grad=True)
+    loss = lists.loss(rows, e_torch, torch.tensor(bank, dtype=torch.float32), lists.candidates(0))
+    assert float(loss) == pytest.approx(plain_loss(texts, n, vectors, rows, e, bank, temperature), abs=2e-5)
+    loss.backward()
+    assert torch.isfinite(e_torch.grad).all()
+
+
+def test_loss_is_zero_for_the_teacher_itself():
+    lists = RankingLists(CORPUS, QUERIES, VECTORS, RankingTraining(), CPU)
+    rows = np.arange(0, 100, 7)
+    assert float(lists.loss(rows, lists.teacher[rows], lists.teacher, slice(0, lists.n))) == pytest.approx(0, abs=1e-6)
+
+
+def test_every_pass_has_every_anchor_once():
+    lists = RankingLists(CORPUS, QUERIES, VECTORS, RankingTraining(batch_size=16), CPU)
+    assert not set(lists.anchors) & set(lists.held_out)
+    size = len(lists.anchors)
+    rows = np.concatenate([lists.batch(step) for step in range(18)])[: 3 * size].reshape(3, size)
+    assert all(sorted(one) == sorted(lists.anchors) for one in rows)
+    assert (rows[0] != rows[1]).any() and (rows[1] != rows[2]).any()
+
+
+def test_some_candidates_of_a_large_corpus(monkeypatch):
+    monkeypatch.setattr(ranking_lists, "MOST_CANDIDATES", 20)
+    lists = RankingLists(CORPUS, QUERIES, VECTORS, RankingTraining(), CPU)
+    drawn = [lists.candidates(step).tolist() for step in range(40)]
+    assert all(len(set(rows)) == 20 and max(rows) < len(CORPUS) for rows in drawn)
+    assert drawn[0] != drawn[1] and lists.candidates(7).tolist() == drawn[7]
+    assert set().union(*drawn) == set(range(len(CORPUS)))
+    rows, e = lists.anchors[:5], torch.nn.functional.normalize(torch.randn(5, 3), dim=1)
+    bank = torch.nn.functional.normalize(torch.randn(len(lists.texts), 3), dim=1)
+    few = [lists.texts[row] for row in drawn[0]]
+    loss = plain_loss(
+        [*few, *(lists.texts[row] for row in rows)],
+        20,
+        np.concatenate([VECTORS[drawn[0]], VECTORS[rows]]),
+        range(20, 25),
+        e.numpy(),
+        bank[drawn[0]].numpy(),
+        0.1,
+    )
+    assert float(lists.loss(rows, e, bank, lists.candidates(0))) == pytest.approx(loss, abs=1e-5)
+
+
+@given(texts=st.integers(2, 20_000), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_held_out_texts_are_no_anchors(texts, seed):
+    held_out, anchors = split_anchors(texts, seed)
+    assert len(anchors) and 1 <= len(held_out) <= ranking_lists.MOST_HELD_OUT
+    assert sorted([*held_out, *anchors]) == list(range(texts))
+
+
+# ------------------------------------------------------------------------------------------------------ the training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, backbone):
+    output, student = tmp_path_factory.mktemp("ranking") / "student", new_student(backbone)
+    before = tensors(student)
+    return output, run(student, output, QUICK), before
+
+
+def order_of(student: DSE) -> float:
+    """How alike student and teacher order the documents for the queries: mean Spearman correlation."""
+    e, b = (student.encode(texts, normalize_embeddings=True) for texts in (QUERIES, CORPUS))
+    t = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+    ranks = [np.argsort(np.argsort(x, axis=1), axis=1) for x in (e @ b.T, t[len(CORPUS) :] @ t[: len(CORPUS)].T)]
+    return float(np.mean([np.corrcoef(*rows)[0, 1] for rows in zip(*ranks, strict=True)]))
+
+
+def test_a_student_moves_towards_its_teacher(trained, backbone):
+    output, student, _ = trained
+    log = json.loads((output / "training.json").read_text())
+    assert log["held_out"]["after"] < 0.7 * log["held_out"]["before"] and not log["kept_start"]
+    assert [entry["step"] for entry in log["log"]] == [20, 40, 60]
+    assert log["log"][-1]["loss"] < log["log"][0]["loss"]
+    assert order_of(student) > order_of(new_student(backbone)) + 0.1
+
+
+def test_held_out_divergence_is_that_of_the_saved_student(trained):
+    output, _, _ = trained
+    student = DSE(str(output), dtype="float32", device="cpu")
+    texts, (held_out, _) = [*CORPUS, *QUERIES], split_anchors(100, QUICK.seed)
+    bank = student.encode(texts, normalize_embeddings=True)
+    loss = plain_loss(texts, len(CORPUS), VECTORS, held_out, bank[held_out], bank, QUICK.temperature)
+    assert json.loads((output / "training.json").read_text())["held_out"]["after"] == pytest.approx(loss, abs=1e-5)
+
+
+def test_the_returned_student_is_the_saved_one(trained):
+    output, student, _ = trained
+    saved = DSE(str(output), dtype="float32", device="cpu")
+    pairs = [(query, text) for query in QUERIES[:4] for text in CORPUS[::9]]
+    assert np.array_equal(student.predict(pairs), saved.predict(pairs))
+    assert saved.info == student.info
+    assert saved.info["task"]["name"] == "ranking" and saved.info["activation"] == "identity"
+    assert not (output / "checkpoints").exists()
+
+
+def test_scores_are_on_the_teachers_scale(trained):
+    """Slope and shift are those of least squares on the held-out lists."""
+    _, student, _ = trained
+    texts, (held_out, _) = [*CORPUS, *QUERIES], split_anchors(100, QUICK.seed)
+    cells = [(i, j) for i in held_out for j in range(len(CORPUS)) if texts[i] != texts[j]]
+    t = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+    e = student.encode(texts, normalize_embeddings=True)
+    x, y = ([float(v[i] @ v[j]) for i, j in cells] for v in (e, t))
+    slope, shift = np.polyfit(x, y, 1)
+    assert float(student.head.out.weight) == pytest.approx(slope, rel=1e-3)
+    assert float(student.head.out.bias) == pytest.approx(shift, abs=1e-3)
+
+
+def test_what_learns(trained):
+    """All but the word embeddings and the head; afterwards everything is trainable as before."""
+    _, student, before = trained
+    after = tensors(student)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    still = before.keys() - moved
+    assert any("word_embeddings" in name for name in still)
+    assert all("word_embeddings" in name or "position_ids" in name or "pooler" in name for name in still), still
+    assert all(weight.requires_grad and weight.grad is None for weight in student.parameters())
+
+
+def test_word_embeddings_get_no_gradient(backbone, tmp_path, monkeypatch):
+    student, seen = new_student(backbone), []
+    step = torch.optim.AdamW.step
+
+    def spy(self, *args, **kwargs):
+        seen.append(student.transformers_model.get_input_embeddings().weight.grad)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    run(student, tmp_path / "s")
+    assert seen == [None] * 4
+
+
+def test_flags_and_attention_are_restored_on_every_exit(backbone, tmp_path, monkeypatch):
+    student = new_student(backbone)
+    student.transformers_model.encoder.layer[0].requires_grad_(False)  # the user's own choice
+    flags = [weight.requires_grad for weight in student.parameters()]
+    config, during = student.transformers_model.config, []
+    attention = config._attn_implementation
+    assert attention != "eager"
+
+    def fail(*args):
+        during.append(config._attn_implementation)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ranking_loop.RankingTrainer, "_step", fail)
+        with pytest.raises(KeyboardInterrupt):
+            run(student, tmp_path / "s")
+    assert during == ["eager"] and config._attn_implementation == attention
+    assert [weight.requires_grad for weight in student.parameters()] == flags
+    frozen = tensors(student.transformers_model.encoder.layer[0])
+    run(student, tmp_path / "s")
+    assert config._attn_implementation == attention
+    assert [weight.requires_grad for weight in student.parameters()] == flags
+    assert difference(frozen, tensors(student.transformers_model.encoder.layer[0])) == 0.0
+
+
+def test_the_start_is_kept_where_training_does_not_help(backbone, tmp_path, caplog):
+    student = new_student(backbone)
+    before = tensors(student)
+    bad = RankingTraining(steps=10, batch_size=8, learning_rate=3.0, checkpoint_steps=5, dtype="float32")
+    with caplog.at_level(logging.WARNING, "dse"):
+        run(student, tmp_path / "s", bad)
+    assert "kept as it was" in caplog.text
+    after = {name: t for name, t in tensors(student).items() if "pair_head" not in name}
+    assert difference({name: before[name] for name in after}, after) == 0.0
+    log = json.loads((tmp_path / "s" / "training.json").read_text())
+    assert log["kept_start"] and log["held_out"]["after"] >= log["held_out"]["before"]
+    saved = DSE(str(tmp_path / "s"), dtype="float32", device="cpu")
+    assert np.array_equal(saved.encode(QUERIES), student.encode(QUERIES))
+    assert np.array_equal(saved.encode(QUERIES), new_student(backbone).encode(QUERIES))
+
+
+def test_random_state_of_others_neither_matters_nor_changes(backbone, tmp_path):
+    students = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        state = torch.random.get_rng_state()
+        students.append(run(new_student(backbone), tmp_path / str(seed)))
+        assert torch.equal(state, torch.random.get_rng_state())
+    assert difference(*map(tensors, students)) == 0.0
+
+
+def test_long_texts_are_split_and_put_back_in_order(backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr(ranking_loop, "BATCH_TOKENS", 40)
+    student = new_student(backbone)
+    lists = RankingLists(CORPUS, QUERIES, VECTORS, SHORT, CPU)
+    trainer = ranking_loop.RankingTrainer(student, lists, dict(student.named_parameters()), tmp_path)
+    student.eval()
+    with torch.no_grad():
+        e = trainer._encode_batch(CORPUS[:30])
+    assert np.allclose(e.numpy(), student.encode(CORPUS[:30], normalize_embeddings=True), atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------ killed runs
+
+
+def test_a_killed_run_goes_on_to_the_same_student(tmp_path, backbone):
+    """Killed with -9 after a checkpoint, in a process of its own; bit for bit the same, log included."""
+    whole = processes.start("ranking", backbone, tmp_path / "whole", 0)
+    killed = processes.start("ranking", backbone, tmp_path / "killed", 0.05)
+    processes.kill_when(killed, (tmp_path / "killed" / "checkpoints" / ranking_loop.STATE).exists)
+    assert not (tmp_path / "killed" / "training.json").exists()
+    _, err = processes.finish(processes.start("ranking", backbone, tmp_path / "killed", 0))
+    processes.finish(whole)
+    assert "going on from step" in err
+    one, other = (DSE(str(tmp_path / name), device="cpu") for name in ("whole", "killed"))
+    assert difference(tensors(one), tensors(other)) == 0.0
+    logs = [(tmp_path / name / "training.json").read_text() for name in ("whole", "killed")]
+    assert logs[0] == logs[1]
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 3, 4])
+def test_stopped_at_any_step_in_one_process(backbone, tmp_path, monkeypatch, stopped):
+    whole = run(new_student(backbone), tmp_path / "whole")
+    step, calls = ranking_loop.RankingTrainer._step, []
+
+    def stop_at(self, number):
+        if len(calls) == stopped:
+            raise KeyboardInterrupt
+        calls.append(number)
+        return step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ranking_loop.RankingTrainer, "_step", stop_at)
+        if stopped < 4:
+            with pytest.raises(KeyboardInterrupt):
+                run(new_student(backbone), tmp_path / "s")
+        else:  # all steps done, killed while saving
+            patch.setattr(DSE, "save_pretrained", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                run(new_student(backbone), tmp_path / "s")
+    again = run(new_student(backbone), tmp_path / "s")
+    assert difference(tensors(whole), tensors(again)) == 0.0
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(backbone, tmp_path, monkeypatch):
+    """Killed while the second is written, the first still stands."""
+    import dse.files
+
+    whole, writes = run(new_student(backbone), tmp_path / "whole"), []
+    replace = dse.files.os.replace
+
+    def die(source, target):
+        if str(target).endswith(ranking_loop.STATE):
+            writes.append(target)
+            if len(writes) == 2:
+                raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dse.files.os, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(new_student(backbone), tmp_path / "s")
+    assert len(writes) == 2 and writes[0].exists()
+    again = run(new_student(backbone), tmp_path / "s")
+    assert difference(tensors(whole), tensors(again)) == 0.0
+
+
+@pytest.mark.parametrize("change", ["texts", "vectors", "settings", "student"])
+def test_a_checkpoint_of_another_run_is_refused(backbone, tmp_path, monkeypatch, change):
+    with monkeypatch.context() as patch:
+        patch.setattr(DSE, "save_pretrained", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(new_student(backbone), tmp_path / "s")
+    student, corpus, vectors, settings_ = new_student(backbone), list(CORPUS), VECTORS.copy(), SHORT
+    if change == "texts":
+        corpus[0] += " now"
+    elif change == "vectors":
+        vectors[3] = -vectors[3]
+    elif change == "settings":
+        settings_ = RankingTraining(**{**vars(SHORT), "seed": 5})
+    else:
+        with torch.no_grad():
+            student.transformers_model.encoder.layer[0].output.dense.weight.add_(0.01)
+    with pytest.raises(MismatchError, match="other texts, vectors, settings or student"):
+        distill_ranking(student, corpus, QUERIES, tmp_path / "s", teacher_vectors=vectors, settings=settings_)
+
+
+# -------------------------------------------------------------------------------------------------------- bad input
+
+
+def changed(**cells) -> np.ndarray:
+    vectors = VECTORS.copy()
+    for row, value in cells.items():
+        vectors[int(row.removeprefix("row"))] = value
+    return vectors
+
+
+@pytest.mark.parametrize(
+    ("corpus", "vectors", "error", "message"),
+    [
+        (["one"], VECTORS[:1], BadDataError, "holds 1 distinct document"),
+        (["one", "one"], VECTORS[:2], BadDataError, "holds 1 distinct document"),
+        ([], VECTORS[:0], BadDataError, "holds 0 distinct document"),
+        (CORPUS, VECTORS[:-1], MismatchError, r"\(74, 6\) do not fit 75 documents and 0 queries"),
+        (CORPUS, VECTORS[:75, 0], MismatchError, r"\(75,\) do not fit"),
+        (CORPUS, np.ones((75, 6), np.float32), BadDataError, "of all documents are alike"),
+        (CORPUS, np.arange(1, 76)[:, None] * np.ones((1, 6)), BadDataError, "of all documents are alike"),
+        (CORPUS, np.zeros((75, 6)), BadDataError, "of all documents are alike"),
+        (CORPUS, changed(row6=np.nan)[:75], BadDataError, "vector of text 7 is not finite"),
+        (CORPUS, changed(row0=np.inf)[:75], BadDataError, "vector of text 1 is not finite"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(backbone, tmp_path, corpus, vectors, error, message):
+    vectors = vectors[:74] if "74" in message else vectors
+    with pytest.raises(error, match=message):
+        distill_ranking(new_student(backbone), corpus, [], tmp_path / "s", teacher_vectors=vectors)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("kwargs", [{"head": "mlp"}, {"head": "cosine", "num_labels": 3}])
+def test_a_student_of_another_kind_is_refused(backbone, tmp_path, kwargs):
+    with pytest.raises(MismatchError, match='head="cosine", num_layers=1'):
+        run(new_student(backbone, **kwargs), tmp_path / "s")
+
+
+def test_a_frozen_student_is_refused(backbone, tmp_path):
+    with pytest.raises(MismatchError, match="freeze_backbone"):
+        run(new_student(backbone, freeze_backbone=True), tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    "bad", [{"steps": 0}, {"batch_size": 0}, {"temperature": 0.0}, {"warmup": 1.5}, {"refreshes": -1}, {"seed": -1}]
+)
+def test_settings_that_cannot_train_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        RankingTraining(**bad)
+
+
+def test_given_vectors_are_not_written_to():
+    vectors = VECTORS.copy()
+    RankingLists(CORPUS, QUERIES, vectors, RankingTraining(), CPU)
+    assert np.array_equal(vectors, VECTORS)
+
+
+def test_a_batch_larger_than_the_texts(backbone, tmp_path):
+    corpus = CORPUS[:3]
+    student = distill_ranking(
+        new_student(backbone), corpus, [], tmp_path / "s", teacher_vectors=VECTORS[[0, 5, 10]], settings=SHORT
+    )
+    assert np.isfinite(student.predict([(corpus[0], corpus[1])])).all()
+
+
+def test_names():
+    assert ranking.RankingTraining is RankingTraining
