@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from textwrap import shorten
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from dse.data.helpdesk import Question, read_questions, teacher_vectors
 from dse.encoding.offline import offline_backbone
+from dse.evaluation.timing import alternate
 from dse.files import write_json, write_text
 from dse.model import DSE
 from dse.training.ranking import RankingTraining, distill_ranking
@@ -200,7 +202,7 @@ def run(
     read = len(split.catalogue) + len(split.log)
     result = Quickstart(
         **_compare(scores, split.relevant, queries, catalogue),
-        milliseconds={row: _milliseconds(model, queries, catalogue) for row, model in models.items()},
+        milliseconds=_milliseconds(models, queries, catalogue),
         training={"texts": read, "steps": settings.steps_for(read), "seconds": seconds},
         teacher=about,
         folder=str(output),
@@ -264,11 +266,12 @@ def _student(
     return student, time.perf_counter() - start
 
 
-def _milliseconds(student: DSE, queries: Sequence[str], catalogue: Sequence[str]) -> float:
-    """Per question, asked one at a time."""
-    prepared = student.encode(list(catalogue), show_progress_bar=False)
-    student.topk(queries[0], prepared, k=1, show_progress_bar=False)  # untimed run
-    start = time.perf_counter()
-    for query in queries[:TIMED]:
-        student.topk(query, prepared, k=1, show_progress_bar=False)
-    return (time.perf_counter() - start) * 1e3 / len(queries[:TIMED])
+def _milliseconds(models: Mapping[str, DSE], queries: Sequence[str], catalogue: Sequence[str]) -> dict[str, float]:
+    """By model, per question, asked one at a time, the models in turn."""
+
+    def ask(model: DSE) -> Callable[[], object]:
+        prepared, asked = model.encode(list(catalogue), show_progress_bar=False), iter(queries)
+        return lambda: model.topk(next(asked), prepared, k=1, show_progress_bar=False)
+
+    rounds = alternate(*map(ask, models.values()), runs=TIMED)
+    return {row: median(times) * 1e3 for row, times in zip(models, zip(*rounds, strict=True), strict=True)}

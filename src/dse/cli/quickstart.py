@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -17,5 +18,6 @@ def quickstart(
     """Distil a ranking student from bundled help-desk questions, offline, without labels; ask it new questions."""
     from dse.quickstart import run
 
+    logging.getLogger("dse").setLevel(logging.WARNING)  # what it prints at the end says it all
     result = run(output, show_progress_bar=o.on_terminal())
     o.show(result.to_dict(), result.text(), as_json)
