@@ -110,8 +110,8 @@ class Quickstart:
             *(f"{row:<8}{names[row]:<28}{top1[row]:>13.1%}{mean[row]:>14.1%}{times[row]:>14}" for row in ROWS),
             "",
             f"The student has {mean['student'] / mean['teacher']:.1%} of its teacher's mean average precision.",
-            f"It read {self.training['texts']:,} texts, the catalogue and a log of other questions, and not one label"
-            + (f" ({seconds:.0f} seconds)." if seconds else "."),
+            f"It learned from {self.training['texts']:,} texts, the catalogue and a log of other questions, "
+            + ("without labels" + (f": {seconds:.0f} seconds." if seconds else ".")),
             f"The teacher's vectors of them come with the package; {teacher} itself is not needed.",
             "",
             f"Of the {ranking['queries']}, {self.gained} are right on top with the student only, not with the cosine, "
