@@ -20,9 +20,9 @@ from safetensors.numpy import save_file
 from sentence_transformers import SentenceTransformer
 
 from benchmarks import records
-from dse.data.helpdesk import TEACHER_FILE, hash_texts, load_vectors, read_questions
+from dse.data.helpdesk import TEACHER_FILE, hash_texts, load_vectors, read_questions, split_questions
 from dse.evaluation.machine import versions
-from dse.quickstart import cosines, judge, split_questions
+from dse.quickstart import cosines, judge
 
 FILE = records.ROOT / "src" / "dse" / "data" / "helpdesk" / TEACHER_FILE
 

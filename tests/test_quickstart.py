@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import sys
 
 import numpy as np
@@ -13,9 +14,9 @@ from sklearn.metrics import average_precision_score
 import dse.quickstart
 from dse import DSE
 from dse.cli import app
-from dse.data.helpdesk import load_vectors, read_questions, teacher_vectors
+from dse.data.helpdesk import TEST_AREAS, load_vectors, read_questions, split_questions, teacher_vectors
 from dse.errors import MismatchError
-from dse.quickstart import ROWS, TEST_AREAS, cosines, judge, run, split_questions
+from dse.quickstart import ROWS, cosines, judge, run
 from dse.training.ranking import RankingTraining
 
 QUESTIONS = read_questions()[0]
@@ -132,7 +133,9 @@ def test_the_student_ranks_like_its_table_says(first):
 def test_the_command_prints_nothing_else(tmp_path, backbone, monkeypatch, capsys):
     monkeypatch.setattr(dse.quickstart, "run", functools.partial(run, backbone=backbone, settings=FEW))
     monkeypatch.setattr(sys, "argv", ["dse", "quickstart"])
+    level = logging.getLogger("dse").level
     app(["quickstart", "--output", str(tmp_path / "q"), "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["ranking"]["queries"] == 270
     app(["quickstart", "--output", str(tmp_path / "q")], standalone_mode=False)
+    logging.getLogger("dse").setLevel(level)
     assert "right on top" in capsys.readouterr().out

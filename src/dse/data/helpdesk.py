@@ -19,6 +19,8 @@ from dse.data.tables import open_table
 from dse.errors import MismatchError
 
 TEACHER_FILE = "teacher.safetensors"
+TEST_AREAS = ("returns", "account", "products_stock")
+QUERY_EVERY = 3  # every third phrasing of an intent is a new question, the others are the catalogue's
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,42 @@ def read_questions() -> tuple[list[Question], dict[str, list[str]]]:
     areas = {intent: area for intent, area, _ in intents}
     questions = [Question(text, intent, areas[intent]) for intent, text in _read("questions.tsv", ("intent", "text"))]
     return questions, {intent: similar.split(",") for intent, _, similar in intents}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions in the list of questions, and which answers are right.
+
+    Attributes:
+        catalogue: What is searched.
+        log: Questions of other areas.
+        queries: New questions, in neither.
+        relevant: Whether query and catalogue entry have the same intent, (queries, catalogue).
+    """
+
+    catalogue: np.ndarray
+    log: np.ndarray
+    queries: np.ndarray
+    relevant: np.ndarray
+
+
+def split_questions(questions: Sequence[Question], areas: Sequence[str] = TEST_AREAS) -> Split:
+    """Split the phrasings of the areas into catalogue and queries; the other areas are the log.
+
+    Example:
+        >>> split = split_questions(read_questions()[0])
+        >>> len(split.catalogue), len(split.log), len(split.queries), split.relevant.sum(axis=1).tolist()[:3]
+        (540, 1620, 270, [12, 12, 12])
+    """
+    seen: dict[str, int] = {}
+    parts: dict[str, list[int]] = {"catalogue": [], "log": [], "queries": []}
+    for i, question in enumerate(questions):
+        seen[question.intent] = seen.get(question.intent, 0) + 1
+        asked = "queries" if seen[question.intent] % QUERY_EVERY == 0 else "catalogue"
+        parts[asked if question.area in areas else "log"].append(i)
+    intents = np.array([question.intent for question in questions])
+    relevant = intents[parts["queries"]][:, None] == intents[parts["catalogue"]][None]
+    return Split(**{name: np.array(rows) for name, rows in parts.items()}, relevant=relevant)
 
 
 def teacher_vectors(texts: Sequence[str]) -> tuple[np.ndarray, dict[str, str]]:
