@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -29,7 +30,7 @@ def test_every_block_has_a_known_language():
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory, backbone):
+def workshop(tmp_path_factory, backbone, encoder):
     """A folder with what the README assumes: models, pairs, candidates."""
     from sentence_transformers import CrossEncoder
 
@@ -49,6 +50,14 @@ def workshop(tmp_path_factory, backbone):
         lines = [f'"{a}","{b}",{draw.choice(["no", "yes"])}' for a, b in texts]
         target = "train.csv" if name == "train" else "test.csv"
         (folder / target).write_text("sentence1,sentence2,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    for name in ("my-large-encoder", "my-small-encoder"):
+        shutil.copytree(encoder, folder / name)
+    texts = [s for s in SENTENCES if s]
+    for name, rows in (("corpus", texts), ("log", texts[::2]), ("queries", texts[:3])):
+        lines = [json.dumps({"id": f"{name}-{i}", "text": text}) for i, text in enumerate(rows)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    judgements = ["query-id\tcorpus-id\tscore", *(f"queries-{i}\tcorpus-{i}\t1" for i in range(3))]
+    (folder / "qrels.tsv").write_text("\n".join(judgements) + "\n", encoding="utf-8")
     (folder / "pairs.jsonl").write_text('{"sentence1": "a red bike", "sentence2": "a bike"}\n', encoding="utf-8")
     (folder / "candidates.txt").write_text("\n".join(s for s in SENTENCES if s) + "\n", encoding="utf-8")
     return folder
