@@ -64,7 +64,7 @@ class RankingTraining:
         """Refuse settings that cannot train."""
         for name in ("steps", "batch_size", "learning_rate", "temperature", "checkpoint_steps"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if (value is None and name != "steps") or (value is not None and not value > 0):
                 raise ValueError(f"{name} is {value}; it must be positive.")
         for name in ("weight_decay", "refreshes", "seed"):
             if not getattr(self, name) >= 0:
