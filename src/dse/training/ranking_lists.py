@@ -56,7 +56,7 @@ class RankingTraining:
     warmup: float = 0.1
     weight_decay: float = 0.01
     refreshes: int = 3
-    checkpoint_steps: int = 100
+    checkpoint_steps: int = 50
     dtype: Dtype = "auto"
     seed: int = 42
 
