@@ -14,12 +14,13 @@ import typer
 from dse import DSE, get_task
 from dse.cli import app
 from dse.cli.config import ALIASES, PRESETS, read_config
-from dse.cli.recipe import setting_types
+from dse.cli.recipe import OF_RANKINGS, setting_types
 from dse.data.pairs import Pairs
 from dse.encoding.offline import offline_backbone
 from dse.errors import BadDataError
 from dse.pipeline import Recipe
 from dse.training.distill import Distillation
+from dse.training.ranking import RankingTraining
 from dse.training.settings import Training
 from tests.conftest import SENTENCES
 
@@ -278,10 +279,28 @@ def test_every_setting_in_python_has_one_name_in_a_file():
     recipe = {field.name for field in fields(Recipe)} - {"student", "distillation", "training", "teacher_training"}
     distillation, training = ({field.name for field in fields(cls)} for cls in (Distillation, Training))
     teacher = {f"teacher_{name}" for name in training}
-    groups = [student, recipe, distillation, training, teacher]
+    rankings = {field.name for field in fields(RankingTraining)} - distillation - training
+    assert rankings == set(OF_RANKINGS)
+    groups = [student, recipe, distillation, training, teacher, rankings]
     assert set(setting_types("distill")) == set.union(*groups)
     assert len(setting_types("distill")) == sum(map(len, groups))  # no name means two things
     assert set(setting_types("teacher")) == training
+
+
+@pytest.mark.parametrize("setting", OF_RANKINGS)
+def test_a_setting_of_rankings_is_refused_for_pairs(recipe, tmp_path, setting):
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"{setting}: 3\n", encoding="utf-8")
+    with pytest.raises(BadDataError, match=f"{setting} .*--corpus"):
+        recipe("--config", file)
+
+
+@pytest.mark.parametrize("text", ["teacher: somewhere", "teacher: [somewhere]"])
+def test_a_teacher_may_stand_in_a_file(recipe, tmp_path, text):
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"{text}\n", encoding="utf-8")
+    assert recipe("--config", file)["teacher"] == "somewhere"
+    assert recipe("--config", file, "--teacher", "elsewhere")["teacher"] == "elsewhere"
 
 
 def test_an_option_may_stand_in_a_file_under_its_own_name():

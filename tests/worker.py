@@ -72,7 +72,7 @@ def label_slowly(teacher: str, output: Path, seconds: float) -> None:
 
 
 def rank_slowly(backbone: str, output: Path, seconds: float) -> None:
-    """Learn the ranking of the samples in twelve steps, a checkpoint every three."""
+    """Learn the ranking of the samples in twelve steps, a checkpoint every four, the bank renewed after six."""
     import logging
 
     from dse.training import ranking, ranking_loop
@@ -86,7 +86,9 @@ def rank_slowly(backbone: str, output: Path, seconds: float) -> None:
         return step(self, number)
 
     ranking_loop.RankingTrainer._step = slowly
-    settings = ranking.RankingTraining(steps=12, batch_size=16, learning_rate=1e-3, checkpoint_steps=3, seed=7)
+    settings = ranking.RankingTraining(
+        steps=12, batch_size=16, learning_rate=1e-3, checkpoint_steps=4, refreshes=1, seed=7
+    )
     student = make_student(backbone, head="cosine", num_layers=1, dtype="auto")
     ranking.distill_ranking(student, CORPUS, QUERIES, output, teacher_vectors=VECTORS, settings=settings)
 

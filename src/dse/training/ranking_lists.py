@@ -56,7 +56,7 @@ class RankingTraining:
     warmup: float = 0.1
     weight_decay: float = 0.01
     refreshes: int = 3
-    checkpoint_steps: int = 100
+    checkpoint_steps: int = 50
     dtype: Dtype = "auto"
     seed: int = 42
 
@@ -64,7 +64,7 @@ class RankingTraining:
         """Refuse settings that cannot train."""
         for name in ("steps", "batch_size", "learning_rate", "temperature", "checkpoint_steps"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if (value is None and name != "steps") or (value is not None and not value > 0):
                 raise ValueError(f"{name} is {value}; it must be positive.")
         for name in ("weight_decay", "refreshes", "seed"):
             if not getattr(self, name) >= 0:
