@@ -127,7 +127,7 @@ class DSE(PairScorer):
             dimension = projection
         # The cosine that a backbone is trained for is that of its last layer, which stands last.
         joined = dimension > transformer.get_embedding_dimension() and projection is None
-        cosine_dimension = transformer.get_embedding_dimension() if head == "cosine-mlp" and joined else None
+        cosine_dimension = transformer.get_embedding_dimension() if head in ("cosine-mlp", "cosine-map") and joined else None
         modules["pair_head"] = PairHead(
             dimension, num_labels, head, head_dimension, head_dropout, cosine_dimension=cosine_dimension
         )

@@ -100,7 +100,8 @@ class PairHead(PairFunction, Module):
     Args:
         embedding_dimension: d, width of an embedding.
         num_labels: C, 1 for binary tasks and regression, else the number of classes.
-        kind: ``mlp`` (the paper's), ``mlp-symmetric``, ``bilinear``, ``dot``, ``cosine`` or ``cosine-mlp``.
+        kind: ``mlp`` (the paper's), ``mlp-symmetric``, ``bilinear``, ``dot``, ``cosine``, ``cosine-mlp`` or
+            ``cosine-map``.
         hidden_dimension: h, width of the hidden layer of the mlp kinds.
         dropout: Dropout on the embeddings while training (0.1 in the paper's code).
         cosine_dimension: Of kinds with a cosine: how many of the last values of an embedding it is computed of.
