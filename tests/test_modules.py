@@ -151,7 +151,9 @@ def test_head_without_weights_says_so(tmp_path) -> None:
 
 
 def test_unknown_head_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine, cosine-mlp, cosine-map"):
+    with pytest.raises(
+        ValueError, match=r"'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine, cosine-mlp, cosine-map"
+    ):
         PairHead(D, kind="maxsim")
 
 

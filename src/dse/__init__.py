@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dse.teacher.fit import fit_teacher
     from dse.teacher.labelling import label_pairs
     from dse.training.distill import distill
+    from dse.training.head_only import fit_head
 
 # Where each public name lives; imported when first used, so that `dse --help` need not load torch.
 _HOME = {
@@ -25,6 +26,7 @@ _HOME = {
     "Task": "dse.data.tasks",
     "get_task": "dse.data.tasks",
     "distill": "dse.training.distill",
+    "fit_head": "dse.training.head_only",
     "fit_teacher": "dse.teacher.fit",
     "label_pairs": "dse.teacher.labelling",
 }
@@ -36,6 +38,7 @@ __all__ = [
     "Task",
     "__version__",
     "distill",
+    "fit_head",
     "fit_teacher",
     "get_task",
     "label_pairs",

@@ -12,7 +12,8 @@ cosine-mlp      a_c cos(u', v') + the mlp's score, which starts at zero  no
 cosine-map      a_c cos(u' + A u' + p, v' + B v' + q) + b_c              no
 =============== ======================================================== =========
 
-u', v': all values of u and v, or the last ones (``cosine_dimension``), which are the backbone's last layer.
+u', v': all values of u and v, or the last ones (``cosine_dimension``), which are the backbone's last layer;
+in cosine-map brought to length one.
 """
 
 from __future__ import annotations
