@@ -98,7 +98,7 @@ def fit_head(
 
     Raises:
         MismatchError: If shapes do not fit, or the encoder makes vectors of another width.
-        BadDataError: If a vector is not finite, a list names a row that does not exist, or too few lists prefer a document.
+        BadDataError: If a vector is not finite, a list names an unknown row, or too few lists prefer a document.
 
     Example:
         >>> rng = np.random.default_rng(0)
