@@ -22,7 +22,11 @@ def numpy_head(head: PairHead, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         return scores + numpy_cosine(head, u, v) * w["slope"] if head.kind == "cosine-mlp" else scores
     if head.kind == "bilinear":
         return np.stack([((u @ m) * v).sum(axis=1) for m in w["weight"]], axis=1) + w["bias"]
-    product = numpy_cosine(head, u, v) if head.kind == "cosine" else (u * v).sum(axis=1, keepdims=True)
+    if head.kind == "cosine-map":
+        u, v = (x[:, -(head.cosine_dimension or x.shape[1]) :] for x in (u, v))
+        u, v = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-8) for x in (u, v))
+        u, v = (x + x @ w[f"{side}.weight"].T + w[f"{side}.bias"] for x, side in ((u, "left"), (v, "right")))
+    product = numpy_cosine(head, u, v) if head.kind in ("cosine", "cosine-map") else (u * v).sum(axis=1, keepdims=True)
     return product @ w["out.weight"].T + w["out.bias"]
 
 
@@ -88,7 +92,13 @@ def test_the_mlp_beside_a_cosine_starts_at_zero() -> None:
     torch.testing.assert_close(head.score(u, v), 5 * cosine[:, None].expand(5, 2))
 
 
-@pytest.mark.parametrize("kind", ["dot", "cosine", "cosine-mlp"])
+def test_moved_vectors_start_as_the_vectors() -> None:
+    head, (u, v) = PairHead(D, 2, "cosine-map", cosine_dimension=3), torch.randn(2, 5, D)
+    cosine = torch.nn.functional.cosine_similarity(u[:, -3:], v[:, -3:])
+    torch.testing.assert_close(head.score(u, v), head.out(cosine[:, None]))
+
+
+@pytest.mark.parametrize("kind", ["dot", "cosine", "cosine-mlp", "cosine-map"])
 def test_untrained_one_label_heads_rank_alike_sentences_first(kind: str) -> None:
     head, u = PairHead(D, 1, kind), torch.randn(1, D)
     assert head.score(u, u) > head.score(u, -u)
@@ -141,7 +151,9 @@ def test_head_without_weights_says_so(tmp_path) -> None:
 
 
 def test_unknown_head_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine, cosine-mlp"):
+    with pytest.raises(
+        ValueError, match=r"'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine, cosine-mlp, cosine-map"
+    ):
         PairHead(D, kind="maxsim")
 
 

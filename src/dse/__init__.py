@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dse.teacher.labelling import label_pairs
     from dse.teacher.load import load_teacher
     from dse.training.distill import distill
+    from dse.training.head_only import fit_head
     from dse.training.losses import Distillation
     from dse.training.settings import Training
 
@@ -32,6 +33,7 @@ _HOME = {
     "Training": "dse.training.settings",
     "get_task": "dse.data.tasks",
     "distill": "dse.training.distill",
+    "fit_head": "dse.training.head_only",
     "fit_teacher": "dse.teacher.fit",
     "label_pairs": "dse.teacher.labelling",
     "load_pairs": "dse.data.pairs",
@@ -48,6 +50,7 @@ __all__ = [
     "Training",
     "__version__",
     "distill",
+    "fit_head",
     "fit_teacher",
     "get_task",
     "label_pairs",

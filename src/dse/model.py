@@ -17,7 +17,7 @@ from torch import nn
 from dse.encoding.runtime import Dtype
 from dse.files import write_json
 from dse.model_card import DSEModelCardData
-from dse.modules import LayerConcat, PairHead
+from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.pair_scorer import PairScorer
 from dse.scoring.kinds import HeadKind
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 PoolingMode = Literal["mean", "mean_sqrt_len_tokens", "max", "cls"]
 INFO_FILE = "dse.json"
-MODULES = {"dse.modules.LayerConcat": LayerConcat, "dse.modules.PairHead": PairHead}
+MODULES: dict[str, type] = {f"dse.modules.{module.__name__}": module for module in (LayerConcat, PairHead, VectorInput)}
 
 
 class DSE(PairScorer):
@@ -127,7 +127,8 @@ class DSE(PairScorer):
             dimension = projection
         # The cosine that a backbone is trained for is that of its last layer, which stands last.
         joined = dimension > transformer.get_embedding_dimension() and projection is None
-        cosine_dimension = transformer.get_embedding_dimension() if head == "cosine-mlp" and joined else None
+        beside = head in ("cosine-mlp", "cosine-map") and joined
+        cosine_dimension = transformer.get_embedding_dimension() if beside else None
         modules["pair_head"] = PairHead(
             dimension, num_labels, head, head_dimension, head_dropout, cosine_dimension=cosine_dimension
         )
@@ -148,7 +149,7 @@ class DSE(PairScorer):
         return super()._get_model_config() | {"requirements": {"dse": f">={version('dse')}"}}
 
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
-        # Our own two classes need no `trust_remote_code`; every other reference goes the usual, guarded way.
+        # Our own classes need no `trust_remote_code`; every other reference goes the usual, guarded way.
         return MODULES.get(class_ref) or super()._load_module_class_from_ref(class_ref, *args, **kwargs)
 
 

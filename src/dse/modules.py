@@ -16,9 +16,10 @@ from typing import Any, Self
 import torch
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from safetensors.torch import load_model
-from sentence_transformers.base.modules import Module
+from sentence_transformers.base.modules import InputModule, Module
 from torch import Tensor, nn
 
+from dse.errors import MismatchError
 from dse.scoring.head import PairFunction
 from dse.scoring.kinds import HEAD_KINDS, KINDS, HeadKind
 
@@ -90,6 +91,52 @@ class LayerConcat(Module):
         self.save_config(output_path)
 
 
+class VectorInput(InputModule):
+    """The first module of a student whose input are vectors of a model that it does not have; texts are refused.
+
+    Args:
+        embedding_dimension: d, width of the vectors.
+    """
+
+    config_keys: list[str] = ["embedding_dimension"]
+    save_in_root = False
+
+    def __init__(self, embedding_dimension: int) -> None:
+        super().__init__()
+        self.embedding_dimension = embedding_dimension
+        self.tokenizer: Any = _NoTokens()
+
+    def preprocess(self, inputs: Any, prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Refuse texts.
+
+        Raises:
+            MismatchError: Always.
+        """
+        raise MismatchError(
+            f"This student scores vectors of width {self.embedding_dimension} and has no encoder for texts; give "
+            "vectors, or name their model when fitting it (encoder=)."
+        )
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Leave the features as they are."""
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """Width of the vectors."""
+        return self.embedding_dimension
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the configuration; there are no weights."""
+        self.save_config(output_path)
+
+
+class _NoTokens(dict[str, int]):
+    """A vocabulary without words."""
+
+    def get_vocab(self) -> dict[str, int]:
+        return self
+
+
 class PairHead(PairFunction, Module):
     """The learned function of two embeddings, s(u, v), as the last module of a student; its kinds: `dse.scoring.kinds`.
 
@@ -100,7 +147,8 @@ class PairHead(PairFunction, Module):
     Args:
         embedding_dimension: d, width of an embedding.
         num_labels: C, 1 for binary tasks and regression, else the number of classes.
-        kind: ``mlp`` (the paper's), ``mlp-symmetric``, ``bilinear``, ``dot``, ``cosine`` or ``cosine-mlp``.
+        kind: ``mlp`` (the paper's), ``mlp-symmetric``, ``bilinear``, ``dot``, ``cosine``, ``cosine-mlp`` or
+            ``cosine-map``.
         hidden_dimension: h, width of the hidden layer of the mlp kinds.
         dropout: Dropout on the embeddings while training (0.1 in the paper's code).
         cosine_dimension: Of kinds with a cosine: how many of the last values of an embedding it is computed of.

@@ -34,12 +34,14 @@ class PairFunction(nn.Module):
         torch.Size([2, 1])
     """
 
-    # Each kind has two or three of these; the names are those in saved files.
+    # Each kind has up to three of these; the names are those in saved files.
     dense: nn.Linear
     out: nn.Linear
     weight: nn.Parameter
     bias: nn.Parameter
     slope: nn.Parameter
+    left: nn.Linear
+    right: nn.Linear
 
     def __init__(
         self,

@@ -102,6 +102,77 @@ class Cosine(Dot):
         return lambda v: affine(head, cosine(v)).squeeze(-1)
 
 
+class CosineMap(Cosine):
+    """s_c = a_c cos(u' + A u' + p, v' + B v' + q) + b_c; u' = u / |u|, v' = v / |v|, of the last values of u and v.
+
+    A, B (d, d) and p, q (d,) start at zero, and the head as the cosine. Each side moves on its own: what is learned is
+    that a command answers its description, or a reply a question, where the two are not alike. It stays a cosine of two
+    vectors, each made of one sentence. ``left`` is A, p; ``right`` is B, q.
+    """
+
+    symmetric = False
+    has_one_weight = False
+
+    def build(self, head: PairFunction) -> None:
+        """A, p, B, q at zero beside the cosine's weights."""
+        super().build(head)
+        width = head.cosine_dimension or head.embedding_dimension
+        head.left, head.right = nn.Linear(width, width), nn.Linear(width, width)
+        for weight in (*head.left.parameters(), *head.right.parameters()):
+            nn.init.zeros_(weight)
+
+    def learning_rate_factor(self, head: PairFunction) -> float:
+        """4 / d: a value of a moved vector adds up d weights, their product d * d."""
+        return 4 / head.embedding_dimension
+
+    def score(self, head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
+        """The formula."""
+        u, v = normalized(head.cosine_part(u)), normalized(head.cosine_part(v))
+        cosine = nn.functional.cosine_similarity(u + head.left(u), v + head.right(v), dim=-1)
+        scores: Tensor = head.out(cosine.unsqueeze(-1))
+        return scores
+
+    def left_vectors(self, head: PairFunction, u: Tensor) -> Tensor:
+        """The moved vectors of left sentences, of length one, (m, d) to (m, c)."""
+        return _moved(normalized(head.cosine_part(u)), head.left)
+
+    def right_vectors(self, head: PairFunction, v: Tensor) -> Tensor:
+        """The moved vectors of right sentences, of length one, (k, d) to (k, c)."""
+        return _moved(normalized(head.cosine_part(v)), head.right)
+
+    def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
+        """The moved vector, and zeros in the right one's place: the sum of two parts holds both."""
+        moved = self.left_vectors(head, u)
+        return torch.cat([moved, torch.zeros_like(moved)], dim=1)  # (m, 2c)
+
+    def right_part(self, head: PairFunction, v: Tensor) -> Tensor:
+        """Zeros, and the moved vector."""
+        moved = self.right_vectors(head, v)
+        return torch.cat([torch.zeros_like(moved), moved], dim=1)  # (k, 2c)
+
+    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
+        """The product of the moved vectors."""
+        left, right = parts.chunk(2, dim=1)  # (B, c) each
+        return affine(head, (left * right).sum(dim=1))
+
+    def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
+        """The queries' moved vectors; each candidate is moved once, for all queries of the pass."""
+        folded = self.left_vectors(head, queries).to(dtype)  # (q, c)
+        weight, shift = head.right.weight.to(dtype), head.right.bias.float()
+
+        def scores(v: Tensor) -> Tensor:
+            v = normalized(head.cosine_part(v).float())
+            moved = v + torch.mm(v.to(dtype), weight.T).float() + shift  # (B, c)   only B v' is rounded
+            return affine(head, torch.mm(folded, normalized(moved).to(dtype).T).float()).squeeze(-1)
+
+        return scores
+
+
+def _moved(x: Tensor, linear: nn.Linear) -> Tensor:
+    """X + A x + p, brought to length one."""
+    return normalized(x + stable_product(x, linear.weight.float()) + linear.bias.float())
+
+
 def exact_cosine(head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
     """cos(u, v) of aligned rows in float32: u (B, d) or (d,), v (B, d), to (B,)."""
     return (normalized(head.cosine_part(u)) * normalized(head.cosine_part(v))).sum(dim=1)
