@@ -13,8 +13,9 @@ from sentence_transformers import SentenceTransformer
 
 from dse import DSE, fit_head
 from dse.errors import BadDataError, MismatchError
-from dse.training import head_only
-from dse.training.head_only import HeadTraining, List
+from dse.training import head_only, vector_lists
+from dse.training.head_only import HeadTraining
+from dse.training.vector_lists import List, VectorLists
 from tests.conftest import SENTENCES
 
 WIDTH, N = 8, 80
@@ -77,7 +78,7 @@ def test_held_out_lists_are_never_worse_than_with_the_cosine(seed: int, rerank: 
     assert info["factor"] in (0, *head_only.FACTORS)
     gain = info["after"] - info["before"]
     assert gain > info["standard_error"] if info["factor"] else gain == 0
-    data = head_only._Data(vectors(40, seed), vectors(N, seed + 1), lists, rerank, seed)
+    data = VectorLists(vectors(40, seed), vectors(N, seed + 1), lists, rerank, seed)
     fit = head_only._Fit(student.head, data, short)
     assert fit.quality().mean() == pytest.approx(info["after"], abs=1e-6)  # what was promised is what is returned
     for weight in fit.weights:
@@ -97,7 +98,7 @@ def test_what_is_no_relation_leaves_the_cosine(caplog: pytest.LogCaptureFixture)
 def test_no_right_document_is_held_out_and_trained_on() -> None:
     rng = np.random.default_rng(0)
     lists: list[List] = [{int(row): 1.0 for row in rng.permutation(200)[:2]} for _ in range(100)]
-    data = head_only._Data(vectors(100, 0), vectors(200, 1), lists, False, 0)
+    data = VectorLists(vectors(100, 0), vectors(200, 1), lists, False, 0)
     held, trained = ({row for i in part for row in data.right(i)} for part in (data.held_out, data.train))
     assert held and trained and held.isdisjoint(trained)
 
@@ -115,18 +116,18 @@ def test_the_same_seed_gives_the_same_head_and_leaves_the_generator_alone(fitted
 
 
 def test_a_large_collection_is_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_only, "POOL", 50)
+    monkeypatch.setattr(vector_lists, "POOL", 50)
     assert fit_head(*turned(), settings=SHORT).info["head_fit"]["factor"] > 0
 
 
 def test_graded_lists_gain_as_ndcg_does() -> None:
-    [rows], [gains] = head_only._gains([{4: 0.0, 7: 1.0, 2: 2.0}], 9)
+    [rows], [gains] = vector_lists.list_gains([{4: 0.0, 7: 1.0, 2: 2.0}], 9)
     np.testing.assert_array_equal(rows, [4, 7, 2])
     np.testing.assert_allclose(gains, np.exp(4 * np.array([0, 0.5, 1])) - 1)
-    _, [logits] = head_only._gains([{4: -3.0, 7: 1.0}], 9)  # the lowest score takes the place of grade 0
+    _, [logits] = vector_lists.list_gains([{4: -3.0, 7: 1.0}], 9)  # the lowest score takes the place of grade 0
     np.testing.assert_allclose(logits, [0, np.exp(4) - 1])
-    assert head_only._ndcg(np.array([2, 7, 4]), rows, gains) == pytest.approx(1)
-    assert head_only._ndcg(np.array([0, 1, 3]), rows, gains) == 0
+    assert vector_lists.ndcg(np.array([2, 7, 4]), rows, gains) == pytest.approx(1)
+    assert vector_lists.ndcg(np.array([0, 1, 3]), rows, gains) == 0
 
 
 # ------------------------------------------------------------------------------------------------- as a student
