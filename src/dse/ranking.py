@@ -100,7 +100,7 @@ def make_ranker(
     start = _start(recipe)
     claim_folder(output, {"kind": "ranking", "recipe": asdict(recipe), "data": data})
     if finished(output):
-        student = DSE(str(output), device=str(start.device))
+        student = DSE(str(output), dtype=start.inference_dtype, device=str(start.device))
     else:
         _say(collection, documents, log)
         student = _train(documents, log, teacher, _start(recipe), recipe, output, show_progress_bar)
@@ -125,7 +125,7 @@ def make_ranker(
 
 def _start(recipe: RankingRecipe) -> DSE:
     """The untrained student."""
-    settings: dict[str, Any] = {"head": "cosine", "num_layers": 1} | dict(recipe.student)
+    settings: dict[str, Any] = {"head": "cosine", "num_layers": 1, "dtype": recipe.training.dtype, **recipe.student}
     student = DSE.from_backbone(recipe.backbone, **settings)
     check_student(student)
     return student
