@@ -37,6 +37,8 @@ SCALE = 20.0  # of the student's cosine while training: what sentence encoders a
 ROUND = 200  # steps until the near documents are searched again, with the head as it is then
 NEAR, NEAR_DRAWN, RANDOM = 60, 20, 512  # nearest documents kept, drawn of them for a query, random ones of a batch
 
+QUERIES = 256  # compared with all documents of a pool at a time
+
 
 @dataclass(frozen=True)
 class HeadTraining:
@@ -202,9 +204,7 @@ class _Fit:
         self.order = self.generator.permutation(self.data.train)[: ROUND * self.settings.batch_size]
         self.pool = self.data.pool(self.generator, self.order)
         if not self.data.rerank:
-            vectors = self.data.documents[self.pool]
-            _, near = scoring.topk(self.head, self.data.queries[self.order], vectors, min(NEAR, len(self.pool)))
-            self.near = self.pool[near.numpy()]
+            self.near = self._nearest(self.order, self.pool, NEAR)
 
     def _candidates(self, batch: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Tensor, Tensor]:
         """Rows of the documents (m,), gains (B, m), and what is no candidate of a query (B, m)."""
@@ -225,6 +225,18 @@ class _Fit:
             gains[b, named] = torch.from_numpy(self.data.gains[i]).float()
         return columns, gains, mask
 
+    @torch.no_grad()
+    def _nearest(self, lists: np.ndarray, pool: np.ndarray, k: int) -> np.ndarray:
+        """The k documents of the pool that the head scores highest, for the query of each list: rows (lists, k).
+
+        `scoring.topk` moves the documents again for every few queries, which saves memory; here they are few.
+        """
+        right = self.kind.right_vectors(self.head, self.data.documents[pool])  # (n, d)
+        left = self.kind.left_vectors(self.head, self.data.queries[lists])  # (lists, d)
+        best = [(part @ right.T).topk(min(k, len(pool)), dim=1).indices for part in left.split(QUERIES)]
+        nearest: np.ndarray = pool[torch.cat(best).numpy()]
+        return nearest
+
     def quality(self) -> np.ndarray:
         """nDCG@10 of each held-out list, (lists,): over the documents, or over the list's own."""
         data, lists = self.data, self.data.held_out
@@ -235,7 +247,5 @@ class _Fit:
                 scores = scoring.score_matrix(self.head, data.queries[i : i + 1], data.documents[rows])[0, :, 0]
                 found.append(rows[scores.argsort(descending=True, stable=True)[:CUTOFF].numpy()])
         else:
-            vectors = data.documents[self.checked_in]
-            _, best = scoring.topk(self.head, data.queries[lists], vectors, min(CUTOFF, len(vectors)))
-            found = list(self.checked_in[best.numpy()])
+            found = list(self._nearest(lists, self.checked_in, CUTOFF))
         return np.array([ndcg(rows, data.rows[i], data.gains[i]) for rows, i in zip(found, lists, strict=True)])
