@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dse.errors import BadDataError, MismatchError
 
 FEWEST_LISTS = 20
-HELD_OUT, MOST_HELD_OUT = 0.15, 500  # share of the lists, and how many at most: the gate must see gains of 1 to 2 points
+HELD_OUT, MOST_HELD_OUT = 0.15, 500  # share of the lists, and how many at most: the gate must see gains of a point
 SHARPNESS = 4.0  # of the gains, exp(4 y) - 1
 CUTOFF = 10  # of nDCG
 POOL = 20_000  # documents searched at a time; of a larger collection they are drawn
