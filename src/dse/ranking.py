@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -119,7 +120,7 @@ def make_ranker(
     )
     report = replace(report, backbone=recipe.backbone)
     write_ranking_report(report, output / "report")
-    write_results(output, ranking_results(report))
+    write_results(output, f"{ranking_results(report)}\n\n{_how(recipe, documents, log, output)}")
     return report
 
 
@@ -158,6 +159,18 @@ def _query_log(collection: Collection) -> Texts:
     queries, judged = collection.queries, collection.judged()
     held_back = {*queries.of_splits(HELD_BACK).texts, *judged.texts}
     return queries.select([row for row, text in enumerate(queries.texts) if text not in held_back])
+
+
+def _how(recipe: RankingRecipe, documents: Texts, log: Texts, output: Path) -> str:
+    """How the student was trained, for the model card."""
+    teachers = " and ".join(f"`{Path(path).name if Path(path).exists() else path}`" for path in recipe.teachers)
+    undone = json.loads((output / "training.json").read_text(encoding="utf-8"))["kept_start"]
+    return (
+        f"Trained without labels on {len(documents):,} documents and {len(log):,} queries, to order the documents as "
+        f"the cosine of {teachers} does: Kullback-Leibler divergence of its lists from the teacher's over the whole "
+        f"corpus, at temperature {recipe.training.temperature:g}. Its score estimates the teacher's cosine."
+        + (" The training did not help and was undone: the embeddings are the backbone's own." if undone else "")
+    )
 
 
 def _say(collection: Collection, documents: Texts, log: Texts) -> None:

@@ -80,6 +80,8 @@ def distill_ranking(
             trainer.restore_start()
         trainer.fit_scale()
     student.info |= {"task": TASK.to_dict(), "activation": "identity"}
+    card = student.model_card_data
+    card.tags = [tag for tag in card.tags or [] if tag != "cross-encoder"]  # its teacher embeds texts
     student.save_pretrained(str(output))
     held_out = {"before": trainer.before, "after": trainer.after}
     log = {"settings": asdict(settings), "held_out": held_out, "kept_start": kept_start, "log": trainer.log}
