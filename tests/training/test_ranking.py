@@ -292,6 +292,32 @@ def test_the_bank_holds_the_last_embedding_of_each_text(backbone, tmp_path):
     assert torch.allclose(renewed.norm(dim=1), torch.ones(len(renewed)))
 
 
+def test_held_out_loss_is_the_mean_over_texts(backbone, tmp_path):
+    """Whatever the blocks it is computed in: the last one is smaller."""
+    losses = []
+    for size in (2, 100):
+        trainer = new_trainer(backbone, tmp_path, RankingTraining(batch_size=size, dtype="float32"))
+        assert len(trainer.lists.held_out) == 5
+        trainer.bank = trainer._encode_all()
+        losses.append(trainer._held_out_loss())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_gradients_are_clipped_and_left_by_no_exit(backbone, tmp_path, monkeypatch):
+    student, norms = new_student(backbone), []
+
+    def stop(self, *args):
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        norms.append(float(torch.cat([weight.grad.flatten() for weight in weights]).norm()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(student, tmp_path / "s", RankingTraining(temperature=0.001, steps=1, dtype="float32"))
+    assert norms == [pytest.approx(1, abs=1e-4)]
+    assert all(weight.grad is None for weight in student.parameters())
+
+
 @pytest.mark.parametrize(("steps", "refreshes"), [(12, 0), (12, 2), (13, 3), (2, 3)])
 def test_refreshes_and_learning_rates(backbone, tmp_path, monkeypatch, steps, refreshes):
     settings_ = RankingTraining(steps=steps, refreshes=refreshes, warmup=0.25, batch_size=4, dtype="float32")
