@@ -22,7 +22,7 @@ class StudentOptions:
         typer.Option(
             "--teacher",
             metavar="<str>",
-            help="Cross-encoder (default: made here); with --corpus one encoder or more.",
+            help="Cross-encoder (default: made here); with --corpus also encoders, or several.",
             rich_help_panel=o.MODEL,
         ),
     ] = None
@@ -64,7 +64,20 @@ def distill(
     ] = None,
     scores: Annotated[
         Path | None,
-        typer.Option("--scores", help="Parquet file of teacher scores that students share.", rich_help_panel=o.DATA),
+        typer.Option(
+            "--scores",
+            help="Parquet file of teacher scores that students share; with --corpus query, document, score, or a run.",
+            rich_help_panel=o.DATA,
+        ),
+    ] = None,
+    teacher_pairs: Annotated[
+        int | None,
+        typer.Option(
+            "--teacher-pairs",
+            min=1,
+            help="With --corpus: how many pairs a cross-encoder scores (20,000).",
+            rich_help_panel=o.TRAIN,
+        ),
     ] = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
@@ -76,6 +89,8 @@ def distill(
         distill_corpus(context, output, collection, split or "test", as_json)
         return
     collection.check_unused()
+    if teacher_pairs is not None:
+        raise typer.BadParameter("--teacher-pairs is of students that learn from --corpus; leave it out without.")
     if len(student.teacher or ()) > 1:
         raise typer.BadParameter("several teachers need --corpus; pairs are labelled by one.")
     o.need_training()

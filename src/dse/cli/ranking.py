@@ -58,8 +58,15 @@ def evaluate_corpus(
 
 
 # Options of `dse distill` that also mean something for a corpus; the others are of pairs.
-SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "backbone", "config", "as_json"}
-SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length")  # those that decide the student
+SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "as_json"}
+SETTINGS = (
+    "batch_size",
+    "learning_rate",
+    "dtype",
+    "seed",
+    "max_seq_length",
+    "teacher_pairs",
+)  # those that decide the student
 
 
 def distill_corpus(
@@ -72,10 +79,11 @@ def distill_corpus(
     if other:
         spelled = {str(param.name): param.opts[0] for param in context.command.params}
         raise typer.BadParameter(f"{spelled[other[0]]} is of students made from pairs; leave it out with --corpus.")
-    teachers = context.params["teacher"]
-    if not teachers:
-        raise typer.BadParameter("give the encoder to learn from with --teacher.")
+    teachers, scores = context.params["teacher"] or [], context.params["scores"]
+    if not teachers and scores is None:
+        raise typer.BadParameter("give the model to learn from with --teacher, or what one has scored with --scores.")
     from dse.cli.recipe import make_ranking_recipe
+    from dse.data.lists import load_lists
     from dse.evaluation.ranking import ranking_table
     from dse.ranking import make_ranker
 
@@ -86,6 +94,7 @@ def distill_corpus(
         collection.queries,
         make_ranking_recipe(o.backbone_or_offline(context.params["backbone"]), teachers, settings),
         output,
+        lists=None if scores is None else load_lists(scores, collection),
         judgements=collection.judgements,
         split=split,
         name=collection.name,

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 SHARED = ("batch_size", "dtype", "seed", "patience", "head_steps")  # by a student and the teacher made for it
 TEACHER = "teacher_"  # before a name: the setting of the teacher alone
 PARTS = ("student", "distillation", "training", "teacher_training")  # fields of Recipe that hold settings by name
-OF_RANKINGS = ("steps", "refreshes")  # settings of a student that learns from a corpus, and of no other
+OF_RANKINGS = (
+    "steps",
+    "refreshes",
+    "teacher_pairs",
+)  # settings of a student that learns from a corpus, and of no other
 NOT_SETTINGS = ("backbone", "num_labels", "kwargs", "return")  # hints of `DSE.from_backbone`
 ONLY_IF_GIVEN = ("head_dimension", "head_dropout")  # not noted in run.json otherwise, as in runs made before they were
 
@@ -106,12 +110,13 @@ def make_ranking_recipe(backbone: str, teachers: Iterable[str], settings: Mappin
     from dse.training.ranking_lists import RankingTraining
 
     training = _fields(RankingTraining, settings)
+    own = {name: settings[name] for name in ("teacher_pairs",) if name in settings}
     known = [name for name in signature(DSE.from_backbone).parameters if name not in NOT_SETTINGS]
     student = {name: value for name, value in settings.items() if name in known}
-    other = sorted(settings.keys() - training.keys() - student.keys())
+    other = sorted(settings.keys() - training.keys() - student.keys() - own.keys())
     if other:
         raise BadDataError(f"{other[0]} is a setting of students made from pairs; leave it out with --corpus.")
-    return RankingRecipe(backbone, tuple(teachers), student, RankingTraining(**training))
+    return RankingRecipe(backbone, tuple(teachers), student, RankingTraining(**training), **own)
 
 
 def _fields(cls: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Learning to rank from the vectors of a larger encoder, without labels.
+"""Learning to rank from a teacher, without labels: the vectors of a larger encoder, or lists that any teacher scored.
 
-`dse.training.ranking_lists` has the loss, `dse.training.ranking_loop` the optimiser's steps and the checkpoint. After
-training, slope and shift of the cosine head are fitted so that scores are on the teacher's scale.
+`dse.training.ranking_lists` and `dse.training.scored_lists` have the losses, `dse.training.ranking_loop` the
+optimiser's steps and the checkpoint, `dse.training.ranking_maps` the maps of a ``cosine-map`` head. At the end slope
+and shift of the head are fitted so that scores are on the teacher's scale.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from dse.data.tasks import Task
@@ -22,13 +24,15 @@ from dse.errors import MismatchError
 from dse.files import write_json
 from dse.model import DSE
 from dse.training.ranking_lists import RankingLists, RankingTraining
-from dse.training.ranking_loop import RankingTrainer
+from dse.training.ranking_loop import Lists, RankingTrainer
+from dse.training.ranking_maps import fit_maps, moved
+from dse.training.scored_lists import ScoredLists, ScoredRows
 
 __all__ = ["RankingTraining", "check_student", "distill_ranking"]
 
 logger = logging.getLogger(__name__)
 
-TASK = Task("ranking", "regression", label_range=(-1.0, 1.0))  # scores are on the scale of the teacher's cosine
+HEADS = ("cosine", "cosine-map")
 
 
 def distill_ranking(
@@ -37,20 +41,25 @@ def distill_ranking(
     queries: Sequence[str],
     output: str | Path,
     *,
-    teacher_vectors: np.ndarray,
+    teacher_vectors: np.ndarray | None = None,
+    lists: Sequence[ScoredRows] | None = None,
     settings: RankingTraining | None = None,
     show_progress_bar: bool = False,
 ) -> DSE:
-    """Train a cosine student to order a corpus as the teacher's vectors do, and save it.
+    """Train a student to order a corpus as a teacher does, and save it.
 
     Goes on from the last checkpoint of an interrupted run with the same output, to the same weights, bit for bit.
 
     Args:
-        student: With a ``cosine`` head, as ``DSE.from_backbone(backbone, head="cosine", num_layers=1)`` builds it.
+        student: As ``DSE.from_backbone(backbone, head="cosine", num_layers=1)`` builds it. With the head
+            ``"cosine-map"`` each side also gets a map of its own, kept if the held-out lists gain by it.
         corpus: The documents, n texts.
-        queries: Queries like those to come, as far as there are any; documents play the query too.
+        queries: Queries like those to come.
         output: Folder of the student; the checkpoint lives in ``output/checkpoints`` until it is done.
         teacher_vectors: A row for each document, then for each query, (n + q, D); their cosine is the teacher's score.
+            Documents play the query too.
+        lists: In place of vectors, for each query the rows of the documents that a teacher scored (or people judged),
+            and the scores: what cross-encoders give.
         settings: Optimiser settings.
         show_progress_bar: Whether to show one.
 
@@ -59,15 +68,15 @@ def distill_ranking(
         before, it is the student as it was given, and a warning says so.
 
     Raises:
-        MismatchError: If the student's head is of another kind, nothing in it can learn, the vectors do not fit the
-            texts, or the checkpoint belongs to another run.
+        MismatchError: If the student's head is of another kind, nothing in it can learn, vectors or lists do not fit
+            the texts, or the checkpoint belongs to another run.
         BadDataError: If there are fewer than two documents, or the teacher gives every pair the same score.
     """
     settings, output = settings or RankingTraining(), Path(output)
     check_student(student)
-    lists = RankingLists(corpus, queries, teacher_vectors, settings, student.device)
+    data = _lists(corpus, queries, teacher_vectors, lists, settings, student.device)
     with _learning_weights(student) as weights:
-        trainer = RankingTrainer(student, lists, weights, output / "checkpoints")
+        trainer = RankingTrainer(student, data, weights, output / "checkpoints")
         trainer.train(show_progress_bar)
         kept_start = not trainer.after < trainer.before
         if kept_start:
@@ -78,25 +87,49 @@ def distill_ranking(
                 trainer.before,
             )
             trainer.restore_start()
-        trainer.fit_scale()
-    student.info |= {"task": TASK.to_dict(), "activation": "identity"}
-    card = student.model_card_data
-    card.tags = [tag for tag in card.tags or [] if tag != "cross-encoder"]  # its teacher embeds texts
+        left = right = trainer.bank
+        maps = None
+        if student.head.kind == "cosine-map":
+            maps = fit_maps(student.head, trainer)
+            left, right = moved(student.head, trainer.bank)
+        trainer.fit_scale(left, right)
+    student.info |= {"task": _task(data).to_dict(), "activation": "identity"}
     student.save_pretrained(str(output))
     held_out = {"before": trainer.before, "after": trainer.after}
-    log = {"settings": asdict(settings), "held_out": held_out, "kept_start": kept_start, "log": trainer.log}
-    write_json(output / "training.json", log)
+    log = {"settings": asdict(settings), "held_out": held_out, "kept_start": kept_start, "maps": maps}
+    write_json(output / "training.json", log | {"log": trainer.log})
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
     return student
 
 
+def _lists(
+    corpus: Sequence[str],
+    queries: Sequence[str],
+    vectors: np.ndarray | None,
+    lists: Sequence[ScoredRows] | None,
+    settings: RankingTraining,
+    device: torch.device,
+) -> Lists:
+    if (vectors is None) == (lists is None):
+        raise MismatchError("Ranking is learned from a teacher's vectors or from lists; give one of the two.")
+    if vectors is not None:
+        return RankingLists(corpus, queries, vectors, settings, device)
+    return ScoredLists(corpus, queries, lists or [], settings)
+
+
+def _task(lists: Lists) -> Task:
+    """Scores are on the teacher's scale."""
+    low, high = lists.score_range()
+    return Task("ranking", "regression", label_range=(low, high))
+
+
 def check_student(student: DSE) -> None:
-    """Refuse a student that does not score by one cosine.
+    """Refuse a student that does not score by one cosine, of the embeddings or of what their maps make of them.
 
     Raises:
         MismatchError: If its head is of another kind, or it gives several scores per pair.
     """
-    if student.head.kind != "cosine" or student.num_labels != 1:
+    if student.head.kind not in HEADS or student.num_labels != 1:
         raise MismatchError(
             f"Ranking is learned by a student with a cosine head and one label, this one has {student.head.kind!r} "
             f'and {student.num_labels}; build it with DSE.from_backbone(backbone, head="cosine", num_layers=1).'

@@ -125,6 +125,7 @@ class RankingLists:
         # Texts that occur twice are one: neither is a candidate of the other.
         self.identity = torch.tensor([same.setdefault(text, len(same)) for text in self.texts], device=device)
         self.held_out, self.anchors = split_anchors(len(self.texts), settings.seed)
+        self.scale: float | None = 1.0
 
     def _checked(self, vectors: np.ndarray, queries: int) -> np.ndarray:
         distinct = len(set(self.texts[: self.n]))
@@ -144,6 +145,17 @@ class RankingLists:
                 "The teacher's vectors of all documents are alike, so it orders none; check the teacher."
             )
         return vectors
+
+    def steps(self) -> int:
+        """How many steps the settings ask for."""
+        return self.settings.steps_for(len(self.texts))
+
+    def score_range(self) -> tuple[float, float]:
+        """Lowest and highest score of the teacher: a cosine's."""
+        return -1.0, 1.0
+
+    def begin(self, bank: Tensor) -> None:
+        """Take note of the student's first embeddings; the teacher's cosines need no scaling to its own."""
 
     def key(self) -> str:
         """Hash of texts, vectors and settings: a checkpoint of another run has another one."""
@@ -184,9 +196,9 @@ class RankingLists:
         itself = self.identity[at][:, None] == self.identity[candidates][None]
         return self.teacher[at] @ self.teacher[candidates].T, e @ bank[candidates].T, itself
 
-    def loss(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
-        """KL of the student's lists from the teacher's, mean over the rows; arguments as in `cosines`."""
+    def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
+        """KL of the student's lists from the teacher's, one a row, (B,); arguments as in `cosines`."""
         teacher, student, itself = self.cosines(rows, e, bank, candidates)
         t, s = (x.div(self.settings.temperature).masked_fill(itself, -torch.inf) for x in (teacher, student))
         p, q = t.log_softmax(dim=1), s.log_softmax(dim=1)  # (B, n)
-        return (p.exp() * (p - q)).masked_fill(itself, 0.0).sum(dim=1).mean()
+        return (p.exp() * (p - q)).masked_fill(itself, 0.0).sum(dim=1)

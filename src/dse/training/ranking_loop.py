@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from dse.errors import MismatchError
 from dse.files import write_tensors
 from dse.model import DSE
 from dse.training.ranking_lists import RankingLists
+from dse.training.scored_lists import ScoredLists
 
 logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = 4096  # padded, of a forward pass
 STATE = "state.safetensors"
+
+Lists: TypeAlias = RankingLists | ScoredLists
 
 
 class RankingTrainer:
@@ -44,10 +47,10 @@ class RankingTrainer:
         log: Mean loss of the steps between two checkpoints.
     """
 
-    def __init__(self, student: DSE, lists: RankingLists, weights: dict[str, nn.Parameter], folder: Path) -> None:
+    def __init__(self, student: DSE, lists: Lists, weights: dict[str, nn.Parameter], folder: Path) -> None:
         self.student, self.lists, self.weights, self.file = student, lists, weights, folder / STATE
         self.settings = settings = lists.settings
-        self.steps = settings.steps_for(len(lists.texts))
+        self.steps = lists.steps()
         self.start = {name: weight.detach().clone() for name, weight in weights.items()}
         self.key = _key(lists, self.start)
         self.optimizer = torch.optim.AdamW(
@@ -62,7 +65,8 @@ class RankingTrainer:
         first, losses = self._load(), []
         if not first:
             self.bank = self._encode_all()
-            self.before = self._held_out_loss()
+            self.lists.begin(self.bank)
+            self.before = float(self.held_out(self.bank, self.bank).mean())
         every = max(1, self.steps // (self.settings.refreshes + 1))
         self.student.eval()  # without dropout
         with (
@@ -80,7 +84,7 @@ class RankingTrainer:
                     bar.set_postfix(loss=f"{self.log[-1]['loss']:.4f}", refresh=False)
                 bar.update()
         self.bank = self._encode_all()
-        self.after = self._held_out_loss()
+        self.after = float(self.held_out(self.bank, self.bank).mean())
         logger.info(
             "held-out lists: divergence from the teacher %.4f before, %.4f after training", self.before, self.after
         )
@@ -88,7 +92,7 @@ class RankingTrainer:
     def _step(self, step: int) -> float:
         rows = self.lists.batch(step)
         e = self._encode_batch([self.lists.texts[row] for row in rows])  # (B, d)
-        loss = self.lists.loss(rows, e, self.bank, self.lists.candidates(step))
+        loss = self.lists.divergences(rows, e, self.bank, self.lists.candidates(step)).mean()  # type: ignore[arg-type]
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
         for group in self.optimizer.param_groups:
@@ -123,12 +127,12 @@ class RankingTrainer:
     # ---------------------------------------------------------------------------------------- before and after
 
     @torch.no_grad()
-    def _held_out_loss(self) -> float:
-        """The loss on texts that are no anchors."""
+    def held_out(self, left: Tensor, right: Tensor) -> Tensor:
+        """The divergence of each held-out list; embeddings of all texts as queries, and as documents, (m, d)."""
         rows, candidates, size = self.lists.held_out, self.lists.candidates(0), self.settings.batch_size
         blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        losses = [self.lists.loss(block, self.bank[block.tolist()], self.bank, candidates) for block in blocks]
-        return float(np.average([float(loss) for loss in losses], weights=[len(block) for block in blocks]))
+        parts = [self.lists.divergences(block, left[block.tolist()], right, candidates) for block in blocks]  # type: ignore[arg-type]
+        return torch.cat(parts)
 
     def restore_start(self) -> None:
         """Give the student its first weights back."""
@@ -138,10 +142,10 @@ class RankingTrainer:
         self.bank = self._encode_all()
 
     @torch.no_grad()
-    def fit_scale(self) -> None:
-        """Fit slope and shift by which the student's cosine is nearest to the teacher's, on the held-out lists."""
+    def fit_scale(self, left: Tensor, right: Tensor) -> None:
+        """Fit slope and shift by which the student's score is nearest to the teacher's, on the held-out lists."""
         rows = self.lists.held_out
-        y, x, itself = self.lists.cosines(rows, self.bank[rows.tolist()], self.bank, self.lists.candidates(0))
+        y, x, itself = self.lists.cosines(rows, left[rows.tolist()], right, self.lists.candidates(0))  # type: ignore[arg-type]
         x, y = (cosines[~itself].double() for cosines in (x, y))
         dx, dy = x - x.mean(), y - y.mean()
         slope = (dx * dy).mean() / dx.square().mean().clamp_min(1e-12)
@@ -159,7 +163,7 @@ class RankingTrainer:
             state = self.optimizer.state[weight]
             tensors |= {f"weight.{name}": weight, f"first.{name}": state["exp_avg"]}
             tensors |= {f"second.{name}": state["exp_avg_sq"]}
-        state = {"run": self.key, "step": step, "before": self.before, "log": self.log}
+        state = {"run": self.key, "step": step, "before": self.before, "scale": self.lists.scale, "log": self.log}
         arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
         write_tensors(self.file, arrays, {"state": json.dumps(state)})
 
@@ -186,12 +190,12 @@ class RankingTrainer:
                     }
         except SafetensorError as error:
             raise MismatchError(f"{self.file} is no checkpoint ({error}); delete it.") from error
-        self.before, self.log = state["before"], state["log"]
+        self.before, self.lists.scale, self.log = state["before"], state["scale"], state["log"]
         logger.info("ranking: going on from step %d of %d", state["step"], self.steps)
         return int(state["step"])
 
 
-def _key(lists: RankingLists, start: dict[str, Tensor]) -> str:
+def _key(lists: Lists, start: dict[str, Tensor]) -> str:
     """Hash of what is learned and of the weights it starts from: a checkpoint of another run has another one."""
     digest = hashlib.blake2b(lists.key().encode(), digest_size=16)
     for name, weight in start.items():

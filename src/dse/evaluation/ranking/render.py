@@ -105,8 +105,14 @@ def page_groups(report: RankingReport) -> dict[str, Group]:
         "The teacher's lead, and the share of it that the student keeps": _lead_in_full(report),
         "Agreement with the teacher x 100": _wide(report.agreement, lambda row: row.metrics, AGREEMENT),
         f"Phantom-hit curve: {MAIN} x 100 by the number of candidates": curve_cells(report),
+        "What the teacher's pairs bought: divergence of held-out lists from its own": _bought(report),
     }
     return {title: group for title, group in tables.items() if len(group) > 1}
+
+
+def _bought(report: RankingReport) -> Group:
+    rows = [[f"{entry['pairs']:,}", f"{entry['before']:.4f}", f"{entry['after']:.4f}"] for entry in report.bought]
+    return [["pairs so far", "before the round", "after it"], *rows]
 
 
 def _wide(rows: Sequence[RankingRow], of: Callable[[RankingRow], dict[str, Interval]], names: Sequence[str]) -> Group:

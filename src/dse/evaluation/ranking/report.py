@@ -68,6 +68,8 @@ class RankingReport:
         agreement: Agreement with the teacher, on candidates that both scored; empty without a teacher.
         agreement_queries: How many queries these are means of: those whose candidates the teacher orders.
         curve: The phantom-hit curve by row; empty without judgements, in pools, and for a small corpus.
+        bought: For a student made in rounds, after each: the teacher's pairs so far, and the divergence of held-out
+            lists from the teacher's before and after the round.
         backbone: Whose cosine it is; None without.
         fingerprints: ``{"student": ..., "teacher": ...}``.
         student_info: What the student remembers of its distillation.
@@ -104,6 +106,7 @@ class RankingReport:
     machine: dict[str, str | int]
     versions: dict[str, str]
     values: dict[str, dict[str, Floats]] = field(repr=False, compare=False)
+    bought: list[dict[str, float]] = field(default_factory=list)
 
     def row(self, name: str) -> RankingRow | None:
         """The row of this name, if there is one."""

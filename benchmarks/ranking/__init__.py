@@ -1,0 +1,1 @@
+"""Ranking measured on the retrieval collections: `python -m benchmarks.ranking`."""

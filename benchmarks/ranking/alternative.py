@@ -1,0 +1,67 @@
+"""What a person can do with the same texts and no teacher: contrastive learning on the corpus (InfoNCE)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+from benchmarks.ranking.plan import STEPS
+from dse import DSE
+from dse.data.collection import Texts
+
+BATCH, RATE = 32, 2e-5
+
+
+def contrastive_student(student: DSE, documents: Texts, output: Path, seed: int) -> DSE:
+    """Train a student to find a document by its title or, where there are no titles, by another cut of its words.
+
+    The loss is the one that sentence-transformers recommends for pairs, with all other documents of the batch as
+    negatives (van den Oord et al. 2018); cuts of words are Contriever's pairs (Izacard et al. 2022).
+    """
+    generator = np.random.default_rng(seed)
+    rows = [row for row, text in enumerate(documents.texts) if len(text.split()) >= 4]
+    chosen = [rows[i] for i in generator.permutation(len(rows))]
+    while len(chosen) < STEPS * BATCH:
+        chosen += [rows[i] for i in generator.permutation(len(rows))]
+    pairs = [_pair(documents, row, generator) for row in chosen[: STEPS * BATCH]]
+    data = Dataset.from_dict({"anchor": [a for a, _ in pairs], "positive": [b for _, b in pairs]})
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(output / "checkpoints"),
+        max_steps=STEPS,
+        per_device_train_batch_size=BATCH,
+        learning_rate=RATE,
+        warmup_steps=0.1,
+        bf16=True,
+        use_cpu=True,
+        seed=seed,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    student.transformers_model.set_attn_implementation("eager")  # its backward pass is faster on a CPU
+    SentenceTransformerTrainer(
+        model=student, args=arguments, train_dataset=data, loss=MultipleNegativesRankingLoss(student)
+    ).train()
+    student.eval()
+    student.save_pretrained(str(output))
+    return student
+
+
+def _pair(documents: Texts, row: int, generator: np.random.Generator) -> tuple[str, str]:
+    title, text = documents.titles[row], documents.texts[row]
+    body = text.removeprefix(title).strip(" .\n")
+    if title and body:
+        return title, body
+    words = text.split()
+    return _cut(words, generator), _cut(words, generator)
+
+
+def _cut(words: list[str], generator: np.random.Generator) -> str:
+    """Half or more of the words, in one piece."""
+    length = max(2, int(len(words) * generator.uniform(0.5, 1.0)))
+    start = int(generator.integers(len(words) - length + 1))
+    return " ".join(words[start : start + length])

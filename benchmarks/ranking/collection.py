@@ -1,0 +1,102 @@
+"""A collection as it is measured: texts to learn from, queries with judgements, and the rankings of a model."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ranking.plan import (
+    CROSS_ENCODER_DEPTH,
+    CROSS_ENCODER_QUERIES,
+    METRICS,
+    MOST_QUERIES,
+    POOLED,
+    TOKENS,
+    Setup,
+)
+from dse import DSE
+from dse.data import load_collection
+from dse.data.collection import HELD_BACK, Collection, Texts
+from dse.evaluation.ranking.metrics import ranking_metrics
+from dse.evaluation.ranking.questions import Questions, ask
+from dse.evaluation.ranking.rankers import BM25Ranker, CosineRanker, PartRanker, make_ranker
+from dse.evaluation.ranking.rankings import CorpusRanker, Ranker, Ranking, ranked
+
+Values = dict[str, list[float]]  # metric -> one value a query
+
+
+class Measured:
+    """A collection, its questions, and what each ranker makes of them.
+
+    Args:
+        name: Of the folder.
+        setup: The command's folders.
+        reranked: Every ranker orders what the backbone's cosine chose, for a drawn part of the queries: what a
+            cross-encoder has the time for.
+    """
+
+    def __init__(self, name: str, setup: Setup, reranked: bool) -> None:
+        self.name, self.setup, self.reranked, self.pool = name, setup, reranked, name in POOLED
+        collection = load_collection(str(setup.data / name))
+        judged = {
+            query: grades for query, grades in collection.judgements.items() if any(g > 0 for g in grades.values())
+        }
+        if reranked and len(judged) > CROSS_ENCODER_QUERIES:
+            chosen = np.random.default_rng(0).choice(sorted(judged), CROSS_ENCODER_QUERIES, replace=False)
+            judged = {query: judged[query] for query in chosen}
+        self.collection = Collection(collection.corpus, collection.queries, judged, name)
+        self.questions: Questions = ask(self.collection, "test", self.pool)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The documents that play a part: of pools those that are judged, of any query of any split."""
+        if not self.pool:
+            return np.arange(len(self.collection.corpus))
+        return np.unique(np.concatenate(self.questions.judged))
+
+    def documents(self) -> Texts:
+        """The documents to learn from."""
+        return self.collection.corpus.select(list(self.rows))
+
+    def log(self) -> Texts:
+        """Queries to learn from: none of the test split, none of the same text; their judgements are not read."""
+        queries = self.collection.queries
+        held_back = {*queries.of_splits(HELD_BACK).texts, *self.questions.queries.texts}
+        rows = [row for row, text in enumerate(queries.texts) if text not in held_back]
+        if len(rows) > MOST_QUERIES:
+            rows = sorted(np.random.default_rng(1).choice(rows, MOST_QUERIES, replace=False).tolist())
+        return queries.select(rows)
+
+    def ranker(self, model: Any) -> Ranker:
+        """Of a student, an encoder, a scorer of pairs, or None for BM25."""
+        queries, texts = self.questions.queries.texts, self.documents().texts
+        if model is None:  # its statistics are those of the whole corpus
+            return BM25Ranker(queries, self.collection.corpus.texts)
+        ranker: Ranker = make_ranker(model, queries, texts)
+        return PartRanker(ranker, self.rows) if self.pool else ranker
+
+    @cached_property
+    def candidates(self) -> list[np.ndarray]:
+        """What is reranked: the pools, or what the backbone's cosine chose."""
+        own = self.questions.own
+        if self.pool:
+            return [rows[rows != left_out] for rows, left_out in zip(self.questions.judged, own, strict=True)]
+        cosine = CosineRanker(self.backbone(), self.questions.queries.texts, self.collection.corpus.texts)
+        return cosine.best(CROSS_ENCODER_DEPTH + 1).without(own).first(CROSS_ENCODER_DEPTH).rows
+
+    def values(self, model: Any) -> Values:
+        """Metrics of a model, one value a query."""
+        ranker = self.ranker(model)
+        if self.pool or self.reranked:
+            ranking: Ranking = ranked(self.candidates, ranker.scores(self.candidates))
+        else:
+            assert isinstance(ranker, CorpusRanker)
+            ranking = ranker.best(1001).without(self.questions.own).first(1000)
+        found = ranking_metrics(self.questions.ids(ranking), self.questions.grades, METRICS)
+        return {metric: of_query.tolist() for metric, of_query in found.items()}
+
+    def backbone(self, head: str = "cosine") -> DSE:
+        """The untrained student: its score is the cosine of its last layer."""
+        return DSE.from_backbone(self.setup.backbone, head=head, num_layers=1, dtype="auto", max_seq_length=TOKENS)

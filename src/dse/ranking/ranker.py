@@ -1,0 +1,211 @@
+"""From a corpus and an encoder to a student that ranks: teacher's vectors, training, evaluation, each step resumed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dse.data.collection import Collection, Judgements, Texts
+from dse.data.lists import Lists
+from dse.errors import MismatchError, need_extra
+from dse.model import DSE
+from dse.ranking.rounds import ROUNDS
+from dse.ranking.ways import FromPairs, Way, choose_way
+from dse.recipe import claim_folder, finished
+from dse.teacher.load import load_ranking_teacher
+from dse.teacher.pair_teacher import PairTeacher
+from dse.training.ranking import RankingTraining, check_student
+
+if TYPE_CHECKING:
+    from dse.evaluation.ranking import RankingReport
+
+__all__ = ["RankingRecipe", "make_ranker"]
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = "held out"  # what the queries of a report are called that no split names
+PAIR_QUERIES = 100  # of a report in which a teacher of pairs ranks too
+
+
+@dataclass(frozen=True)
+class RankingRecipe:
+    """Everything that decides a student of rankings.
+
+    Attributes:
+        backbone: Folder or hub id of the encoder that the student starts from.
+        teachers: Folders or hub ids. Encoders are one teacher, whose score is the mean of their cosines; with a
+            cross-encoder among them, the score is the mean of theirs, each normalised.
+        student: Keywords of `DSE.from_backbone` besides head and number of layers.
+        training: Optimiser settings.
+        teacher_pairs: How many pairs a teacher scores at most that is no encoder.
+    """
+
+    backbone: str
+    teachers: tuple[str, ...] = ()
+    student: Mapping[str, Any] = field(default_factory=dict)
+    training: RankingTraining = field(default_factory=RankingTraining)
+    teacher_pairs: int = 20_000
+
+
+def make_ranker(
+    corpus: Texts,
+    queries: Texts | None,
+    recipe: RankingRecipe,
+    output: str | Path,
+    *,
+    teacher: Any = None,
+    lists: Lists | None = None,
+    judgements: Judgements | None = None,
+    split: str = "test",
+    name: str = "collection",
+    command: str | None = None,
+    show_progress_bar: bool = False,
+) -> RankingReport:
+    """Make a student that ranks: ask the teacher, train on its lists, evaluate, report.
+
+    No label is read in training, unless ``lists`` hold labels. Texts of split ``test`` and queries that are judged are
+    only reported on. An interrupted run resumes where it stopped and ends in the same student; a finished one only
+    reports.
+
+    Args:
+        corpus: The documents.
+        queries: Queries, such as a log; None where there are none. Documents play the query too: for an encoder the
+            whole texts, for a teacher of pairs titles and beginnings where queries are too few.
+        recipe: The settings.
+        output: Folder of the student; what the teacher gave and the report lie in it too.
+        teacher: In place of ``recipe.teachers`` any object with ``predict(pairs)``, or several.
+        lists: In place of a teacher, scores from elsewhere; see `dse.data.load_lists`.
+        judgements: For the metrics of the report; without them it shows agreement with the teacher, on the queries of
+            ``split`` or, where there are none, on texts that were held out of training.
+        split: Which queries are reported on.
+        name: Of the collection, for the report.
+        command: The command line, for the report.
+        show_progress_bar: Whether to show bars.
+
+    Returns:
+        The report, also written to ``output/report`` and to the model card.
+
+    Raises:
+        MismatchError: If ``output`` holds a run with other settings or data, or a teacher does not fit.
+        BadDataError: If there are fewer than two documents, or too few lists.
+        MissingExtraError: If the packages of the extra ``ranking`` are not installed.
+
+    Example:
+        >>> corpus = Texts(["d1", "d2", "d3"], ["a red bicycle", "a blue tent", "the old house"])
+        >>> encoder, output = getfixture("encoder"), getfixture("tmp_path") / "student"
+        >>> recipe = RankingRecipe(encoder, (encoder,), training=RankingTraining(steps=2))
+        >>> report = make_ranker(corpus, None, recipe, output)
+        >>> DSE(str(output)).head.kind, report.split
+        ('cosine', 'held out')
+    """
+    for package in ("bm25s", "ir_measures", "Stemmer"):
+        need_extra(package, "ranking")  # before any work
+    output = Path(output)
+    collection = Collection(corpus, queries or Texts([], []), judgements or {}, name)
+    given = teacher if isinstance(teacher, list | tuple) else [] if teacher is None else [teacher]
+    if given and recipe.teachers:
+        raise MismatchError("There are teachers in the recipe and beside it; give one of the two.")
+    loaded = [load_ranking_teacher(path, dtype=recipe.training.dtype) for path in recipe.teachers]
+    way = choose_way(
+        collection,
+        recipe.training,
+        output,
+        show_progress_bar,
+        teachers=[*loaded, *given],
+        lists=lists,
+        budget=recipe.teacher_pairs,
+    )
+    start = _start(recipe)
+    names = {"teacher": way.teacher.fingerprint} if given else {}
+    claim_folder(output, {"kind": "ranking", "recipe": _settings(recipe, way), "data": way.data()} | names)
+    if finished(output) and not (output / ROUNDS).exists():
+        student = DSE(str(output), dtype=start.inference_dtype, device=str(start.device))
+    else:
+        _say(collection, way)
+        student = way.train(_start(recipe))
+    from dse.evaluation.card import write_results
+    from dse.evaluation.ranking import evaluate_ranking, ranking_results, write_ranking_report
+
+    asked, split = _asked(collection, way, split)
+    report = evaluate_ranking(
+        student,
+        asked,
+        backbone=start,
+        teacher=way.teacher,
+        split=split,
+        command=command,
+        show_progress_bar=show_progress_bar,
+    )
+    report = replace(report, backbone=recipe.backbone, bought=_bought(output))
+    write_ranking_report(report, output / "report")
+    write_results(output, f"{ranking_results(report)}\n\n{_how(way, recipe)}")
+    return report
+
+
+def _settings(recipe: RankingRecipe, way: Way) -> dict[str, Any]:
+    """The recipe as run.json keeps it: the budget where it counts."""
+    settings = asdict(recipe)
+    if not isinstance(way, FromPairs):
+        del settings["teacher_pairs"]
+    return settings
+
+
+def _start(recipe: RankingRecipe) -> DSE:
+    """The untrained student."""
+    settings: dict[str, Any] = {"head": "cosine", "num_layers": 1, "dtype": recipe.training.dtype, **recipe.student}
+    student = DSE.from_backbone(recipe.backbone, **settings)
+    check_student(student)
+    return student
+
+
+def _say(collection: Collection, way: Way) -> None:
+    held_back = len(collection.queries) - len(way.log)
+    logger.info("learning from %s documents and %s queries", f"{len(way.documents):,}", f"{len(way.log):,}")
+    if held_back > 0:
+        logger.info("%s queries are held back for the report", f"{held_back:,}")
+    if held_back and not len(way.log):
+        logger.info("no query is left to learn from, so the documents alone play the query; a query log would help")
+
+
+def _asked(collection: Collection, way: Way, split: str) -> tuple[Collection, str]:
+    """What is reported on, and the name of its split; for a teacher of pairs, no more than it can score in minutes."""
+    if not collection.judgements and not len(collection.queries.of_splits([split])):
+        collection, split = replace(collection, queries=replace(way.held_out(), splits=[])), HELD_OUT
+    if not isinstance(way.teacher, PairTeacher):
+        return collection, split
+    queries = collection.judged() if collection.judgements else _of_split(collection.queries, split)
+    if len(queries) <= PAIR_QUERIES:
+        return collection, split
+    rows = np.random.default_rng(0).choice(len(queries), PAIR_QUERIES, replace=False)
+    logger.info("reporting on %d of %d queries, which the teacher ranks too", PAIR_QUERIES, len(queries))
+    chosen = queries.select(sorted(rows.tolist()))
+    judgements = {name: grades for name, grades in collection.judgements.items() if name in set(chosen.ids)}
+    return replace(collection, queries=chosen, judgements=judgements), split
+
+
+def _of_split(queries: Texts, split: str) -> Texts:
+    return queries.of_splits([split]) if any(queries.splits) else queries
+
+
+def _how(way: Way, recipe: RankingRecipe) -> str:
+    """How the student was trained, for the model card."""
+    names = [f"`{Path(path).name if Path(path).exists() else path}`" for path in recipe.teachers]
+    training = json.loads((way.output / "training.json").read_text(encoding="utf-8"))
+    sentences = [way.how()]
+    if names:
+        sentences.append(f"Teacher: {' and '.join(names)}.")
+    if training["kept_start"]:
+        sentences.append("The training did not help and was undone: the embeddings are the backbone's own.")
+    return " ".join(sentences)
+
+
+def _bought(output: Path) -> list[dict[str, float]]:
+    """What each round of pairs bought; empty without rounds."""
+    file = output / "rounds.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []

@@ -1,0 +1,177 @@
+"""Teachers that score a query with a document: cross-encoders, anything with ``predict``, several of them as one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder, SentenceTransformer
+
+from dse.encoding.runtime import Dtype, FastCopy, fingerprint
+from dse.errors import MismatchError
+from dse.model import DSE
+from dse.teacher.kept_scores import ScoreFile
+from dse.teacher.scoring import teacher_scores
+from dse.teacher.vectors import check_encoder
+
+logger = logging.getLogger(__name__)
+
+SHARD = 2_000  # pairs between two writes: what a killed run loses at most
+
+Pair = tuple[str, str]
+Floats = NDArray[np.float64]
+
+
+class PairTeacher:
+    """One or several scorers of (query, document) as one teacher; scores are kept under teacher and pair.
+
+    The score of several is the mean of theirs, each brought to mean 0 and standard deviation 1 over the pairs that
+    `scores` is asked for first.
+
+    Args:
+        scorers: Cross-encoders and students with one output, sentence encoders, whose score is the cosine, or any
+            objects with ``predict(pairs)``.
+        output: Parquet file that scores are read from and added to; None keeps them in memory. Scores of an object
+            are kept if it has an attribute ``fingerprint``, a text that no other teacher has.
+        batch_size: Pairs the transformer reads at a time.
+        dtype: ``"auto"`` computes in bfloat16 where the hardware has it.
+
+    Raises:
+        MismatchError: If there is none, or one gives several scores a pair or has no ``predict``.
+
+    Example:
+        >>> class Overlap:
+        ...     def predict(self, pairs):
+        ...         return [len(set(query.split()) & set(document.split())) for query, document in pairs]
+        >>> teacher = PairTeacher([Overlap()])
+        >>> teacher.scores([("a bike", "a red bike"), ("a bike", "tents")]).tolist()
+        [2.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        scorers: Sequence[Any],
+        output: str | Path | None = None,
+        *,
+        batch_size: int = 32,
+        dtype: Dtype = "auto",
+    ) -> None:
+        if not scorers:
+            raise MismatchError("There is no teacher; give at least one.")
+        for scorer in scorers:
+            check_pair_scorer(scorer)
+        self._scorers = [_Scorer(scorer, batch_size, dtype) for scorer in scorers]
+        self._file = None if output is None else ScoreFile(output)
+        self._known: list[dict[Pair, float]] = [{} for _ in scorers]
+        self._standard: list[tuple[float, float]] = []  # mean and deviation of each, if there are several
+
+    @property
+    def fingerprint(self) -> str:
+        """Names of the teachers, joined by +."""
+        return "+".join(scorer.name or type(scorer.model).__name__ for scorer in self._scorers)
+
+    def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> Floats:
+        """The teacher's score of each pair, (n,).
+
+        Raises:
+            MismatchError: If a scorer does not give one finite number for each pair.
+        """
+        columns = [
+            self._of_scorer(place, scorer, pairs, show_progress_bar) for place, scorer in enumerate(self._scorers)
+        ]
+        if len(columns) == 1:
+            return columns[0]
+        if not self._standard:
+            self._standard = [(float(column.mean()), float(column.std()) or 1.0) for column in columns]
+        standard = [(s - mean) / deviation for s, (mean, deviation) in zip(columns, self._standard, strict=True)]
+        joined: Floats = np.mean(standard, axis=0)
+        return joined
+
+    def predict(self, pairs: Sequence[Pair], **_: Any) -> Floats:
+        """As `scores`; keywords of `CrossEncoder.predict` change nothing."""
+        return self.scores(pairs)
+
+    def _of_scorer(self, place: int, scorer: _Scorer, pairs: Sequence[Pair], bar: bool) -> Floats:
+        known = self._known[place]
+        todo = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+        if self._file is not None and scorer.name is not None:
+            missing = self._file.missing(scorer.name, todo)
+            for start in range(0, len(missing), SHARD):
+                shard = missing[start : start + SHARD]
+                self._file.add(scorer.name, shard, scorer.scores(shard, bar).astype(np.float32)[:, None])
+            self._file.finish()
+            scores = self._file.lookup(todo, scorer.name)[:, 0].astype(np.float64) if todo else np.empty(0)
+        else:
+            scores = scorer.scores(todo, bar)
+        known.update(zip(todo, scores.tolist(), strict=True))
+        return np.array([known[pair] for pair in pairs], np.float64)
+
+
+class _Scorer:
+    """One scorer, and under which name its scores are kept; None if they cannot be told from another's."""
+
+    def __init__(self, model: Any, batch_size: int, dtype: Dtype) -> None:
+        self.model, self.batch_size, self.dtype, self._fast = model, batch_size, dtype, FastCopy()
+        own = getattr(model, "fingerprint", None)
+        self.name: str | None = own if isinstance(own, str) and own else None
+        if isinstance(model, CrossEncoder | SentenceTransformer):
+            self.name = fingerprint(model)
+
+    def scores(self, pairs: list[Pair], bar: bool) -> Floats:
+        """Raw scores, (n,), checked."""
+        if not pairs:
+            return np.empty(0)
+        found = np.asarray(self._predict(pairs, bar))
+        if found.size != len(pairs) or found.dtype.kind not in "fiu":
+            raise MismatchError(
+                f"The teacher gave scores of shape {found.shape} and type {found.dtype} for {len(pairs)} pairs; "
+                "it must give one number each."
+            )
+        scores: Floats = found.reshape(-1).astype(np.float64)
+        if not np.isfinite(scores).all():
+            row = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise MismatchError(f"The teacher's score of {pairs[row]} is {scores[row]}; it must be finite.")
+        return scores
+
+    def _predict(self, pairs: list[Pair], bar: bool) -> Any:
+        model = self.model
+        if isinstance(model, CrossEncoder):
+            return teacher_scores(
+                model, pairs, batch_size=self.batch_size, dtype=self.dtype, fast=self._fast, show_progress_bar=bar
+            )
+        if isinstance(model, DSE):
+            return model.raw_scores(pairs)
+        if isinstance(model, SentenceTransformer):
+            sides = [list(dict.fromkeys(side)) for side in zip(*pairs, strict=True)]
+            settings: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": bar}
+            settings["batch_size"] = self.batch_size
+            q = model.encode_query(sides[0], **settings)  # (q, D)
+            d = model.encode_document(sides[1], **settings)  # (n, D)
+            places = [{text: row for row, text in enumerate(side)} for side in sides]
+            rows = np.array([[places[0][a], places[1][b]] for a, b in pairs])
+            return np.einsum("nd,nd->n", q[rows[:, 0]], d[rows[:, 1]])
+        return model.predict(pairs)
+
+
+def check_pair_scorer(scorer: Any) -> None:
+    """Refuse what cannot score pairs of texts, before any work.
+
+    Raises:
+        MismatchError: If it gives several scores a pair, or has no ``predict``.
+    """
+    if isinstance(scorer, CrossEncoder | DSE):
+        if scorer.num_labels != 1:
+            kind = "student" if isinstance(scorer, DSE) else "cross-encoder"
+            raise MismatchError(
+                f"This {kind} gives {scorer.num_labels} scores per pair; a teacher of rankings must give one."
+            )
+    elif isinstance(scorer, SentenceTransformer):
+        check_encoder(scorer)
+    elif not callable(getattr(scorer, "predict", None)):
+        raise MismatchError(
+            f"A {type(scorer).__name__} has no predict(pairs); give a cross-encoder, an encoder or such an object."
+        )

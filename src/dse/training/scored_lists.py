@@ -1,0 +1,185 @@
+"""Lists of scored documents as a student of rankings learns from them: a cross-encoder's, an API's, or labels.
+
+    t_ij = s_ij r,  r = spread of the student's cosines / spread of the scores s     # both within lists, at the start
+    p(j | i) = softmax_j t_ij / T                          # over the documents j that the list of query i scores
+    q(j | i) = softmax_j cos(e_i, e_j) / T
+    loss     = mean_i KL(p(. | i) || q(. | i))
+
+The scores come on any scale, hence r. Every step encodes some queries, and some documents of their lists, with
+gradient; the other documents' embeddings come from the bank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dse.errors import BadDataError, MismatchError
+from dse.training.ranking_lists import MOST_HELD_OUT, RankingTraining
+
+HELD_OUT = 0.1  # of the queries
+ANCHORS = 0.25  # share of queries among the texts of a step
+FEWEST = 20  # lists
+
+ScoredRows = tuple[NDArray[np.int64], NDArray[np.float64]]  # rows of the documents (m,), their scores (m,)
+
+
+class ScoredLists:
+    """The texts, and for each query the documents that were scored.
+
+    Args:
+        corpus: The documents, n texts.
+        queries: q texts.
+        lists: For each query rows of the corpus and a score of each; lists without two different scores teach nothing.
+        settings: Batch size, temperature and seed.
+
+    Raises:
+        BadDataError: If fewer than 20 lists prefer one document to another.
+    """
+
+    def __init__(
+        self,
+        corpus: Sequence[str],
+        queries: Sequence[str],
+        lists: Sequence[ScoredRows],
+        settings: RankingTraining,
+    ) -> None:
+        self.texts, self.n, self.settings = [*corpus, *queries], len(corpus), settings
+        self._check(lists, len(queries))
+        usable = [i for i, (_, scores) in enumerate(lists) if len(scores) > 1 and np.ptp(scores) > 0]
+        if len(usable) < FEWEST:
+            raise BadDataError(
+                f"{len(usable)} of {len(lists)} lists prefer a document to another; give at least {FEWEST} such lists."
+            )
+        self._lists = {self.n + i: lists[i] for i in usable}  # by row of the query's text
+        self.held_out, self.anchors = self._split()
+        self.spread = _spread([scores for _, scores in self._lists.values()])
+        self.scale: float | None = None  # r, once the student's cosines are known
+        self.queries_of_step = max(1, round(ANCHORS * settings.batch_size))
+
+    def _check(self, lists: Sequence[ScoredRows], queries: int) -> None:
+        if len(set(self.texts[: self.n])) < 2:
+            raise BadDataError(
+                f"The corpus holds {len(set(self.texts[: self.n]))} distinct document(s); ranking needs at least two."
+            )
+        if len(lists) != queries:
+            raise MismatchError(f"There are {len(lists)} lists for {queries} queries; give one for each.")
+        for i, (rows, scores) in enumerate(lists):
+            if len(rows) != len(scores) or len(np.unique(rows)) != len(rows):
+                raise BadDataError(f"List {i + 1} does not have one score for each of its documents, each named once.")
+            if len(rows) and not 0 <= min(rows) <= max(rows) < self.n:
+                raise BadDataError(f"List {i + 1} names a document outside rows 0 to {self.n - 1}; check the rows.")
+            if not np.isfinite(scores).all():
+                raise BadDataError(f"List {i + 1} has a score that is not finite; check the teacher.")
+
+    def _split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Queries that are held out, and those that are learned; the same query is always on the same side."""
+        rows = sorted(self._lists, key=lambda row: draw_of(self.texts[row], self.settings.seed))
+        share = [row for row in rows if draw_of(self.texts[row], self.settings.seed) < HELD_OUT]
+        number = max(2, min(MOST_HELD_OUT, len(share)))
+        return np.array(rows[:number], np.int64), np.array(rows[number:], np.int64)
+
+    def steps(self) -> int:
+        """How many steps the settings ask for; by default until every scored document was encoded once."""
+        pairs = sum(len(self._lists[row][0]) for row in self.anchors.tolist())
+        return self.settings.steps or min(2000, max(200, pairs // self.settings.batch_size))
+
+    def key(self) -> str:
+        """Hash of texts, lists and settings: a checkpoint of another run has another one."""
+        digest = hashlib.blake2b(json.dumps([self.texts, self.n, repr(self.settings)]).encode(), digest_size=16)
+        for row, (documents, scores) in self._lists.items():
+            digest.update(row.to_bytes(8, "little") + documents.tobytes() + scores.tobytes())
+        return digest.hexdigest()
+
+    def score_range(self) -> tuple[float, float]:
+        """Lowest and highest score."""
+        scores = np.concatenate([values for _, values in self._lists.values()])
+        return float(scores.min()), float(scores.max())
+
+    def begin(self, bank: Tensor) -> None:
+        """Set r from the student's first embeddings of all texts, (m, d)."""
+        cosines = [
+            (bank[torch.from_numpy(documents).to(bank.device)] @ bank[row]).cpu().double().numpy()
+            for row, (documents, _) in self._lists.items()
+        ]
+        self.scale = _spread(cosines) / self.spread
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """The texts that a step encodes: queries, and documents of their lists, each once."""
+        size, seed = self.queries_of_step, self.settings.seed
+        positions = np.arange(step * size, (step + 1) * size)
+        passes = np.unique(positions // len(self.anchors))
+        orders = {p: np.random.default_rng((seed, int(p))).permutation(self.anchors) for p in passes}
+        queries = [int(orders[i // len(self.anchors)][i % len(self.anchors)]) for i in positions]
+        generator, each = np.random.default_rng((seed, step, 2)), self.settings.batch_size // size - 1
+        drawn = [row for query in queries for row in self._drawn(query, each, generator)]
+        return np.array([*dict.fromkeys(queries), *dict.fromkeys(drawn)], np.int64)
+
+    def _drawn(self, query: int, number: int, generator: np.random.Generator) -> list[int]:
+        """Documents of a list that are encoded: the best one, whose share of the loss is the largest, and others."""
+        rows, scores = self._lists[query]
+        best = int(scores.argmax())
+        others = generator.permutation(np.delete(rows, best))
+        drawn: list[int] = [int(rows[best]), *others.tolist()]
+        return drawn[:number]
+
+    def candidates(self, step: int) -> None:
+        """Every list has its own candidates."""
+
+    def cosines(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: None) -> tuple[Tensor, Tensor, Tensor]:
+        """The teacher's scores and the student's cosines of the queries among the rows, and what is no candidate.
+
+        Args:
+            rows: Texts, the queries first, (B,).
+            e: The student's embeddings of them, of length 1, (B, d).
+            bank: Its embeddings of all texts, of length 1, (m, d).
+            candidates: See `candidates`.
+
+        Returns:
+            Three tensors (Q, k), k the length of the longest list; scores as they were given.
+        """
+        queries = [int(row) for row in rows if row in self._lists]
+        longest = max(len(self._lists[query][0]) for query in queries)
+        documents = np.zeros((len(queries), longest), np.int64)
+        scores, none = np.zeros(documents.shape), np.ones(documents.shape, bool)
+        for place, query in enumerate(queries):
+            own, values = self._lists[query]
+            documents[place, : len(own)], scores[place, : len(own)], none[place, : len(own)] = own, values, False
+        encoded = torch.full((len(self.texts),), -1)  # (m,)   place of a text among the rows
+        encoded[torch.from_numpy(rows)] = torch.arange(len(rows))
+        at = torch.from_numpy(documents)
+        fresh = encoded[at].to(e.device)  # (Q, k)
+        v = torch.where((fresh >= 0)[..., None], e[fresh.clamp_min(0)], bank[at.to(e.device)])  # (Q, k, d)
+        cosines = torch.einsum("qd,qkd->qk", e[: len(queries)], v)
+        t = torch.from_numpy(scores).to(e)
+        return t, cosines, torch.from_numpy(none).to(e.device)
+
+    def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: None) -> Tensor:
+        """KL of the student's lists from the teacher's, one a query, (Q,); arguments as in `cosines`."""
+        assert self.scale is not None
+        teacher, student, none = self.cosines(rows, e, bank, candidates)
+        t, s = (x.div(self.settings.temperature).masked_fill(none, -torch.inf) for x in (self.scale * teacher, student))
+        p, q = t.log_softmax(dim=1), s.log_softmax(dim=1)  # (Q, k)
+        return (p.exp() * (p - q)).masked_fill(none, 0.0).sum(dim=1)
+
+
+def draw_of(text: str, seed: int) -> float:
+    """A number from 0 to 1 that belongs to a text; below `HELD_OUT` it is held out.
+
+    Example:
+        >>> draw_of("a bike", 42) == draw_of("a bike", 42), 0 <= draw_of("a tent", 42) < 1
+        (True, True)
+    """
+    digest = hashlib.blake2b(f"{seed} {text}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    return int.from_bytes(digest, "little") / 2**32
+
+
+def _spread(lists: Sequence[NDArray[np.float64]]) -> float:
+    """Standard deviation within lists."""
+    return max(1e-6, float(np.sqrt(np.mean([scores.var() for scores in lists]))))
