@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks import records
 from benchmarks.evidence.pages import pages as evidence_pages
 from benchmarks.evidence.pages import readme_values
+from benchmarks.ranking.pages import pages as ranking_pages
 from benchmarks.render import render
 from dse.files import write_text
 
@@ -44,6 +45,7 @@ FIGURES = (
     ("scoring", "over_teacher_n10k", "scoring 10,000 candidates, against the teacher"),
 )
 LINKS = {
+    "ranking": "ranking",
     "glue": "GLUE",
     "ablations": "ablations",
     "tried": "what did not help",
@@ -82,7 +84,7 @@ def readme(pages: dict[str, str]) -> str:
 def stale() -> dict[Path, str]:
     """The pages that are not what the results say."""
     pages = {f"{name}.md": bench_page(name) for name in BENCHES if records.load(name).get("figures")}
-    pages |= evidence_pages()
+    pages |= evidence_pages() | ranking_pages()
     every = {records.RESULTS / name: text for name, text in pages.items()} | {records.ROOT / "README.md": readme(pages)}
     return {path: text for path, text in every.items() if not path.exists() or path.read_text(encoding="utf-8") != text}
 

@@ -11,9 +11,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from benchmarks import records
-from benchmarks.ranking.measure import embed_teacher, measure_row
-from benchmarks.ranking.plan import COLLECTIONS, JUDGED_BY_CROSS_ENCODER, ROWS, TEACHERS, Setup
+from benchmarks import pages, records
+from benchmarks.ranking.measure import embed_teacher, measure_forgetting, measure_row
+from benchmarks.ranking.plan import COLLECTIONS, FROZEN, JUDGED_BY_CROSS_ENCODER, ROWS, TEACHERS, Setup
+from benchmarks.ranking.plots import draw
+from benchmarks.ranking.summary import write
 from dse.encoding.offline import offline_backbone
 
 
@@ -30,10 +32,11 @@ def main() -> None:
     parser.add_argument("--backbone", help="What students start from; by default MiniLM.")
     parser.add_argument("--work", type=Path, default=Path("runs/ranking"), help="Folder of students and values.")
     parser.add_argument("--collections", nargs="*", default=list(COLLECTIONS))
-    parser.add_argument("--teachers", nargs="*", default=list(TEACHERS))
+    parser.add_argument("--teachers", nargs="*", default=[*TEACHERS, "labels"])
     parser.add_argument("--rows", nargs="*", default=list(ROWS))
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--minutes", type=float, help="No row is begun after so many minutes.")
+    parser.add_argument("--elsewhere", action="store_true", help="Measure students on other collections too.")
     parser.add_argument("--embed-only", action="store_true", help="Only embed the texts with the teacher.")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -46,13 +49,24 @@ def main() -> None:
         return
     wanted = [
         (name, teacher, row)
-        for teacher in options.teachers
+        for teacher in TEACHERS
+        if teacher in options.teachers
         for row in options.rows
         for name in options.collections
-        if teacher == "mpnet" or (name in JUDGED_BY_CROSS_ENCODER and setup.cross_encoder)
+        if teacher == "mpnet" or (name in JUDGED_BY_CROSS_ENCODER and setup.cross_encoder and row != "no_distillation")
     ]
+    if "labels" in options.teachers:
+        wanted += [(name, "labels", "frozen_head") for name in FROZEN if name in options.collections]
+    if options.elsewhere:
+        wanted += [(name, teacher, "elsewhere") for name, teacher, row in wanted if row == "student"]
     for name, teacher, row in records.within(options.minutes, wanted):
-        measure_row(name, teacher, row, setup)
+        if row == "elsewhere":
+            measure_forgetting(name, teacher, setup)
+        else:
+            measure_row(name, teacher, row, setup)
+    write(setup)
+    draw()
+    pages.write()
 
 
 if __name__ == "__main__":

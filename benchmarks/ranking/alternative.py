@@ -5,23 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
+from benchmarks.ranking.collection import Measured
 from benchmarks.ranking.plan import STEPS
 from dse import DSE
 from dse.data.collection import Texts
+from dse.files import write_json
 
 BATCH, RATE = 32, 2e-5
 
 
-def contrastive_student(student: DSE, documents: Texts, output: Path, seed: int) -> DSE:
+def contrastive_student(measured: Measured, output: Path) -> DSE:
     """Train a student to find a document by its title or, where there are no titles, by another cut of its words.
 
     The loss is the one that sentence-transformers recommends for pairs, with all other documents of the batch as
     negatives (van den Oord et al. 2018); cuts of words are Contriever's pairs (Izacard et al. 2022).
     """
+    student, documents, seed = measured.backbone(), measured.documents(), measured.setup.seed
+    torch.manual_seed(seed)
     generator = np.random.default_rng(seed)
     rows = [row for row, text in enumerate(documents.texts) if len(text.split()) >= 4]
     chosen = [rows[i] for i in generator.permutation(len(rows))]
@@ -48,6 +53,7 @@ def contrastive_student(student: DSE, documents: Texts, output: Path, seed: int)
     ).train()
     student.eval()
     student.save_pretrained(str(output))
+    write_json(output / "training.json", {"steps": STEPS, "batch_size": BATCH, "learning_rate": RATE})
     return student
 
 

@@ -35,16 +35,18 @@ class Measured:
         setup: The command's folders.
         reranked: Every ranker orders what the backbone's cosine chose, for a drawn part of the queries: what a
             cross-encoder has the time for.
+        most: Queries of the test split that are drawn; by default all, or of a reranked collection 100.
     """
 
-    def __init__(self, name: str, setup: Setup, reranked: bool) -> None:
+    def __init__(self, name: str, setup: Setup, reranked: bool, most: int | None = None) -> None:
         self.name, self.setup, self.reranked, self.pool = name, setup, reranked, name in POOLED
         collection = load_collection(str(setup.data / name))
         judged = {
             query: grades for query, grades in collection.judgements.items() if any(g > 0 for g in grades.values())
         }
-        if reranked and len(judged) > CROSS_ENCODER_QUERIES:
-            chosen = np.random.default_rng(0).choice(sorted(judged), CROSS_ENCODER_QUERIES, replace=False)
+        most = most or (CROSS_ENCODER_QUERIES if reranked else len(judged))
+        if len(judged) > most:
+            chosen = np.random.default_rng(0).choice(sorted(judged), most, replace=False)
             judged = {query: judged[query] for query in chosen}
         self.collection = Collection(collection.corpus, collection.queries, judged, name)
         self.questions: Questions = ask(self.collection, "test", self.pool)
@@ -69,12 +71,14 @@ class Measured:
             rows = sorted(np.random.default_rng(1).choice(rows, MOST_QUERIES, replace=False).tolist())
         return queries.select(rows)
 
-    def ranker(self, model: Any) -> Ranker:
-        """Of a student, an encoder, a scorer of pairs, or None for BM25."""
+    def bm25(self) -> Ranker:
+        """BM25, whose statistics are those of the whole corpus."""
+        return BM25Ranker(self.questions.queries.texts, self.collection.corpus.texts)
+
+    def ranker(self, model: Any, cosine: bool = False) -> Ranker:
+        """Of a student, an encoder or a scorer of pairs; or the cosine of a model's embeddings."""
         queries, texts = self.questions.queries.texts, self.documents().texts
-        if model is None:  # its statistics are those of the whole corpus
-            return BM25Ranker(queries, self.collection.corpus.texts)
-        ranker: Ranker = make_ranker(model, queries, texts)
+        ranker: Ranker = CosineRanker(model, queries, texts) if cosine else make_ranker(model, queries, texts)
         return PartRanker(ranker, self.rows) if self.pool else ranker
 
     @cached_property
@@ -86,9 +90,8 @@ class Measured:
         cosine = CosineRanker(self.backbone(), self.questions.queries.texts, self.collection.corpus.texts)
         return cosine.best(CROSS_ENCODER_DEPTH + 1).without(own).first(CROSS_ENCODER_DEPTH).rows
 
-    def values(self, model: Any) -> Values:
-        """Metrics of a model, one value a query."""
-        ranker = self.ranker(model)
+    def values(self, ranker: Ranker) -> Values:
+        """Metrics of a ranker, one value a query."""
         if self.pool or self.reranked:
             ranking: Ranking = ranked(self.candidates, ranker.scores(self.candidates))
         else:

@@ -30,6 +30,7 @@ SIZE, NEAR, AMONG = 8, 4, 30  # documents of a list; near ones, and among how ma
 SHARPNESS, BONUS = 20.0, 6.0
 TOKENS = 96
 FROZEN_LAYERS = 6
+STEPS = 360  # of 4 lists
 
 Part = tuple[list[str], list[str], list[dict[int, float]]]  # queries, documents, grades by row of the document
 
@@ -131,7 +132,7 @@ def _encoder(folder: str) -> SentenceTransformer:
 
 
 def train(encoder: str, lists: dict[str, Dataset], output: Path) -> None:
-    """One epoch over all lists, a batch from one collection; lower layers and embeddings stay."""
+    """Train on the lists, a batch from one collection; lower layers and embeddings stay."""
     torch.manual_seed(0)
     model = CrossEncoder(encoder, num_labels=1, max_length=TOKENS, device="cpu", model_kwargs={"dtype": torch.float32})
     backbone = model.model.base_model
@@ -139,7 +140,7 @@ def train(encoder: str, lists: dict[str, Dataset], output: Path) -> None:
         module.requires_grad_(False)
     arguments = CrossEncoderTrainingArguments(
         output_dir=str(output / "checkpoints"),
-        num_train_epochs=1,
+        max_steps=STEPS,
         per_device_train_batch_size=4,
         learning_rate=5e-5,
         warmup_steps=0.1,

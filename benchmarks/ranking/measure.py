@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from sentence_transformers import CrossEncoder
 
 from benchmarks import records
 from benchmarks.ranking.alternative import contrastive_student
 from benchmarks.ranking.collection import Measured
-from benchmarks.ranking.plan import STEPS, TOKENS, Setup
+from benchmarks.ranking.frozen import frozen_values
+from benchmarks.ranking.plan import (
+    ELSEWHERE,
+    ELSEWHERE_QUERIES,
+    METRICS,
+    STEPS,
+    TEACHER_PAIRS,
+    TOKENS,
+    Setup,
+)
 from dse import DSE
+from dse.evaluation.ranking.rankings import Ranker
+from dse.ranking.rounds import train_in_rounds, training_queries
 from dse.teacher import load_ranking_teacher
+from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
 
@@ -31,31 +42,82 @@ def measure_row(name: str, teacher: str, row: str, setup: Setup) -> None:
 
     def measure() -> list[dict[str, Any]]:
         measured = Measured(name, setup, reranked=teacher == "mpnet_cross_encoder")
-        values = measured.values(_model(measured, teacher, row, folder / "model"))
+        frozen = row == "frozen_head"
+        values = frozen_values(measured) if frozen else measured.values(_ranker(measured, teacher, row))
         about = {"collection": name, "teacher": teacher, "row": row, "seed": setup.seed}
-        return [about | {"metric": metric, "values": of_query} for metric, of_query in values.items()]
+        return [about | {"metric": metric, "values": found} for metric, found in values.items()]
 
     records.measure_missing(folder, measure)
 
 
-def _model(measured: Measured, teacher: str, row: str, output: Path) -> Any:
-    """The model of a row; None for BM25."""
+def _ranker(measured: Measured, teacher: str, row: str) -> Ranker:
+    """What ranks in a row."""
     setup = measured.setup
     if row == "bm25":
-        return None
+        return measured.bm25()
     if row == "cosine":
-        return measured.backbone()
+        return measured.ranker(measured.backbone(), cosine=True)
     if row == "teacher":
-        return encoder_teacher(setup) if teacher == "mpnet" else cross_encoder(setup)
-    if (output / "modules.json").exists():
-        return DSE(str(output), dtype="auto")
-    torch.manual_seed(setup.seed)
+        return measured.ranker(encoder_teacher(setup) if teacher == "mpnet" else cross_encoder(measured))
     if row == "no_distillation":
-        return contrastive_student(measured.backbone(), measured.documents(), output, setup.seed)
+        folder = setup.folder(measured.name, "mpnet", row) / "model"  # no teacher, so the same model for both
+        return measured.ranker(_made(folder, lambda: contrastive_student(measured, folder)), cosine=True)
+    # One training; the student's own score, and the cosine of its embeddings.
+    folder = setup.folder(measured.name, teacher, "student") / "model"
+    make = from_encoder if teacher == "mpnet" else from_cross_encoder
+    return measured.ranker(_made(folder, lambda: make(measured, folder)), cosine=row == "student_cosine")
+
+
+def measure_forgetting(name: str, teacher: str, setup: Setup) -> None:
+    """Measure a student of one collection on others."""
+    folder = setup.folder(name, teacher, "elsewhere")
+    if (folder / "row.json").exists():
+        return
+    model = setup.folder(name, teacher, "student") / "model"
+    if not (model / "training.json").exists():
+        return
+    logger.info("%s: %s, elsewhere", name, teacher)
+
+    def measure() -> list[dict[str, Any]]:
+        student, found = DSE(str(model), dtype="auto"), []
+        for other in (other for other in ELSEWHERE if other != name):
+            measured = Measured(other, setup, reranked=False, most=ELSEWHERE_QUERIES)
+            for row, ranker in (
+                ("cosine", measured.ranker(measured.backbone(), cosine=True)),
+                ("student", measured.ranker(student)),
+            ):
+                about = {"collection": other, "trained_on": name, "teacher": teacher, "row": row, "seed": setup.seed}
+                found.append(about | {"metric": METRICS[0], "values": measured.values(ranker)[METRICS[0]]})
+        return found
+
+    records.measure_missing(folder, measure)
+
+
+def _made(folder: Path, make: Callable[[], DSE]) -> DSE:
+    return DSE(str(folder), dtype="auto") if (folder / "training.json").exists() else make()
+
+
+def from_encoder(measured: Measured, output: Path) -> DSE:
+    """A student of the encoder's vectors."""
     documents, log = measured.documents().texts, measured.log().texts
-    vectors = encoder_teacher(setup).vectors(documents, log, show_progress_bar=True)
-    settings = RankingTraining(steps=STEPS, seed=setup.seed)
-    return distill_ranking(measured.backbone(), documents, log, output, teacher_vectors=vectors, settings=settings)
+    vectors = encoder_teacher(measured.setup).vectors(documents, log, show_progress_bar=True)
+    settings = RankingTraining(steps=STEPS, seed=measured.setup.seed)
+    student = measured.backbone("cosine-map")
+    return distill_ranking(student, documents, log, output, teacher_vectors=vectors, settings=settings)
+
+
+def from_cross_encoder(measured: Measured, output: Path) -> DSE:
+    """A student of pairs that the cross-encoder scores."""
+    documents, settings = measured.documents(), RankingTraining(steps=STEPS, seed=measured.setup.seed)
+    return train_in_rounds(
+        measured.backbone("cosine-map"),
+        documents,
+        training_queries(documents, measured.log(), TEACHER_PAIRS),
+        cross_encoder(measured),
+        output,
+        budget=TEACHER_PAIRS,
+        settings=settings,
+    )
 
 
 def encoder_teacher(setup: Setup) -> EncoderTeacher:
@@ -65,10 +127,11 @@ def encoder_teacher(setup: Setup) -> EncoderTeacher:
     return EncoderTeacher([model], setup.work / "teacher_vectors")
 
 
-def cross_encoder(setup: Setup) -> CrossEncoder:
-    """The cross-encoder, in bfloat16 where the processor has it."""
-    assert setup.cross_encoder is not None
-    return CrossEncoder(setup.cross_encoder, max_length=TOKENS, model_kwargs={"dtype": torch.bfloat16})
+def cross_encoder(measured: Measured) -> PairTeacher:
+    """The cross-encoder; its scores are kept."""
+    assert measured.setup.cross_encoder is not None
+    model = CrossEncoder(measured.setup.cross_encoder, max_length=TOKENS)
+    return PairTeacher([model], measured.setup.work / measured.name / "teacher_scores.parquet")
 
 
 def embed_teacher(name: str, setup: Setup) -> None:
@@ -77,8 +140,3 @@ def embed_teacher(name: str, setup: Setup) -> None:
     teacher = encoder_teacher(setup)
     teacher.vectors(measured.documents().texts, measured.log().texts)
     teacher.encode_query(measured.questions.queries.texts)
-
-
-def mean(values: list[float]) -> float:
-    """Of one value a query."""
-    return float(np.mean(values))

@@ -1,0 +1,105 @@
+"""`docs/results/ranking.json`: every row with its interval, leads, gains and shares."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import records
+from benchmarks.ranking.plan import METRICS, TEACHERS, Setup
+from dse.evaluation.machine import machine, versions
+from dse.evaluation.ranking.intervals import draw_queries, interval, share_of_lead
+from dse.files import write_json
+
+COMMAND = "python -m benchmarks.ranking --data ../shared/data/ir --encoder DIR --cross-encoder DIR --elsewhere"
+Values = dict[tuple[str, str, str, str], np.ndarray]  # collection, teacher, row, metric -> one value a query
+
+
+def write(setup: Setup) -> None:
+    """Gather what is measured and write `docs/results/ranking.json`."""
+    values: Values = {}
+    elsewhere = []
+    for file in sorted(setup.work.glob("*/*/*/row.json")):
+        for record in json.loads(file.read_text(encoding="utf-8"))["results"]:
+            if record["seed"] != setup.seed:
+                continue
+            found = np.array(record["values"])
+            if "trained_on" in record:
+                elsewhere.append({**record, "values": None, "value": float(found.mean()), "queries": len(found)})
+            else:
+                values[record["collection"], record["teacher"], record["row"], record["metric"]] = found
+    rows = [
+        dict(zip(("collection", "teacher", "row", "metric"), key, strict=True))
+        | _interval(found)
+        | {"queries": len(found), "seed": setup.seed, "command": COMMAND}
+        for key, found in values.items()
+    ]
+    summaries = [
+        summary
+        for teacher in TEACHERS
+        for name in dict.fromkeys(key[0] for key in values)
+        if (summary := summarise(values, name, teacher))
+    ]
+    about: dict[str, Any] = {"command": COMMAND, "machine": machine(), "versions": versions()}
+    about |= {"rows": rows, "summaries": summaries, "elsewhere": _falls(elsewhere), "frozen": _frozen(values)}
+    write_json(records.RESULTS / "ranking.json", about)
+
+
+def summarise(values: Values, name: str, teacher: str) -> dict[str, Any] | None:
+    """The teacher's lead over the free cosine, what the student gained and kept of it; None if rows are missing."""
+    metric = METRICS[0]
+    keys = [(name, teacher, row, metric) for row in ("cosine", "student", "student_cosine", "teacher")]
+    if any(key not in values for key in keys):
+        return None
+    cosine, student, alone, best = (values[key] for key in keys)
+    draws = draw_queries(len(cosine))
+    share, share_alone = (share_of_lead(s, best, cosine, draws) for s in (student, alone))
+    entry = {"collection": name, "teacher": teacher, "metric": metric, "queries": len(cosine)}
+    for label, found in (
+        ("lead", best - cosine),
+        ("gain", student - cosine),
+        ("gain_cosine_alone", alone - cosine),
+        ("head", student - alone),
+    ):
+        entry |= {f"{label}{end}": value for end, value in zip(("", "_low", "_high"), _triple(found), strict=True)}
+    entry["share"] = None if share is None else share.value
+    entry["share_low"], entry["share_high"] = (None, None) if share is None else (share.low, share.high)
+    entry["share_cosine_alone"] = None if share_alone is None else share_alone.value
+    return entry
+
+
+def _triple(found: np.ndarray) -> tuple[float, float, float]:
+    mean = interval(found, draw_queries(len(found)))
+    return mean.value, mean.low, mean.high
+
+
+def _interval(found: np.ndarray) -> dict[str, float]:
+    return dict(zip(("value", "low", "high"), _triple(found), strict=True))
+
+
+def _falls(records_: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each student, and each other collection, the difference to the free cosine there."""
+    if not records_:
+        return []
+    table = pd.DataFrame(records_)
+    keys = ["trained_on", "teacher", "collection", "queries"]
+    wide = table.pivot_table(index=keys, columns="row", values="value").reset_index()
+    wide["difference"] = wide.student - wide.cosine
+    rows: list[dict[str, Any]] = wide.to_dict("records")
+    return rows
+
+
+def _frozen(values: Values) -> list[dict[str, Any]]:
+    """The head alone, on the backbone's vectors, learned from labels."""
+    metric, found = METRICS[0], []
+    for name, teacher, row, of in values:
+        if (row, of) != ("frozen_head", metric) or (name, "mpnet", "cosine", metric) not in values:
+            continue
+        head, cosine = values[name, teacher, row, metric], values[name, "mpnet", "cosine", metric]
+        gain = dict(zip(("gain", "gain_low", "gain_high"), _triple(head - cosine), strict=True))
+        about = {"collection": name, "queries": len(head), "cosine": float(cosine.mean()), "head": float(head.mean())}
+        found.append(about | gain)
+    return found
