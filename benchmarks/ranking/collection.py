@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,7 @@ from dse.evaluation.ranking.metrics import ranking_metrics
 from dse.evaluation.ranking.questions import Questions, ask
 from dse.evaluation.ranking.rankers import BM25Ranker, CosineRanker, PartRanker, make_ranker
 from dse.evaluation.ranking.rankings import CorpusRanker, Ranker, Ranking, ranked
+from dse.files import write_json
 
 Values = dict[str, list[float]]  # metric -> one value a query
 
@@ -77,9 +79,10 @@ class Measured:
 
     def ranker(self, model: Any, cosine: bool = False) -> Ranker:
         """Of a student, an encoder or a scorer of pairs; or the cosine of a model's embeddings."""
-        queries, texts = self.questions.queries.texts, self.documents().texts
+        rows = self.reread if self.reranked or self.pool else np.arange(len(self.collection.corpus))
+        queries, texts = self.questions.queries.texts, [self.collection.corpus.texts[row] for row in rows]
         ranker: Ranker = CosineRanker(model, queries, texts) if cosine else make_ranker(model, queries, texts)
-        return PartRanker(ranker, self.rows) if self.pool else ranker
+        return PartRanker(ranker, rows) if self.reranked or self.pool else ranker
 
     @cached_property
     def candidates(self) -> list[np.ndarray]:
@@ -87,8 +90,17 @@ class Measured:
         own = self.questions.own
         if self.pool:
             return [rows[rows != left_out] for rows, left_out in zip(self.questions.judged, own, strict=True)]
-        cosine = CosineRanker(self.backbone(), self.questions.queries.texts, self.collection.corpus.texts)
-        return cosine.best(CROSS_ENCODER_DEPTH + 1).without(own).first(CROSS_ENCODER_DEPTH).rows
+        file = self.setup.work / self.name / f"candidates_{len(own)}_{CROSS_ENCODER_DEPTH}.json"
+        if not file.exists():
+            cosine = CosineRanker(self.backbone(), self.questions.queries.texts, self.collection.corpus.texts)
+            found = cosine.best(CROSS_ENCODER_DEPTH + 1).without(own).first(CROSS_ENCODER_DEPTH).rows
+            write_json(file, [rows.tolist() for rows in found])
+        return [np.array(rows, np.intp) for rows in json.loads(file.read_text(encoding="utf-8"))]
+
+    @cached_property
+    def reread(self) -> np.ndarray:
+        """The documents that are ranked at all, as positions in the corpus."""
+        return np.unique(np.concatenate(self.candidates))
 
     def values(self, ranker: Ranker) -> Values:
         """Metrics of a ranker, one value a query."""

@@ -10,6 +10,7 @@ import typer
 
 from dse.cli import options as o
 from dse.cli.config import ConfigOption, PresetOption
+from dse.cli.embeddings import distill_vectors
 from dse.cli.ranking import distill_corpus
 
 
@@ -22,7 +23,7 @@ class StudentOptions:
         typer.Option(
             "--teacher",
             metavar="<str>",
-            help="Cross-encoder (default: made here); with --corpus also encoders, or several.",
+            help="Cross-encoder (default: made here); with --corpus any.",
             rich_help_panel=o.MODEL,
         ),
     ] = None
@@ -62,11 +63,19 @@ def distill(
             "--unlabelled", help="File of further pairs; the teacher alone judges them.", rich_help_panel=o.DATA
         ),
     ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings",
+            help="Learn the head alone: id, embedding of documents.",
+            rich_help_panel=o.DATA,
+        ),
+    ] = None,
     scores: Annotated[
         Path | None,
         typer.Option(
             "--scores",
-            help="Parquet file of teacher scores that students share; with --corpus query, document, score, or a run.",
+            help="Shared teacher scores; for rankings also query, doc, score.",
             rich_help_panel=o.DATA,
         ),
     ] = None,
@@ -85,6 +94,9 @@ def distill(
     as_json: o.JsonOption = False,
 ) -> None:
     """Turn a teacher into a student: label, train, evaluate, report. Run it again to continue a stopped run."""
+    if embeddings is not None:
+        distill_vectors(context, output, embeddings, as_json)
+        return
     if collection.corpus is not None:
         distill_corpus(context, output, collection, split or "test", as_json)
         return

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dse.data.pairs import Pairs
     from dse.data.tasks import Task
 
-DATA, MODEL, TRAIN = "Data", "Model", "Training"  # panels of --help
+DATA = "Data"  # panels of --help
+MODEL = TRAIN = "Model and training"
 
 ColumnsOption = Annotated[
     str | None,
@@ -105,7 +106,7 @@ class PairOptions:
         str | None,
         typer.Option(
             "--data",
-            help="Folder, hub name, - or file (parquet csv tsv jsonl). Default: from the hub.",
+            help="Folder, hub name, - or file. Default: from the hub.",
             rich_help_panel=DATA,
         ),
     ] = None
@@ -157,7 +158,7 @@ class TrainingOptions:
         typer.Option(
             "--bootstrap-pairs",
             min=0,
-            help="Pairs from which a new teacher first learns the cosine.",
+            help="Pairs on which a new teacher learns the cosine.",
             rich_help_panel=MODEL,
         ),
     ] = 0
