@@ -56,6 +56,7 @@ def main() -> None:
         if teacher == "mpnet" or (name in JUDGED_BY_CROSS_ENCODER and setup.cross_encoder and row != "no_distillation")
     ]
     if "labels" in options.teachers:
+        wanted += [("wikiqa", "labels", row) for row in ("student", "student_cosine") if row in options.rows]
         wanted += [(name, "labels", "frozen_head") for name in FROZEN if name in options.collections]
     if options.elsewhere:
         wanted += [(name, teacher, "elsewhere") for name, teacher, row in wanted if row == "student"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sentence_transformers import CrossEncoder
 
 from benchmarks import records
@@ -16,6 +18,7 @@ from benchmarks.ranking.frozen import frozen_values
 from benchmarks.ranking.plan import (
     ELSEWHERE,
     ELSEWHERE_QUERIES,
+    LABELLED,
     METRICS,
     STEPS,
     TEACHER_PAIRS,
@@ -23,6 +26,7 @@ from benchmarks.ranking.plan import (
     Setup,
 )
 from dse import DSE
+from dse.data import load_collection
 from dse.evaluation.ranking.rankings import Ranker
 from dse.ranking.rounds import train_in_rounds, training_queries
 from dse.teacher import load_ranking_teacher
@@ -64,7 +68,7 @@ def _ranker(measured: Measured, teacher: str, row: str) -> Ranker:
         return measured.ranker(_made(folder, lambda: contrastive_student(measured, folder)), cosine=True)
     # One training; the student's own score, and the cosine of its embeddings.
     folder = setup.folder(measured.name, teacher, "student") / "model"
-    make = from_encoder if teacher == "mpnet" else from_cross_encoder
+    make = {"mpnet": from_encoder, "mpnet_cross_encoder": from_cross_encoder, "labels": from_labels}[teacher]
     return measured.ranker(_made(folder, lambda: make(measured, folder)), cosine=row == "student_cosine")
 
 
@@ -117,6 +121,26 @@ def from_cross_encoder(measured: Measured, output: Path) -> DSE:
         output,
         budget=TEACHER_PAIRS,
         settings=settings,
+    )
+
+
+def from_labels(measured: Measured, output: Path) -> DSE:
+    """A student of the judgements of the train split, each query's judged documents a list."""
+    train = load_collection(str(measured.setup.data / measured.name), split="train")
+    place = {name: row for row, name in enumerate(train.corpus.ids)}
+    judged = train.judged()
+    lists = [
+        (np.array([place[d] for d in grades], np.int64), np.array(list(grades.values()), float))
+        for grades in (train.judgements[query] for query in judged.ids)
+    ]
+    used = np.unique(np.concatenate([rows for rows, _ in lists]))
+    return distill_ranking(
+        measured.backbone("cosine-map"),
+        [train.corpus.texts[row] for row in used],
+        judged.texts,
+        output,
+        lists=[(np.searchsorted(used, rows), grades) for rows, grades in lists],
+        settings=replace(LABELLED, seed=measured.setup.seed),
     )
 
 

@@ -31,6 +31,7 @@ def page() -> str:
         tables={NAMES[teacher]: table for teacher, table in tables.items() if len(table)},
         frozen=[_frozen_row(row) for row in about["frozen"]],
         elsewhere=_elsewhere_rows(about["elsewhere"]),
+        labelled=_labelled(about),
         reached=_reached(about),
         pooled=", ".join(POOLED),
     )
@@ -64,6 +65,19 @@ def _frozen_row(row: dict[str, Any]) -> dict[str, Any]:
         "head alone": f"{100 * row['head']:.1f}",
         "gain": _with_span(row, "gain"),
     }
+
+
+def _labelled(about: dict[str, Any]) -> list[dict[str, Any]]:
+    """WikiQA's students of labels, by seed."""
+    frame = pd.DataFrame(about["rows"])
+    frame = frame[(frame.teacher == "labels") & (frame.row != "frozen_head")]
+    if frame.empty:
+        return []
+    wide = frame.pivot_table(index=["row", "seed"], columns="metric", values="value").reset_index()
+    return [
+        {"student": SHOWN[row["row"]], "seed": str(row["seed"])} | {name: f"{100 * row[name]:.1f}" for name in METRICS}
+        for row in wide.to_dict("records")
+    ]
 
 
 def _elsewhere_rows(falls: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dse.training.ranking import RankingTraining
+
 TOKENS = 128  # every model reads the first 128 tokens of a text
 STEPS = 200  # of training, of every student alike
 MOST_QUERIES = 3_000  # of a query log that play a part in training, drawn at random
@@ -40,6 +42,7 @@ CROSS_ENCODER_QUERIES, CROSS_ENCODER_DEPTH = 80, 30  # of each collection; docum
 
 ELSEWHERE = ("stackfaq", "banking77_faq", "med")  # where a student of another collection is measured too
 ELSEWHERE_QUERIES = 300
+LABELLED = RankingTraining(steps=200, learning_rate=5e-5, refreshes=0)  # of wikiqa, with its labels
 FROZEN = ("wikiqa", "nl2bash", "feedbackqa", "birco_arguana")  # where an answer need not be like its question
 
 TEACHERS = ("mpnet", "mpnet_cross_encoder")

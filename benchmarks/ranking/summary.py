@@ -21,12 +21,16 @@ Values = dict[tuple[str, str, str, str], np.ndarray]  # collection, teacher, row
 def write(setup: Setup) -> None:
     """Gather what is measured and write `docs/results/ranking.json`."""
     values: Values = {}
-    elsewhere = []
+    elsewhere, labelled = [], []
     for file in sorted(setup.work.glob("*/*/*/row.json")):
         for record in json.loads(file.read_text(encoding="utf-8"))["results"]:
+            found = np.array(record["values"])
+            if record["teacher"] == "labels" and record["row"] != "frozen_head":  # of every seed
+                labelled.append({**record, **_interval(found), "queries": len(found), "command": COMMAND})
+                del labelled[-1]["values"]
+                continue
             if record["seed"] != setup.seed:
                 continue
-            found = np.array(record["values"])
             if "trained_on" in record:
                 elsewhere.append({**record, "values": None, "value": float(found.mean()), "queries": len(found)})
             else:
@@ -44,7 +48,12 @@ def write(setup: Setup) -> None:
         if (summary := summarise(values, name, teacher))
     ]
     about: dict[str, Any] = {"command": COMMAND, "machine": machine(), "versions": versions()}
-    about |= {"rows": rows, "summaries": summaries, "elsewhere": _falls(elsewhere), "frozen": _frozen(values)}
+    about |= {
+        "rows": [*rows, *labelled],
+        "summaries": summaries,
+        "elsewhere": _falls(elsewhere),
+        "frozen": _frozen(values),
+    }
     write_json(records.RESULTS / "ranking.json", about)
 
 
