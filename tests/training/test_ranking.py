@@ -322,7 +322,7 @@ def test_gradients_are_clipped_and_left_by_no_exit(backbone, tmp_path, monkeypat
 
 @pytest.mark.parametrize(("steps", "refreshes"), [(12, 0), (12, 2), (13, 3), (2, 3)])
 def test_refreshes_and_learning_rates(backbone, tmp_path, monkeypatch, steps, refreshes):
-    settings_ = RankingTraining(steps=steps, refreshes=refreshes, warmup=0.25, batch_size=4, dtype="float32")
+    settings_ = RankingTraining(steps=steps, refreshes=refreshes, warmup=0.25, batch_size=32, dtype="float32")
     trainer, encoded, rates = new_trainer(backbone, tmp_path, settings_), [], []
     encode, step = trainer._encode_all, trainer.optimizer.step
     monkeypatch.setattr(trainer, "_encode_all", lambda: encoded.append(len(rates)) or encode())
@@ -330,6 +330,7 @@ def test_refreshes_and_learning_rates(backbone, tmp_path, monkeypatch, steps, re
         trainer.optimizer, "step", lambda: rates.append(trainer.optimizer.param_groups[0]["lr"]) or step()
     )
     trainer.train(show_progress_bar=False)
+    refreshes = min(refreshes, steps * 32 // len([*CORPUS, *QUERIES]))  # no more than passes
     every = max(1, steps // (refreshes + 1))
     assert encoded == [0, *[every * (i + 1) for i in range(refreshes) if every * (i + 1) < steps], steps]
     rising = max(1, round(0.25 * steps))

@@ -40,7 +40,7 @@ class RankingTraining:
         temperature: T of both softmaxes.
         warmup: Share of the steps in which the learning rate rises.
         weight_decay: AdamW's.
-        refreshes: How often, at even distances, the whole bank is encoded again.
+        refreshes: How often, at even distances, the whole bank is encoded again; no more often than passes are made.
         checkpoint_steps: Steps between two checkpoints.
         dtype: ``"auto"`` computes in bfloat16 where the hardware has it; weights stay float32.
         seed: Of the order of the texts.

@@ -67,14 +67,16 @@ class RankingTrainer:
             self.bank = self._encode_all()
             self.lists.begin(self.bank)
             self.before = float(self.held_out(self.bank, self.bank).mean())
-        every = max(1, self.steps // (self.settings.refreshes + 1))
+        # To encode all texts again takes as long as a pass over them, which a short training does not make.
+        refreshes = min(self.settings.refreshes, self.steps * self.settings.batch_size // len(self.lists.texts))
+        every = max(1, self.steps // (refreshes + 1))
         self.student.eval()  # without dropout
         with (
             _fast_attention(self.student),
             tqdm(total=self.steps, initial=first, desc="ranking", unit="step", disable=not show_progress_bar) as bar,
         ):
             for step in range(first, self.steps):
-                if step and step % every == 0 and step // every <= self.settings.refreshes:
+                if step and step % every == 0 and step // every <= refreshes:
                     self.bank = self._encode_all()
                 losses.append(self._step(step))
                 if (step + 1) % self.settings.checkpoint_steps == 0 or step + 1 == self.steps:
