@@ -4,7 +4,7 @@
     loss: as in `dse.training.ranking_lists` and `dse.training.scored_lists`, of u* and v*
 
 A, B, p and q start at zero. The gate: f is the factor that is best on the held-out lists, and 0, the plain cosine,
-unless the gain there is larger than its standard error.
+unless the gain there is larger than two standard errors. One is not enough, as the best of many checks is chosen.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 STEPS, CHECK, PATIENCE = 600, 25, 6  # at most; steps between two checks; checks without a gain
 LEARNING_RATE, DROPOUT = 3e-4, 0.1
+ERRORS = 2  # standard errors that a gain must exceed
 FACTORS = (0.25, 0.5, 0.75, 1.0)
 QUERIES = 64  # of a step
 
@@ -70,7 +71,7 @@ def fit_maps(head: PairHead, trainer: RankingTrainer) -> dict[str, float]:
             break
     gain = (cosine - best).cpu().double()  # (h,)
     error = float(gain.std() / np.sqrt(len(gain))) if len(gain) > 1 else float("inf")
-    if not float(gain.mean()) > error:
+    if not float(gain.mean()) > ERRORS * error:
         best, factor, chosen = cosine, 0.0, [torch.zeros_like(weight) for weight in weights]
     _set(weights, chosen, factor)
     fitted = {"before": float(cosine.mean()), "after": float(best.mean()), "standard_error": error, "factor": factor}

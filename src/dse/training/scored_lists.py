@@ -5,8 +5,8 @@
     q(j | i) = softmax_j cos(e_i, e_j) / T
     loss     = mean_i KL(p(. | i) || q(. | i))
 
-The scores come on any scale, hence r. Every step encodes some queries, and some documents of their lists, with
-gradient; the other documents' embeddings come from the bank.
+The scores come on any scale, hence r. Every step encodes queries and seven documents of each list, with gradient, and
+compares these. Held-out lists are compared whole, by the embeddings of the bank.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dse.errors import BadDataError, MismatchError
 from dse.training.ranking_lists import MOST_HELD_OUT, RankingTraining, check_documents
 
 HELD_OUT = 0.1  # of the queries
-ANCHORS = 0.25  # share of queries among the texts of a step
+ANCHORS = 0.125  # share of queries among the texts of a step; each meets seven documents of its list
 FEWEST = 20  # lists
 MOST = 1e100  # of a score
 
@@ -167,6 +167,8 @@ class ScoredLists:
         encoded[torch.from_numpy(rows)] = torch.arange(len(rows))
         at = torch.from_numpy(documents)
         fresh = encoded[at].to(e.device)  # (Q, k)
+        if (fresh >= 0).any():  # a step compares what it encodes; embeddings of other steps have not moved with these
+            none = none | (fresh < 0).cpu().numpy()
         v = torch.where((fresh >= 0)[..., None], e[fresh.clamp_min(0)], bank[at.to(e.device)])  # (Q, k, d)
         cosines = torch.einsum("qd,qkd->qk", e[: len(queries)], v)
         return torch.from_numpy(scores).to(e.device), cosines, torch.from_numpy(none).to(e.device)
