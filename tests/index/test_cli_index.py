@@ -41,6 +41,10 @@ def test_the_whole_story(saved, tmp_path, backbone):
     assert answers[0]["mode"] == "exact" and answers[0]["seconds"]["encode"] > 0
     shown = ok("search", index, "-q", "a bike", "--explain")
     assert "price=90" in shown and "exact, 3 rows scored" in shown
+    cut_short = dse("index", "delete", index, "--where", "lang = 'en' AMD price < 50")
+    assert cut_short.returncode == 4 and "'AMD' after" in cut_short.stderr
+    dry = ok("index", "delete", index, "--where", "lang = 'en'", "--dry-run")
+    assert dry == "2 of 3 rows would be removed.\n"
     removed = ok("index", "delete", index, "1", "no such id")
     assert removed == "1 rows removed.\n"
     info = json.loads(ok("index", "info", index, "--json"))

@@ -107,9 +107,10 @@ def delete(
     path: IndexArgument,
     ids: Annotated[list[str] | None, typer.Argument(help="Ids, or - for one a line on stdin.")] = None,
     where: WhereOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many rows would be removed.")] = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Remove rows by id, or all that meet a condition."""
+    """Remove rows by id, or all that meet a condition; says first how many these are."""
     if bool(ids) == (where is not None):
         raise typer.BadParameter("give ids, or --where CONDITION.")
     if ids == ["-"]:
@@ -117,9 +118,20 @@ def delete(
 
         ids = read_sentences("-")
     store = open_store(path)
+    if dry_run:
+        count = store.count_ids(ids) if ids else store.count(where)
+        rows = store.count()
+        return o.show({"deleted": 0, "matching": count, "rows": rows}, _of(count, rows, "would be removed."), as_json)
     with store.writing():
+        count = store.count_ids(ids) if ids else store.count(where)
+        if not as_json:
+            typer.echo(_of(count, store.count(), "are going to be removed."), err=True)
         count = store.delete(ids) if ids else store.delete_where(str(where))
     o.show({"deleted": count}, f"{count:,} rows removed.", as_json)
+
+
+def _of(count: int, rows: int, end: str) -> str:
+    return f"{count:,} of {rows:,} rows {end}"
 
 
 @index_app.command()

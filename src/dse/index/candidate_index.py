@@ -172,15 +172,17 @@ class CandidateIndex:
         self._refresh()
         return Writer(self._store, partial(embed_rows, self._student), replace)
 
-    def delete(self, ids: Iterable[str] | None = None, *, where: str | None = None) -> int:
+    def delete(self, ids: Iterable[str] | None = None, *, where: str | None = None, dry_run: bool = False) -> int:
         """Remove rows by their ids, or those that meet a condition.
 
         Args:
             ids: Ids; unknown ones are passed over.
-            where: A condition on the columns, in SQL as Lance reads it: ``"price > 100 or lang = 'en'"``.
+            where: A condition on the columns, in SQL: ``"price > 100 or lang = 'en'"``. Names that are no plain words
+                stand in double quotes.
+            dry_run: Only count.
 
         Returns:
-            How many rows were removed.
+            How many rows were removed, or, in a dry run, would be.
 
         Raises:
             ValueError: If neither or both are given.
@@ -188,11 +190,13 @@ class CandidateIndex:
         """
         if (ids is None) == (where is None):
             raise ValueError("Give ids, or a condition (where=...).")
+        wanted = [ids] if isinstance(ids, str) else list(ids or [])
+        if dry_run:
+            self._refresh()
+            return self._store.count(where) if where is not None else self._store.count_ids(wanted)
         with self._store.writing():
             self._check()
-            if where is not None:
-                return self._store.delete_where(where)
-            return self._store.delete([ids] if isinstance(ids, str) else list(ids or []))
+            return self._store.delete_where(where) if where is not None else self._store.delete(wanted)
 
     def get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Rows by their ids, as ``{id: {"text": ..., "metadata": {...}}}``; unknown ids are absent."""
@@ -217,7 +221,7 @@ class CandidateIndex:
         Args:
             queries: A text, several, or embeddings (q, d).
             k: How many rows; fewer come back where the index holds fewer.
-            where: Search only rows that meet this condition, in SQL as Lance reads it. Without calibrated promise.
+            where: Search only rows that meet this condition, in SQL as in `delete`. Without calibrated promise.
             exact: Score every row, however many the index holds.
             activation_fn: As in `DSE.predict`.
 

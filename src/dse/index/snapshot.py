@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dse.index.conditions import lance_condition
 from dse.index.lance_errors import readable_error
-from dse.index.layout import ID, RESERVED, SCOUT, Manifest
+from dse.index.layout import ID, RESERVED, SCOUT, TEXT, Manifest
 from dse.index.scout import Scout
 
 
@@ -67,10 +68,26 @@ class Snapshot:
         """Type of every column."""
         return {field.name: field.type for field in self.data.schema}
 
+    def condition(self, where: str | None) -> str | None:
+        """A condition in Lance's SQL.
+
+        Raises:
+            BadDataError: If a part of it is not understood.
+        """
+        if where is None:
+            return None
+        names = (ID, TEXT, *self.columns)
+        return lance_condition(where, pa.schema([self.data.schema.field(name) for name in names]))
+
     def count(self, where: str | None = None) -> int:
         """Number of rows that meet a condition."""
+        condition = self.condition(where)
         with self.reading():
-            return int(self.data.count_rows(where))
+            return int(self.data.count_rows(condition))
+
+    def count_ids(self, ids: Sequence[str]) -> int:
+        """Number of rows with these ids."""
+        return int(self.find(pa.array(sorted(set(ids)), pa.string()), [ID]).num_rows)
 
     def find(self, ids: Sequence[str] | pa.Array, columns: Sequence[str]) -> pa.Table:
         """Rows with these ids, in no particular order."""
@@ -86,11 +103,12 @@ class Snapshot:
     def scan(
         self, columns: Sequence[str], where: str | None = None, batch_size: int = 8192
     ) -> Iterator[pa.RecordBatch]:
-        """All rows in their order, with `_rowid`."""
+        """All rows that meet a condition in their order, with `_rowid`."""
+        condition = self.condition(where)
         with self.reading():
             yield from self.data.scanner(
                 columns=list(columns),
-                filter=where,
+                filter=condition,
                 batch_size=batch_size,
                 with_row_id=True,
                 scan_in_order=True,
@@ -100,10 +118,11 @@ class Snapshot:
 
     def nearest(self, query: np.ndarray, k: int, nprobes: int, where: str | None = None) -> np.ndarray:
         """Row ids of the k rows whose scout vectors have the largest dot product with a query (p,), best first."""
+        condition = self.condition(where)
         with self.reading():
             table = self.data.scanner(
                 columns=["_distance"],
-                filter=where,
+                filter=condition,
                 prefilter=True,
                 with_row_id=True,
                 disable_scoring_autoprojection=True,

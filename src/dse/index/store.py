@@ -145,7 +145,7 @@ class Store(Snapshot):
 
     def delete_where(self, where: str) -> int:
         """Remove the rows that meet a condition; returns how many did."""
-        return int(self.data.delete(where)["num_deleted_rows"])
+        return int(self.data.delete(self.condition(where))["num_deleted_rows"])
 
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
         """Add empty columns of the user's."""
