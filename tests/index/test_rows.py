@@ -188,11 +188,7 @@ def test_whole_prices_and_then_one_that_is_not(tmp_path, source):
         rows.write_text("id,text,price\n" + "".join(f"{i},x,{price}\n" for i, price in enumerate(prices)))
     else:
         rows = as_source(source, [{"id": str(i), "text": "x", "price": p} for i, p in enumerate(prices)], tmp_path)
-    if source == "iterator":  # its first rows are written before the others are known
-        with pytest.raises(BadDataError, match=r"row 3: column 'price' cannot be read as int64: it holds 49.99"):
-            rows_of(rows)
-    else:
-        assert [row["price"] for row in rows_of(rows)] == prices
+    assert [row["price"] for row in rows_of(rows)] == prices
     with pytest.raises(BadDataError, match=r"(row 3|csv:4|jsonl:3|parquet:3): column 'price' .*49.99"):
         rows_of(
             as_source("dicts", [{"id": str(i), "text": "x", "price": p} for i, p in enumerate(prices)], tmp_path)
@@ -202,12 +198,47 @@ def test_whole_prices_and_then_one_that_is_not(tmp_path, source):
         )
 
 
-def test_a_column_that_comes_later_keeps_the_type_it_came_with():
+def test_a_column_that_comes_later_has_one_type_in_all_batches():
     rows = [{"id": str(i), "text": "x"} | ({"n": i} if i > 2 else {}) for i in range(6)]
+    rows.append({"id": "7", "text": "x", "n": 0.5})
     tables = [table for table, _ in read_rows(iter(rows), 2, TYPES, {})]
-    assert ["n" in table.column_names for table in tables] == [False, True, True]
-    with pytest.raises(BadDataError, match=r"row 7: column 'n' cannot be read as int64: it holds 0.5"):
-        list(read_rows(iter([*rows, {"id": "7", "text": "x", "n": 0.5}]), 2, TYPES, {}))
+    assert {table.schema.field("n").type for table in tables} == {pa.float64()}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("name", "value", "wider"),
+    [
+        ("price", 49.99, pa.float64()),
+        ("size", {"width": 5.5}, pa.struct([("width", pa.float64())])),
+        ("size", {"width": 5, "height": 6}, pa.struct([("width", pa.int64()), ("height", pa.int64())])),
+        ("nothing", ["a"], pa.list_(pa.string())),
+        ("single", 0.1, pa.float64()),
+    ],
+)
+def test_a_column_is_widened_where_the_stored_values_allow_it(tmp_path, source, name, value, wider):
+    types = KNOWN | {"nothing": pa.list_(pa.null()), "single": pa.float32()}
+    rows = [{"id": str(i), "text": "x", name: value} for i in range(3)]
+    asked = []
+    for allowed in (True, False):
+        tables = read_rows(
+            as_source(source, rows, tmp_path),
+            2,
+            types,
+            {},
+            lambda *ask: asked.append(ask) or allowed,  # noqa: B023
+        )
+        if allowed:
+            assert [table.schema.field(name).type for table, _ in tables] == [wider, wider]
+            assert asked == [(name, wider)]  # once
+        else:
+            with pytest.raises(BadDataError, match=rf"(row |:)1: column '{name}' cannot be read as "):
+                list(tables)
+
+
+def test_a_value_that_is_exact_in_fewer_digits_does_not_widen_a_column():
+    [(table, _)] = read_rows([{"id": "a", "text": "x", "single": 1.5}], 2, TYPES | {"single": pa.float32()}, {})
+    assert table.schema.field("single").type == pa.float32()
 
 
 @pytest.mark.parametrize(
@@ -221,7 +252,8 @@ def test_a_column_that_comes_later_keeps_the_type_it_came_with():
         (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), None),
         (pa.array([[time(10)]]), None),
         (pa.array([{"at": time(10)}]), None),
-        (pa.array([[]]), None),
+        (pa.array([[]]), pa.list_(pa.null())),
+        (pa.array([{"a": None}]), pa.struct([("a", pa.null())])),
         (pa.array([{}], pa.struct([])), None),
     ],
 )
@@ -236,7 +268,7 @@ def test_types_whose_rows_could_not_be_found_again_are_converted_or_refused(valu
         assert checked["own"].to_pylist() == values.to_pylist()
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "a`b", "_a", "scout", "score"])
+@pytest.mark.parametrize("name", ["", "a.b", "a`b", "_a", "scout", "score", "*", "a\0b"])
 def test_names_that_no_column_can_have(tmp_path, name):
     with pytest.raises(BadDataError, match=r"is taken|no column can be called"):
         rows_of([{"id": "a", "text": "x", name: 1}])
@@ -265,11 +297,49 @@ def test_bytes_that_are_no_text(tmp_path):
         rows_of([{"id": "a", "text": "x", "lang": "\ud800"}])
 
 
-def test_an_iterator_is_read_batch_by_batch():
-    taken = []
-    rows = ({"id": taken.append(i) or str(i), "text": "x"} for i in range(10))
-    next(read_rows(rows, 2, TYPES, {}))
-    assert taken == [0, 1]
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "csv"])
+def test_nan_is_a_missing_value(tmp_path, source):
+    rows = [{"id": "a", "text": "x", "price": 1.5}, {"id": "b", "text": "y", "price": NAN}]
+    if source == "csv":
+        given = tmp_path / "rows.csv"
+        given.write_text("id,text,price\na,x,1.5\nb,y,NaN\n")
+    else:
+        given = as_source(source, rows, tmp_path)
+    assert rows_of(given) == [rows[0], rows[1] | {"price": None}]
+
+
+@pytest.mark.parametrize("value", [[1.0, NAN], {"width": NAN}, [{"width": [NAN, 1.0]}]])
+def test_nan_within_lists_and_structs(value):
+    [row] = rows_of(pa.Table.from_pylist([{"id": "a", "text": "x", "own": value}]))
+    assert repr(row["own"]) == repr(value).replace("nan", "None")
+    assert rows_of([{"id": "a", "text": "x", "own": value}]) == [row]
+
+
+def test_nan_beside_text_as_data_frames_have_it():
+    rows = [{"id": "a", "text": "x", "lang": "en"}, {"id": "b", "text": "y", "lang": NAN}]
+    assert [row["lang"] for row in rows_of(rows)] == ["en", None]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("value", [INF, -INF, [1.0, INF], {"width": INF}])
+def test_infinite_numbers_are_refused(tmp_path, source, value):
+    rows = [{"id": "a", "text": "x", "own": value}]
+    with pytest.raises(BadDataError, match=r"(row |:)1: column 'own' holds an infinite number"):
+        rows_of(as_source(source, rows, tmp_path))
+
+
+def test_texts_that_look_like_nan_stay_texts(tmp_path):
+    (tmp_path / "rows.csv").write_text("id,text,name\na,x,Nan\nb,y,inf\n")
+    assert [row["name"] for row in rows_of(tmp_path / "rows.csv")] == ["Nan", "inf"]
+
+
+@pytest.mark.parametrize("rows", [{"id": "a", "text": "x"}, 5, None])
+def test_what_is_no_list_of_rows_is_refused(rows):
+    with pytest.raises(BadDataError, match=r"^Rows of type .* cannot be read"):
+        rows_of(rows)
 
 
 def test_embeddings_that_are_no_numbers():

@@ -229,7 +229,8 @@ def rebuild(
 ) -> None:
     """Change to another student: embed the stored texts again. Run it again to continue a stopped run."""
     from dse.index import rebuild as rebuilding
+    from dse.index.student import new_manifest
 
     store = open_store(path)
-    rebuilding.rebuild(store, student, label, show_progress_bar=o.on_terminal())
+    rebuilding.rebuild(store, *new_manifest(student, label), show_progress_bar=o.on_terminal())
     _show_info(store, as_json)

@@ -90,9 +90,13 @@ def record_batches(records: Iterable[Record], prefix: str, size: int) -> Iterato
         if not names:
             raise BadDataError(f"{place(0)}: the row has no columns; leave it out")
         columns = [
-            checked(pa.array, [row.get(name) for row in rows], name, place, "one type of values") for name in names
+            checked(_array, [row.get(name) for row in rows], name, place, "one type of values") for name in names
         ]
         yield Batch(pa.record_batch(columns, names=names), place)
+
+
+def _array(values: list[Any]) -> pa.Array:
+    return pa.array(values, from_pandas=True)  # NaN is a missing value, beside text as well
 
 
 def with_common_types(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -17,6 +17,7 @@ EXACT_INTEGERS = 2**53  # beyond it not every integer is a float64
 _INTEGER = "^-?(0|[1-9][0-9]*)$"
 _LONG_INTEGER = r"^\s*-?[0-9]{16,}\s*$"
 _CODE = r"^(\+|-?0[0-9xX])"  # 007 and +49: as numbers they would lose characters
+_DIGIT = "[0-9]"
 _NOT_CONVERTIBLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 # Types that are tried for a column of text. The first one that all cells have is taken; otherwise it stays text.
@@ -84,6 +85,7 @@ class TextColumn:
     def __init__(self) -> None:
         self._kinds = [*_NUMBERS, *_OTHERS]  # those that all cells so far have
         self._is_null = self._is_blank = self._is_integer = True
+        self._has_digit = False  # else numbers such as NaN are words
 
     def add(self, texts: pa.Array) -> None:
         """Drop the types that one of these cells does not have."""
@@ -94,6 +96,7 @@ class TextColumn:
         if not len(texts):
             return
         self._is_blank = False
+        self._has_digit = self._has_digit or pc.any(pc.match_substring_regex(texts, _DIGIT)).as_py()
         if set(_NUMBERS) & set(self._kinds) and pc.any(pc.match_substring_regex(texts, _CODE)).as_py():
             self._kinds = [kind for kind in self._kinds if kind not in _NUMBERS]
         self._kinds = [kind for kind in self._kinds if _is_cast(texts, kind)]
@@ -107,7 +110,7 @@ class TextColumn:
             return pa.null()
         if self._is_blank or not self._kinds or (self._is_integer and pa.int64() not in self._kinds):
             return pa.string()
-        return self._kinds[0]
+        return pa.string() if self._kinds[0] in _NUMBERS and not self._has_digit else self._kinds[0]
 
 
 def _is_cast(texts: pa.Array, kind: pa.DataType) -> bool:
@@ -122,7 +125,7 @@ def _is_cast(texts: pa.Array, kind: pa.DataType) -> bool:
 def convert(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
     """Give a column another type that keeps its values: a wider number, a list of wider numbers, more fields.
 
-    Text becomes a date or time where that is asked for, and no other type. Floats take the precision of the type.
+    Text becomes a date or time where that is asked for, and no other type.
 
     Raises:
         ValueError, pyarrow.ArrowException: If a value would change.
@@ -138,7 +141,18 @@ def convert(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array |
         return column
     if not _keeps_values(column.type, kind):
         raise ValueError(f"it is of type {column.type}")
-    return column.cast(kind)
+    converted = column.cast(kind)
+    if _has_narrower_floats(column.type, kind) and not converted.cast(column.type).equals(column):
+        raise ValueError("it would be rounded")
+    return converted
+
+
+def _has_narrower_floats(have: pa.DataType, want: pa.DataType) -> bool:
+    if pt.is_nested(have) and pt.is_nested(want):
+        parts = {field.name: field.type for field in want} if pt.is_struct(want) else {}
+        inner = [(field.type, parts[field.name]) for field in have] if parts else [(have.value_type, want.value_type)]
+        return any(_has_narrower_floats(one, other) for one, other in inner)
+    return bool(pt.is_floating(have) and pt.is_floating(want) and want.bit_width < have.bit_width)
 
 
 def _keeps_values(have: pa.DataType, want: pa.DataType) -> bool:

@@ -5,28 +5,51 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from dse.errors import BadDataError, DSEError
 from dse.index import calibration, maintenance
 from dse.index import rebuild as rebuilding
+from dse.index.column_types import check_names, storable, without_nan
 from dse.index.info import index_info
 from dse.index.layout import ID, TEXT
 from dse.index.rebuild import BATCH_ROWS, HOUR
 from dse.index.rows import Rows
 from dse.index.scout import Scout
-from dse.index.search import answer, timed
+from dse.index.search import Queries, answer, timed
 from dse.index.store import Store
 from dse.index.student import check_student, embed_rows, load_student, make_scout, new_manifest
 from dse.index.write import Writer
 from dse.model import DSE
 
 logger = logging.getLogger(__name__)
+
+RETRIES = 20  # of a read whose files `optimize` removed
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _View:
+    """One commit of an index, as one call sees it.
+
+    Attributes:
+        store: The rows.
+        student: The one that made them.
+        scout: None while the index is too small to need one.
+        seconds: What opening it took.
+    """
+
+    store: Store
+    student: DSE
+    scout: Scout | None
+    seconds: dict[str, float]
 
 
 class CandidateIndex:
@@ -90,34 +113,50 @@ class CandidateIndex:
             DSEError: If the path exists and is not an empty folder.
             ValueError: If the student needs a label, or has no such one.
         """
+        for name, kind in (columns or {}).items():
+            check_names([name], "columns")
+            if storable(kind) != kind:
+                raise BadDataError(f"columns: {name!r} is of type {kind}, which no index can have; choose another.")
         student, manifest = new_manifest(student, label)
         index = cls.__new__(cls)
         index._open(Store.create(path, manifest, pa.schema(list((columns or {}).items())), storage_options), student)
         return index
 
     def _open(self, store: Store, student: DSE | str | None) -> None:
-        self._store = store
-        self._student = load_student(student, store)
-        self._fingerprint = self._student.fingerprint
+        self._store = store  # each call works with a store of its own, `_latest`: any number of threads may call
+        loaded = load_student(student, store)
+        self._students = {loaded.fingerprint: loaded}  # two while `rebuild` changes to another
         self._scout: Scout | None = None
         self._warned: set[str] = set()
-        self._check()
+        self._latest()
 
-    def _refresh(self) -> None:
-        """Move to the latest commit."""
-        self._store.refresh()
-        self._check()
+    def _latest(self) -> _View:
+        """The latest commit, for one call, with the student that made it and the scout, which may be new."""
+        seconds: dict[str, float] = {}
+        with timed(seconds, "open"):
+            store = self._store.latest()
+            students = self._students
+            if store.manifest.student not in students:
+                check_student(next(iter(students)), store)
+            scout = self._scout
+            if (scout.name if scout else None) != store.manifest.scout:
+                scout = self._scout = store.load_scout()
+        return _View(store, students[store.manifest.student], scout, seconds)
 
-    def _check(self) -> None:
-        """Refuse another student, and load the scout if another process made one."""
-        check_student(self._fingerprint, self._store)
-        if (self._scout.name if self._scout else None) != self._store.manifest.scout:
-            self._scout = self._store.load_scout()
+    def _reading(self, work: Callable[[_View], T]) -> T:
+        """Read one commit; the next one from the start, if `optimize` has removed files of this one meanwhile."""
+        for _ in range(RETRIES):
+            view = self._latest()
+            try:
+                return work(view)
+            except DSEError:
+                if self._store.latest().data.version == view.store.data.version:
+                    raise
+        return work(self._latest())
 
     def __len__(self) -> int:
         """Number of rows stored."""
-        self._store.refresh()
-        return self._store.count()
+        return self._reading(lambda view: view.store.count())
 
     # ------------------------------------------------------------------------------------------------ rows
 
@@ -169,8 +208,8 @@ class CandidateIndex:
         return self._writer(replace=True).write(rows, id_column, text_column, batch_size, show_progress_bar)
 
     def _writer(self, replace: bool) -> Writer:
-        self._refresh()
-        return Writer(self._store, partial(embed_rows, self._student), replace)
+        view = self._latest()
+        return Writer(view.store, partial(embed_rows, view.student), replace)
 
     def delete(self, ids: Iterable[str] | None = None, *, where: str | None = None, dry_run: bool = False) -> int:
         """Remove rows by their ids, or those that meet a condition.
@@ -192,18 +231,17 @@ class CandidateIndex:
             raise ValueError("Give ids, or a condition (where=...).")
         wanted = [ids] if isinstance(ids, str) else list(ids or [])
         if dry_run:
-            self._refresh()
-            return self._store.count(where) if where is not None else self._store.count_ids(wanted)
-        with self._store.writing():
-            self._check()
-            return self._store.delete_where(where) if where is not None else self._store.delete(wanted)
+            return self._reading(lambda v: v.store.count(where) if where is not None else v.store.count_ids(wanted))
+        store = self._latest().store
+        with store.writing():
+            check_student(next(iter(self._students)), store)
+            return store.delete_where(where) if where is not None else store.delete(wanted)
 
     def get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Rows by their ids, as ``{id: {"text": ..., "metadata": {...}}}``; unknown ids are absent."""
-        self._refresh()
         wanted = pa.array([ids] if isinstance(ids, str) else list(ids), pa.string())
-        rows = self._store.find(wanted, [ID, TEXT, *self._store.columns]).to_pylist()
-        return {row.pop(ID): {"text": row.pop(TEXT), "metadata": row} for row in rows}
+        rows = self._reading(lambda view: view.store.find(wanted, [ID, TEXT, *view.store.columns])).to_pylist()
+        return {row.pop(ID): {"text": row.pop(TEXT), "metadata": without_nan(row)} for row in rows}
 
     # ------------------------------------------------------------------------------------------------ search
 
@@ -247,13 +285,17 @@ class CandidateIndex:
     def _answer(self, queries: Any, k: int, where: str | None, exact: bool, activation_fn: Any) -> list[dict[str, Any]]:
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one row.")
-        opening: dict[str, float] = {}
-        with timed(opening, "open"):
-            self._refresh()
-        scout = None if exact else self._scout
-        answers = answer(self._store.snapshot(), self._student, scout, queries, k, where, activation_fn)
-        for result in answers:
-            result["seconds"] = opening | result["seconds"]
+        encoded: dict[str, Queries] = {}  # by the student that did it: a search that begins again need not
+
+        def search(view: _View) -> list[dict[str, Any]]:
+            view.store.condition(where)  # refused before anything is encoded
+            made_with = view.store.manifest.student
+            if made_with not in encoded:
+                encoded[made_with] = Queries.encode(view.student, queries)
+            scout = None if exact else view.scout
+            return answer(view.store.snapshot(), view.student, scout, encoded[made_with], k, where, activation_fn)
+
+        answers = self._reading(search)
         if answers and (warning := answers[0]["promise"]["warning"]) and warning not in self._warned:
             self._warned.add(warning)
             logger.warning("%s: %s", self._store.path, warning)
@@ -288,13 +330,13 @@ class CandidateIndex:
         Raises:
             ValueError: If the queries are too few for such a promise.
         """
-        self._refresh()
+        view = self._latest()
         result = calibration.calibrate(
-            self._store.snapshot(), self._student, self._scout, sample_queries, k, recall, confidence, show_progress_bar
+            view.store.snapshot(), view.student, view.scout, sample_queries, k, recall, confidence, show_progress_bar
         )
-        with self._store.writing():
-            self._check()
-            self._store.update_manifest(calibration=result)
+        with view.store.writing():
+            check_student(view.student.fingerprint, view.store)
+            view.store.update_manifest(calibration=result)
         self._warned.clear()
         return result
 
@@ -311,15 +353,14 @@ class CandidateIndex:
         Returns:
             As `info`.
         """
-        train = partial(make_scout, student=self._student, snapshot=self._store, show_progress_bar=show_progress_bar)
-        maintenance.optimize(self._store, keep, train)
-        self._refresh()
+        view = self._latest()
+        train = partial(make_scout, student=view.student, snapshot=view.store, show_progress_bar=show_progress_bar)
+        maintenance.optimize(view.store, keep, train)
         return self.info()
 
     def info(self) -> dict[str, Any]:
         """What the index is: rows, columns, student, scout, calibration and the recall it promises, size on disk."""
-        self._store.refresh()
-        return index_info(self._store)
+        return self._reading(lambda view: index_info(view.store))
 
     def rebuild(self, student: DSE | str, *, label: str | None = None, show_progress_bar: bool = False) -> None:
         """Change to another student: embed the stored texts again, in one commit at the end.
@@ -335,4 +376,10 @@ class CandidateIndex:
             DSEError: If another process is writing.
             ValueError: If the student needs a label, or has no such one.
         """
-        self._open(self._store, rebuilding.rebuild(self._store, student, label, show_progress_bar=show_progress_bar))
+        new, manifest = new_manifest(student, label)
+        self._students = {**self._students, new.fingerprint: new}
+        try:
+            rebuilding.rebuild(self._latest().store, new, manifest, show_progress_bar=show_progress_bar)
+        finally:
+            made_with = self._store.latest().manifest.student
+            self._students = {made_with: self._students[made_with]}

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from dse.index.layout import EMBEDDING, SCOUT, TEXT, Manifest, vectors
 from dse.index.maintenance import optimize
 from dse.index.store import Store
-from dse.index.student import embed_rows, make_scout, new_manifest
+from dse.index.student import embed_rows, make_scout
 from dse.model import DSE
 
 BATCH_ROWS = 8192  # rows encoded and committed at a time: what a killed call may have to do again
@@ -24,19 +24,20 @@ HOUR = timedelta(hours=1)
 STAGED = b"dse.staged"  # key in the schema's metadata: which student embedded which commit
 
 
-def rebuild(store: Store, student: DSE | str, label: str | None = None, *, show_progress_bar: bool = False) -> DSE:
+def rebuild(store: Store, student: DSE, manifest: Manifest, *, show_progress_bar: bool = False) -> None:
     """Embed all texts with another student and commit each batch; then commit rows, embeddings and manifest together.
 
     A killed call goes on where it stopped, if the rows are still the same.
 
-    Returns:
-        The student.
+    Args:
+        store: The index.
+        student: The new student.
+        manifest: What `dse.index.student.new_manifest` makes for it.
+        show_progress_bar: Whether to show one.
 
     Raises:
         DSEError: If another process is writing.
-        ValueError: If the student needs a label, or has no such one.
     """
-    student, manifest = new_manifest(student, label)
     with store.writing():
         staged = _staged(store, manifest)
         done, rows = staged.count_rows(), store.count()
@@ -53,7 +54,6 @@ def rebuild(store: Store, student: DSE | str, label: str | None = None, *, show_
         else:
             lance.LanceDataset.drop(store.uri("rebuild"), storage_options=store.options)
     optimize(store, HOUR, partial(make_scout, student=student, snapshot=store, show_progress_bar=show_progress_bar))
-    return student
 
 
 def _staged(store: Store, manifest: Manifest) -> lance.LanceDataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from dse.data.batches import ROWS, read_batches, record_batches, with_common_types
-from dse.data.columns import checked, convert
+from dse.data.columns import checked, common_type, convert
 from dse.data.spool import Batch, Place, numbered
 from dse.errors import BadDataError
-from dse.index.column_types import storable
+from dse.index.column_types import check_names, finite, storable, without_nan
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, vectors
 
 Rows: TypeAlias = str | os.PathLike[str] | pa.Table | pa.RecordBatchReader | Iterable[Mapping[str, Any]] | Iterable[str]
@@ -34,7 +34,11 @@ def text_id(text: str) -> str:
 
 
 def read_rows(
-    rows: Rows, batch_size: int, types: Mapping[str, pa.DataType], names: Mapping[str, str]
+    rows: Rows,
+    batch_size: int,
+    types: Mapping[str, pa.DataType],
+    names: Mapping[str, str],
+    can_widen: Callable[[str, pa.DataType], bool] = lambda name, kind: False,
 ) -> Iterator[tuple[pa.Table, str]]:
     """Cut rows into batches.
 
@@ -43,8 +47,10 @@ def read_rows(
             frame that gives one), mappings with ``id``, ``text`` and columns of the user's, or texts, whose hash
             becomes their id.
         batch_size: Rows of a batch.
-        types: Of the columns an index has already; a new column has the type of its first batch.
+        types: Of the columns an index has already.
         names: What the source calls ``id``, ``text`` or ``embedding``.
+        can_widen: Whether all stored values of a column fit a wider type. Asked where a value does not fit the type
+            that the column has; if so, the column has the wider type from this table on.
 
     Yields:
         Checked tables with columns ``id``, ``text``, the user's and, where given, ``embedding`` (fp16), and where each
@@ -56,26 +62,24 @@ def read_rows(
     source = str(rows) if isinstance(rows, str | os.PathLike) else "rows"
     types = dict(types)
     start = 1
-    for table, place in _cut(_batches(rows, batch_size, types, names), batch_size):
+    for table, place in _cut(_batches(rows, types, names), batch_size):
         where = f"{source}, rows {start} to {start + table.num_rows - 1}"
-        table = _checked(table, place, source, types, names)
+        table = _checked(table, place, source, types, names, can_widen)
         yield table, where
-        types |= {field.name: field.type for field in table.schema if field.name not in types}
+        types |= {field.name: field.type for field in table.schema if field.name not in (ID, TEXT, EMBEDDING)}
         start += table.num_rows
 
 
-def _batches(
-    rows: Rows, batch_size: int, types: Mapping[str, pa.DataType], names: Mapping[str, str]
-) -> Iterator[Batch]:
+def _batches(rows: Rows, types: Mapping[str, pa.DataType], names: Mapping[str, str]) -> Iterator[Batch]:
     if isinstance(rows, str | os.PathLike):
         text = {names.get(name, name): pa.string() for name in (ID, TEXT)}
         return read_batches(rows, {name: kind for name, kind in types.items() if name not in RESERVED} | text)
     if hasattr(rows, "__arrow_c_stream__"):
         return _arrow_batches(pa.RecordBatchReader.from_stream(rows))
-    records = enumerate(map(_record, rows), start=1)
-    if isinstance(rows, Sequence):
-        return with_common_types(record_batches(records, "row ", ROWS))
-    return record_batches(records, "row ", batch_size)  # what an iterator has given so far is written before the rest
+    if isinstance(rows, Mapping) or hasattr(rows, "columns") or not isinstance(rows, Iterable):
+        kind = type(rows).__name__  # going through a mapping or a data frame would give its names
+        raise BadDataError(f"Rows of type {kind} cannot be read; give a file, an Arrow table, mappings or texts.")
+    return with_common_types(record_batches(enumerate(map(_record, rows), start=1), "row ", ROWS))
 
 
 def _arrow_batches(reader: pa.RecordBatchReader) -> Iterator[Batch]:
@@ -126,7 +130,12 @@ def _joined(parts: list[Batch]) -> tuple[pa.Table, Place]:
 
 
 def _checked(
-    table: pa.Table, place: Place, source: str, types: Mapping[str, pa.DataType], names: Mapping[str, str]
+    table: pa.Table,
+    place: Place,
+    source: str,
+    types: Mapping[str, pa.DataType],
+    names: Mapping[str, str],
+    can_widen: Callable[[str, pa.DataType], bool],
 ) -> pa.Table:
     table = _renamed(table, source, names)
     columns = {}
@@ -135,7 +144,7 @@ def _checked(
             columns[name] = _text(column, name, place)
         elif name == EMBEDDING:
             columns[name] = _embeddings(column, place, types[EMBEDDING])
-        elif (typed := _typed(column, name, place, types.get(name))) is not None:
+        elif (typed := _own(column, name, place, types.get(name), can_widen)) is not None:
             columns[name] = typed
     return pa.table(columns)
 
@@ -152,15 +161,7 @@ def _renamed(table: pa.Table, source: str, names: Mapping[str, str]) -> pa.Table
                 f"{source} has no column {names.get(name, name)!r}, only {', '.join(table.column_names)}; name the one "
                 f"that holds the {name} ({name}_column=, --{name}-column)."
             )
-    for name in table.column_names:
-        if name in (SCOUT, "score") or name.startswith("_"):
-            raise BadDataError(f"{source}: the name {name!r} is taken; call that column something else.")
-        if not name or "." in name or "`" in name:
-            raise BadDataError(
-                f"{source}: no column can be called {name!r}; give it a name without dots and backticks."
-            )
-        if table.column_names.count(name) > 1:
-            raise BadDataError(f"{source}: two columns are called {name!r}; rename one.")
+    check_names(table.column_names, source)
     return table
 
 
@@ -168,6 +169,7 @@ def _text(column: pa.ChunkedArray, name: str, place: Place) -> pa.ChunkedArray:
     """Ids or texts; integers may be ids."""
     if name == ID and pt.is_integer(column.type):
         column = column.cast(pa.string())
+    checked(_validate, column, name, place, "text")
     column = _typed(column, name, place, pa.string())
     if column.null_count:
         raise BadDataError(f"{place(_first(pc.is_null(column)))}: {name} is missing; add it or leave the row out.")
@@ -208,21 +210,47 @@ def _lengths(column: pa.Array) -> pa.Array:
     return pc.list_value_length(column)
 
 
-def _typed(column: pa.ChunkedArray, name: str, place: Place, kind: pa.DataType | None) -> pa.ChunkedArray | None:
-    """A column in the type the index has, or, if it is new, in one that the index can have.
+def _own(
+    column: pa.ChunkedArray,
+    name: str,
+    place: Place,
+    kind: pa.DataType | None,
+    can_widen: Callable[[str, pa.DataType], bool],
+) -> pa.ChunkedArray | None:
+    """A column of the user's in the type the index has, in a wider one, or, if it is new, in one that it can have.
 
     A new column without any value has no type, and is left out until a value comes: None.
     """
     checked(_validate, column, name, place, "text")
+    column = finite(column, name, place)
     if kind is None:
-        if pt.is_null(column.type):
-            return None
-        kind = storable(column.type)
-        if kind is None:
-            raise BadDataError(
-                f"{place(0)}: column {name!r} is of type {column.type}, which no index can have; "
-                "convert it or leave it out."
-            )
+        return None if pt.is_null(column.type) else _typed(column, name, place, _storable(column.type, name, place))
+    try:
+        return _typed(column, name, place, kind)
+    except BadDataError:
+        wider = _wider(kind, column.type)
+        if wider is None or wider == kind or not can_widen(name, wider):
+            raise
+        return _typed(column, name, place, wider)
+
+
+def _wider(kind: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    try:
+        return storable(common_type(kind, other))
+    except (ValueError, TypeError, pa.ArrowException):
+        return None
+
+
+def _storable(kind: pa.DataType, name: str, place: Place) -> pa.DataType:
+    known = storable(kind)
+    if known is None:
+        raise BadDataError(
+            f"{place(0)}: column {name!r} is of type {kind}, which no index can have; convert it or leave it out."
+        )
+    return known
+
+
+def _typed(column: pa.ChunkedArray, name: str, place: Place, kind: pa.DataType) -> pa.ChunkedArray:
     return checked(partial(convert, kind=kind), column, name, place, str(kind))
 
 
@@ -238,8 +266,13 @@ def without_repeats(table: pa.Table, keep: str, where: str) -> pa.Table:
         if keep == "last":
             order[name] = row
         elif order.setdefault(name, row) != row and not same_rows(table.slice(row, 1), table.slice(order[name], 1)):
-            raise BadDataError(f"{where}: the id {name!r} stands for different rows; give each row its own.")
+            raise different_rows(where, name)
     return table if len(order) == len(ids) else table.take(pa.array(order.values()))
+
+
+def different_rows(where: str, name: str) -> BadDataError:
+    """The error about an id that occurs twice."""
+    return BadDataError(f"{where}: the id {name!r} stands for different rows; give each row its own.")
 
 
 def same_rows(left: pa.Table, right: pa.Table) -> bool:
@@ -251,7 +284,7 @@ def same_rows(left: pa.Table, right: pa.Table) -> bool:
 
 
 def _cells(table: pa.Table, name: str) -> list[Any]:
-    return table[name].to_pylist() if name in table.column_names else [None] * table.num_rows
+    return without_nan(table[name].to_pylist()) if name in table.column_names else [None] * table.num_rows
 
 
 def select_ids(table: pa.Table, ids: Sequence[str]) -> pa.Table:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dse.encoding.runtime import one_thread
 from dse.index import scout as scouting
+from dse.index.column_types import without_nan
 from dse.index.info import promise
 from dse.index.layout import EMBEDDING, ID, TEXT, matrix
 from dse.index.row_scorer import RowScorer
@@ -29,11 +30,32 @@ Activation = Callable[[Tensor], Tensor]
 Score = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # row ids (n,) -> raw scores (n,), scout vectors (n, p)
 
 
+@dataclass(frozen=True)
+class Queries:
+    """Queries as a search needs them.
+
+    Attributes:
+        embeddings: (q, d).
+        seconds: What encoding them took.
+    """
+
+    embeddings: Tensor
+    seconds: float
+
+    @classmethod
+    def encode(cls, student: DSE, queries: Any) -> Self:
+        """Encode texts; embeddings are taken as they are."""
+        seconds: dict[str, float] = {}
+        with timed(seconds, "encode"):
+            embeddings = embed_queries(student, queries)
+        return cls(embeddings, seconds["encode"])
+
+
 def answer(
     snapshot: Snapshot,
     student: DSE,
     scout: Scout | None,
-    queries: Any,
+    queries: Queries,
     k: int,
     where: str | None,
     activation_fn: Activation | None,
@@ -43,9 +65,7 @@ def answer(
     Returns:
         For each ``hits``, ``mode``, ``scored`` rows, ``seconds`` of each step and ``promise``.
     """
-    encoding: dict[str, float] = {}
-    with timed(encoding, "encode"):
-        embeddings = embed_queries(student, queries)
+    embeddings = queries.embeddings
     scorer = row_scorer(student, snapshot.manifest.label)
     length = None if scout is None else shortlist_length(snapshot, k, where)
     if scout is None or length is None:
@@ -59,7 +79,7 @@ def answer(
     for best in results:
         with timed(best.seconds, "read"):
             hits = _hits(snapshot, student, best, activation_fn)
-        seconds = {"encode": encoding["encode"] / len(results)} | best.seconds
+        seconds = {"encode": queries.seconds / len(results)} | best.seconds
         mode = "exact" if length is None else "two passes"
         answers.append({"hits": hits, "mode": mode, "scored": best.scored, "seconds": seconds, "promise": known})
     return answers
@@ -223,7 +243,7 @@ def _hits(snapshot: Snapshot, student: DSE, best: BestRows, activation_fn: Activ
     scores = activation_fn(best.scores.unsqueeze(-1)).squeeze(-1).tolist()
     rows = snapshot.take(best.rows, [ID, TEXT, *snapshot.columns]).to_pylist()
     hits = [
-        {"id": row.pop(ID), "score": score, "text": row.pop(TEXT), "metadata": row}
+        {"id": row.pop(ID), "score": score, "text": row.pop(TEXT), "metadata": without_nan(row)}
         for row, score in zip(rows, scores, strict=True)
     ]
     if best.scout_ranks is not None:

@@ -1,14 +1,16 @@
 """The rows of an index at the latest commit, and how they are changed. Nothing here needs torch or a student.
 
 Every change is one commit of Lance: a process that dies leaves the last one. Readers see the latest commit or, while a
-search runs, the one it began with.
+search runs, the one it began with. Each thread works with a store of its own (`Store.latest`); all wait for one lock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +23,7 @@ from dse.errors import BadDataError, DSEError
 from dse.index.lance_errors import reason
 from dse.index.layout import ID, MANIFEST, Manifest, empty_schema
 from dse.index.snapshot import Snapshot
+from dse.index.staged import in_one_commit, with_columns
 
 FRAGMENT_ROWS = 262_144  # rows of a file once small commits are joined
 LOCK_SECONDS = 60.0
@@ -38,7 +41,7 @@ class Store(Snapshot):
     """
 
     def __init__(self, path: str | os.PathLike[str], storage_options: dict[str, str] | None = None) -> None:
-        self.path = os.fspath(path).rstrip("/")
+        self.path = resolved(path)
         self.options = storage_options
         self.data = None
         if self.local and not Path(self.path, "rows.lance").is_dir():
@@ -48,6 +51,7 @@ class Store(Snapshot):
         # An object store has no lock: there Lance's own commit conflicts guard the rows.
         lock = FileLock(f"{self.path}/writer.lock", timeout=LOCK_SECONDS, thread_local=False) if self.local else None
         self._lock: Any = lock or contextlib.nullcontext()
+        self._threads = threading.Lock()  # the lock of the file is one of the process
         self.refresh()
 
     @classmethod
@@ -63,7 +67,7 @@ class Store(Snapshot):
         Raises:
             DSEError: If the path exists and is not an empty folder.
         """
-        root = os.fspath(path).rstrip("/")
+        root = resolved(path)
         if "://" not in root:
             if Path(root).exists() and (not Path(root).is_dir() or any(Path(root).iterdir())):
                 raise DSEError(f"{root} exists and is not empty; choose another path or delete it.")
@@ -79,6 +83,16 @@ class Store(Snapshot):
         except (OSError, ValueError) as error:
             raise DSEError(f"{root}: {reason(error)}") from error
         return cls(root, storage_options)
+
+    def latest(self) -> Self:
+        """This index at its latest commit, as a store of the calling thread's own: no other thread moves it."""
+        own = copy.copy(self)
+        own.refresh()
+        self.data = own.data  # the next one need not read the commit again
+        own.data = own.data.checkout_version(
+            own.data.version
+        )  # an object of its own: Lance forbids writing beside reads
+        return own
 
     def refresh(self) -> None:
         """Move to the latest commit, and read its manifest."""
@@ -98,16 +112,16 @@ class Store(Snapshot):
         """Be the only writer, at the latest commit; every method below is called inside it.
 
         Raises:
-            DSEError: If another process keeps writing, or the index lies where nothing can be written.
+            DSEError: If another thread or process keeps writing, or the index lies where nothing can be written.
         """
         with contextlib.ExitStack() as stack:
+            if not self._threads.acquire(timeout=LOCK_SECONDS):
+                raise self._busy("thread")
+            stack.callback(self._threads.release)
             try:
                 stack.enter_context(self._lock)
             except Timeout:
-                raise DSEError(
-                    f"Another process has been writing to {self.path} for {LOCK_SECONDS:.0f} s; "
-                    "try again when it is done."
-                ) from None
+                raise self._busy("process") from None
             except OSError as error:
                 raise DSEError(f"{self.path} cannot be written to ({error.strerror}).") from error
             self.refresh()
@@ -115,27 +129,53 @@ class Store(Snapshot):
                 yield
             self.refresh()
 
-    def append(self, table: pa.Table) -> int:
-        """Add rows whose ids are not stored yet, in one commit; returns how many."""
-        table = self._ordered(table)
-        if self.local:
-            self.data = lance.write_dataset(
-                table, self.data, mode="append", max_rows_per_file=FRAGMENT_ROWS, storage_options=self.options
-            )
-            return len(table)
-        merge = self.data.merge_insert(ID).when_not_matched_insert_all().use_index(False)
-        return int(merge.execute(table)["num_inserted_rows"])
+    def _busy(self, who: str) -> DSEError:
+        return DSEError(
+            f"Another {who} has been writing to {self.path} for {LOCK_SECONDS:.0f} s; try again when it is done."
+        )
 
-    def replace(self, table: pa.Table) -> None:
-        """Write rows over those with their ids, or add them, in one commit."""
-        merge = self.data.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all()
-        done = merge.use_index(False).execute(self._ordered(table))
+    def write(self, table: pa.Table, kinds: Mapping[str, pa.DataType], *, replace: bool) -> int:
+        """Write rows in one commit, with new columns and wider types; returns how many.
+
+        Args:
+            table: Rows with every column of the index.
+            kinds: Types of the user's columns; those that the index lacks are added, those that differ widened.
+            replace: Whether ids may be stored, and are then written over; else none of them may be.
+        """
+        change = self._replaced if replace else self._appended
+        if all(self.types.get(name) == kind for name, kind in kinds.items()):
+            self.data, written = change(self.data, table)
+        elif self.local:
+            counts = []
+
+            def both(staged: lance.LanceDataset) -> lance.LanceDataset:
+                staged, count = change(with_columns(staged, kinds), table)
+                counts.append(count)
+                return staged
+
+            self.data = in_one_commit(self.data, both)
+            written = counts[0]
+        else:
+            self.data, written = change(with_columns(self.data, kinds), table)
+        return written
+
+    def _appended(self, data: lance.LanceDataset, table: pa.Table) -> tuple[lance.LanceDataset, int]:
+        """Rows whose ids are not stored yet."""
+        table = _ordered(data, table)
+        if self.local:
+            return lance.write_dataset(
+                table, data, mode="append", max_rows_per_file=FRAGMENT_ROWS, storage_options=self.options
+            ), len(table)
+        merge = data.merge_insert(ID).when_not_matched_insert_all().use_index(False)
+        return data, int(merge.execute(table)["num_inserted_rows"])
+
+    def _replaced(self, data: lance.LanceDataset, table: pa.Table) -> tuple[lance.LanceDataset, int]:
+        """Rows over those with their ids, or new ones."""
+        merge = data.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all()
+        done = merge.use_index(False).execute(_ordered(data, table))
         if done["num_inserted_rows"] + done["num_updated_rows"] != table.num_rows:
             raise DSEError(f"{self.path}: {table.num_rows} rows were to be written, Lance reports {done}.")
-
-    def _ordered(self, table: pa.Table) -> pa.Table:
-        """The table with columns and types of the stored rows."""
-        return table.select(self.data.schema.names).cast(self.data.schema.remove_metadata())
+        return data, table.num_rows
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove rows by id; returns how many existed."""
@@ -146,12 +186,6 @@ class Store(Snapshot):
     def delete_where(self, where: str) -> int:
         """Remove the rows that meet a condition; returns how many did."""
         return int(self.data.delete(self.condition(where))["num_deleted_rows"])
-
-    def add_columns(self, fields: Sequence[pa.Field]) -> None:
-        """Add empty columns of the user's."""
-        if fields:
-            self.data.add_columns(list(fields))
-            self.refresh()
 
     def update_manifest(self, **changes: Any) -> None:
         """Change the manifest in one commit."""
@@ -170,3 +204,19 @@ class Store(Snapshot):
             data_storage_version="2.1",
             storage_options=self.options,
         )
+
+
+def _ordered(data: lance.LanceDataset, table: pa.Table) -> pa.Table:
+    """The table with columns and types of the stored rows."""
+    return table.select(data.schema.names).cast(data.schema.remove_metadata())
+
+
+def resolved(path: str | os.PathLike[str]) -> str:
+    """A folder as an absolute path, so that it stays the same one wherever the process goes; a URI as it is.
+
+    Example:
+        >>> resolved("s3://shop/index/"), resolved("index") == f"{os.getcwd()}/index"
+        ('s3://shop/index', True)
+    """
+    text = os.fspath(path).removeprefix("file://")
+    return text.rstrip("/") if "://" in text else os.path.abspath(os.path.expanduser(text))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -43,7 +45,8 @@ def new_manifest(student: DSE | str, label: str | None) -> tuple[DSE, Manifest]:
     """
     source = None
     if isinstance(student, str):
-        source = os.path.abspath(student) if os.path.isdir(student) else student
+        folder = os.path.expanduser(student)
+        source = student = os.path.abspath(folder) if os.path.isdir(folder) else student
         student = DSE(student)
     row_scorer(student, label)
     return student, Manifest(student.fingerprint, student.head.embedding_dimension, source, label, now())
@@ -96,13 +99,24 @@ def make_scout(
     return train_scout(scorer, embeddings, show_progress_bar=show_progress_bar)
 
 
+_locks: WeakKeyDictionary[DSE, threading.Lock] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def _encoding(student: DSE) -> threading.Lock:
+    """Held while a student encodes: tokenizers and copies of weights are not made for several threads."""
+    with _lock:
+        return _locks.setdefault(student, threading.Lock())
+
+
 def embed_rows(student: DSE, texts: Sequence[str]) -> np.ndarray:
     """Embeddings as they are stored, (n, d) fp16.
 
     Raises:
         BadDataError: If a value does not fit.
     """
-    embeddings = student.encode(list(texts), show_progress_bar=False)
+    with _encoding(student):
+        embeddings = student.encode(list(texts), show_progress_bar=False)
     with np.errstate(over="ignore"):
         halves: np.ndarray = embeddings.astype(np.float16)
     if len(bad := np.flatnonzero(~np.isfinite(halves).all(axis=1))):
@@ -119,6 +133,6 @@ def embed_queries(student: DSE, queries: str | Sequence[str] | np.ndarray | Tens
     if len(queries) == 0:
         return torch.empty(0, student.head.embedding_dimension, device=student.device)
     if not isinstance(queries, np.ndarray | Tensor):
-        with one_thread() if len(queries) == 1 else contextlib.nullcontext():
+        with _encoding(student), one_thread() if len(queries) == 1 else contextlib.nullcontext():
             queries = student.encode(list(queries), convert_to_tensor=True, show_progress_bar=False)
     return scoring.check_embeddings(torch.as_tensor(queries), student.head, "queries")

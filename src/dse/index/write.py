@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from tqdm.auto import tqdm
 
+from dse.data.columns import convert
+from dse.data.spool import Batch, Spool, numbered
 from dse.errors import BadDataError
-from dse.index.layout import EMBEDDING, ID, SCOUT, TEXT, matrix, vectors
-from dse.index.rows import Rows, read_rows, same_rows, select_ids, without_repeats
+from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, matrix, vectors
+from dse.index.rows import Rows, different_rows, read_rows, same_rows, select_ids, without_repeats
 from dse.index.store import Store
 
 
@@ -32,20 +34,61 @@ class Writer:
     def write(
         self, rows: Rows, id_column: str, text_column: str, batch_size: int, show_progress_bar: bool
     ) -> dict[str, int]:
-        """Write rows batch by batch; how many were added, updated, and stored already (``unchanged``)."""
+        """Check all rows, then write them batch by batch; how many were added, updated, and the same (``unchanged``).
+
+        Nothing is written unless every row can be.
+        """
         done = {"added": 0, "updated": 0, "unchanged": 0}
-        names = {ID: id_column, TEXT: text_column}
-        with tqdm(desc="Rows", unit="row", disable=not show_progress_bar) as progress:
-            for batch, where in read_rows(rows, batch_size, self.store.types, names):
-                batch = without_repeats(batch, "last" if self.replace else "first", where)
-                for outcome, count in self._write_batch(batch, where).items():
+        with Spool() as spool, tqdm(desc="Rows", unit="row", disable=not show_progress_bar) as progress:
+            wheres, kinds = self._read(rows, batch_size, {ID: id_column, TEXT: text_column}, spool)
+            if len(wheres) > 1 and not self.replace:  # of a single batch the ids are compared before it is written
+                self._check_ids(spool, wheres)
+            for batch, where in zip(_tables(spool), wheres, strict=True):
+                for outcome, count in self._write_batch(_converted(batch, kinds), kinds, where).items():
                     done[outcome] += count
                 progress.update(batch.num_rows)
         if not self.replace:
             del done["updated"]
         return done
 
-    def _write_batch(self, batch: pa.Table, where: str) -> dict[str, int]:
+    def _read(
+        self, rows: Rows, batch_size: int, names: Mapping[str, str], spool: Spool
+    ) -> tuple[list[str], dict[str, pa.DataType]]:
+        """Read checked batches into a spool; where each came from, and the types that fit the user's columns of all."""
+        wheres: list[str] = []
+        kinds: dict[str, pa.DataType] = {}
+        for batch, where in read_rows(rows, batch_size, self.store.types, names, self._can_widen):
+            batch = without_repeats(batch, "last" if self.replace else "first", where)
+            [whole] = batch.combine_chunks().to_batches()
+            spool.add(Batch(whole, numbered("row ", range(len(whole)))))
+            wheres.append(where)
+            kinds |= {field.name: field.type for field in batch.schema if field.name not in RESERVED}
+        return wheres, kinds
+
+    def _can_widen(self, name: str, kind: pa.DataType) -> bool:
+        """Whether every stored value of a column keeps its value in another type."""
+        try:
+            for batch in self.store.scan([name]):
+                convert(batch[name], kind)
+        except (ValueError, TypeError, OverflowError, pa.ArrowException):
+            return False
+        return True
+
+    def _check_ids(self, spool: Spool, wheres: Sequence[str]) -> None:
+        """Refuse an id that is stored with other content, or stands for different rows of different batches."""
+        hashes = []
+        for batch, where in zip(_tables(spool), wheres, strict=True):
+            self._compare(batch, where)
+            hashes.append(_hashes(batch))
+        values, counts = np.unique(np.concatenate(hashes), return_counts=True)
+        repeated, first = values[counts > 1], dict[str, pa.Table]()
+        for batch, where in zip(_tables(spool), wheres, strict=True) if len(repeated) else ():
+            for row in np.flatnonzero(np.isin(_hashes(batch), repeated)).tolist():
+                name = batch[ID][row].as_py()
+                if not same_rows(batch.slice(row, 1), first.setdefault(name, batch.slice(row, 1))):
+                    raise different_rows(where, name)
+
+    def _write_batch(self, batch: pa.Table, kinds: Mapping[str, pa.DataType], where: str) -> dict[str, int]:
         """Embed the rows that are new and commit them; begin again if another process wrote meanwhile."""
         embeddings: dict[str, np.ndarray] = {}  # by id: no text is encoded twice
         while True:
@@ -58,12 +101,7 @@ class Writer:
             with self.store.writing():
                 if self.store.data.version != version:
                     continue
-                self.store.add_columns([field for field in table.schema if field.name not in self.store.types])
-                table = self._complete(table)
-                if changed.num_rows:
-                    self.store.replace(table)
-                else:
-                    self.store.append(table)
+                self.store.write(self._complete(table, kinds), kinds, replace=changed.num_rows > 0)
             return {"added": new.num_rows, "updated": changed.num_rows, "unchanged": unchanged}
 
     def _compare(self, batch: pa.Table, where: str) -> tuple[pa.Table, pa.Table, int]:
@@ -74,7 +112,7 @@ class Writer:
         known = set(stored[ID].to_pylist())
         is_known = np.array([name in known for name in batch[ID].to_pylist()])
         old = batch.filter(pa.array(is_known))
-        stored = select_ids(stored, old[ID].to_pylist())
+        stored = _converted(select_ids(stored, old[ID].to_pylist()), {f.name: f.type for f in batch.schema})
         if EMBEDDING in batch.column_names and self.replace:
             differs = np.ones(old.num_rows, dtype=bool)
         elif same_rows(old, stored):
@@ -100,12 +138,30 @@ class Writer:
             embeddings.update(zip(missing, self.embed([text_of[name] for name in missing]), strict=True))
         return table.append_column(EMBEDDING, vectors(np.stack([embeddings[name] for name in text_of])))
 
-    def _complete(self, table: pa.Table) -> pa.Table:
+    def _complete(self, table: pa.Table, kinds: Mapping[str, pa.DataType]) -> pa.Table:
         """The table with every column of the index: absent ones empty, scout vectors computed."""
         scout = self.store.load_scout()
-        for name, kind in self.store.types.items():
+        for name, kind in {**self.store.types, **kinds}.items():
             if name == SCOUT and scout is not None:
                 table = table.append_column(name, vectors(scout.rows(matrix(table[EMBEDDING])).astype(np.float16)))
             elif name not in table.column_names:
                 table = table.append_column(name, pa.nulls(table.num_rows, kind))
         return table
+
+
+def _tables(spool: Spool) -> Iterator[pa.Table]:
+    for batch in spool:
+        yield pa.Table.from_batches([batch.rows])
+
+
+def _hashes(table: pa.Table) -> np.ndarray:
+    """Hashes of the ids, (n,): equal ids have equal ones, and others hardly ever."""
+    return np.fromiter(map(hash, table[ID].to_pylist()), np.int64, table.num_rows)
+
+
+def _converted(table: pa.Table, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    """The table with the user's columns in these types, which keep their values."""
+    for position, name in enumerate(table.column_names):
+        if name not in RESERVED and name in kinds:
+            table = table.set_column(position, name, convert(table[name], kinds[name]))
+    return table

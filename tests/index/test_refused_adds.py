@@ -1,0 +1,156 @@
+"""A refused call leaves the index as it was, byte for byte; one that succeeds is one commit a batch."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dse.errors import BadDataError
+from dse.index import staged
+from dse.index.layout import vectors
+from dse.index.store import Store
+from dse.index.write import Writer
+from tests.index.tables import make_embeddings, prepared
+from tests.index.worker import create
+
+
+@pytest.fixture
+def store(tmp_path):
+    create(str(tmp_path / "index"))
+    store = Store(tmp_path / "index")
+    write(store, prepared(20))
+    return store
+
+
+def write(store, rows, replace=False, batch_size=5):
+    def embed(texts):
+        return make_embeddings(len(texts))
+
+    try:
+        return Writer(store.latest(), embed, replace).write(rows, "id", "text", batch_size, False)
+    finally:
+        store.refresh()
+
+
+def content(store):
+    files = sorted(path for path in Path(store.path).rglob("*") if path.is_file())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def named(n, first=100, **more):
+    return [{"id": f"row {i}", "text": f"text of {i}"} | more for i in range(first, first + n)]
+
+
+REFUSED = {
+    "a column without a name": [{"id": "x", "text": "y", "": 1}],
+    "a map": pa.table({"id": ["x"], "text": ["y"], "m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))}),
+    "the last row": [*named(12), {"id": "z", "text": None}],
+    "a type in the last batch": [*named(12, price=1), {"id": "z", "text": "x", "price": "much"}],
+    "an infinite number": [*named(12, price=1.0), {"id": "z", "text": "x", "price": float("inf")}],
+    "a stored id in the last batch": [*named(12), {"id": "row 1", "text": "another"}],
+    "an id of an earlier batch": [*named(12), {"id": "row 100", "text": "another"}],
+    "a stored type": [*named(12), {"id": "z", "text": "x", "number": "many"}],
+    "a name that is taken": named(12, score=1),
+}
+
+
+@pytest.mark.parametrize("rows", REFUSED.values(), ids=list(REFUSED))
+@pytest.mark.parametrize("as_iterator", [False, True])
+def test_a_refused_add_changes_no_byte(store, rows, as_iterator):
+    before = content(store)
+    with pytest.raises(BadDataError):
+        write(store, iter(rows) if as_iterator and isinstance(rows, list) else rows)
+    assert content(store) == before
+    assert write(store, named(2)) == {"added": 2, "unchanged": 0}
+
+
+def test_a_csv_with_the_index_of_a_data_frame(store, tmp_path):
+    before = content(store)
+    (tmp_path / "rows.csv").write_text(",id,text\n0,a,x\n")
+    with pytest.raises(BadDataError, match="no column can be called ''"):
+        write(store, tmp_path / "rows.csv")
+    assert content(store) == before
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_new_and_wider_columns_come_in_the_commit_of_their_rows(store, replace):
+    version = store.data.version
+    rows = [{"id": "new", "text": "x", "number": 0.5, "price": 3}]
+    if replace:
+        rows.append({"id": "row 3", "text": "text of 3", "number": 7.25})
+    write(store, rows, replace)
+    assert store.data.version == version + 1 and store.manifest.dimension == 32
+    found = store.find(["new", "row 3", "row 4"], ["id", "number", "price"]).sort_by("id").to_pylist()
+    assert found == [
+        {"id": "new", "number": 0.5, "price": 3},
+        {"id": "row 3", "number": 7.25 if replace else 3.0, "price": None},
+        {"id": "row 4", "number": 4.0, "price": None},
+    ]
+    assert store.count("number < 1") == 2 and store.count() == 21
+    assert not list(Path(store.path).glob("staged*"))
+    store.data.validate()
+
+
+def test_a_commit_that_fails_leaves_no_file(store, monkeypatch):
+    def failing(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    before = content(store)
+    monkeypatch.setattr(staged.lance.LanceDataset, "commit", failing)
+    with pytest.raises(Exception, match="No space left"):
+        write(store, [{"id": "new", "text": "x", "price": 3}])
+    assert content(store) == before
+
+
+def test_stored_values_that_the_wider_type_would_change_are_kept(store):
+    write(store, [{"id": "big", "text": "x", "number": 2**53 + 1}])
+    before = content(store)
+    with pytest.raises(BadDataError, match=r"row 2: column 'number' cannot be read as int64: it holds 0.5"):
+        write(store, [{"id": "y", "text": "x", "number": 7}, {"id": "z", "text": "x", "number": 0.5}])
+    assert content(store) == before
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ([], ["a"]),
+        ([1], [1.5]),
+        ({"a": None}, {"a": "x"}),
+        ({"a": 1}, {"a": 1.5, "b": ["x"]}),
+        ([{"a": 1}], [{"a": 2, "b": "x"}]),
+        (True, None),
+        (np.float32(0.1), 0.1),
+    ],
+)
+def test_columns_are_widened_and_keep_what_they_have(store, first, then):
+    write(store, [{"id": "x", "text": "x", "own": first}])
+    write(store, [{"id": "y", "text": "x", "own": then}])
+    found = {row["id"]: row["own"] for row in store.find(["x", "y"], ["id", "own"]).to_pylist()}
+    assert contains(found["x"], first) and contains(found["y"], then)
+    assert write(store, [{"id": "x", "text": "x", "own": first}]) == {"added": 0, "unchanged": 1}
+    write(store, named(5))
+    assert store.find(["row 100"], ["own"]).to_pylist() == [{"own": None}]
+
+
+def contains(found, given):
+    """Whether a value is the one given, but for fields that came later."""
+    if isinstance(given, dict):
+        return all(contains(found[name], value) for name, value in given.items())
+    if isinstance(given, list):
+        return len(found) == len(given) and all(map(contains, found, given))
+    return found == (float(given) if isinstance(given, np.floating) else given)
+
+
+def test_an_index_without_rows_is_widened_too(tmp_path):
+    create(str(tmp_path / "index"))
+    store = Store(tmp_path / "index")
+    table = pa.table({"id": ["a"], "text": ["x"], "embedding": vectors(make_embeddings(1)), "n": [1]})
+    write(store, table)
+    with store.writing():
+        store.delete(["a"])
+    write(store, [{"id": "b", "text": "x", "n": 0.5}])
+    assert store.find(["b"], ["n"]).to_pylist() == [{"n": 0.5}]
