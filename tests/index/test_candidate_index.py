@@ -160,6 +160,36 @@ def test_paths(tmp_path, student, index):
         CandidateIndex.create(tmp_path / "index", student)
 
 
+def test_a_path_is_resolved_once(backbone, tmp_path, monkeypatch, small_scout):
+    """Whatever folder the process goes to later; `~` is the user's home."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    student = make_student(backbone, head="cosine")
+    student.save_pretrained(str(tmp_path / "home" / "student"))
+    index = CandidateIndex.create("index", "~/student")
+    other = CandidateIndex.create("~/other", "home/student")
+    (tmp_path / "home" / "rows.csv").write_text("id,text\n1,a tent\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert other.add("~/rows.csv") == {"added": 1, "unchanged": 0}
+    index.add(prepared(400))
+    index.optimize()
+    index.upsert([{"id": "row 1", "text": "a bike", "number": 0.5}])
+    assert len(index.search("a dog")) == 10
+    assert not list((tmp_path / "elsewhere").iterdir()) and not (tmp_path / "~").exists()
+    assert len(CandidateIndex(tmp_path / "index")) == 400 and len(CandidateIndex("~/other")) == 1
+
+
+def test_columns_of_an_empty_index_are_checked(student, tmp_path):
+    for columns in ({"score": pa.int64()}, {"": pa.int64()}, {"m": pa.map_(pa.string(), pa.int64())}):
+        with pytest.raises(BadDataError, match="columns: "):
+            CandidateIndex.create(tmp_path / "typed", student, columns=columns)
+    assert not (tmp_path / "typed").exists()
+    index = CandidateIndex.create(tmp_path / "typed", student, columns={"price": pa.int64()})
+    assert index.info()["columns"] == {"price": "int64"}
+
+
 def test_a_student_with_classes_needs_a_label(backbone, tmp_path):
     student = make_student(backbone, num_labels=3)
     student.info["task"] = {"labels": ["entailment", "neutral", "contradiction"]}

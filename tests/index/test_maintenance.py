@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from dse.index import scout
-from dse.index.info import index_info
+from dse.index import info as information
+from dse.index import maintenance, scout
+from dse.index.info import index_info, promise
 from dse.index.maintenance import optimize
 from dse.index.store import Store
 from tests.index.tables import prepared
@@ -39,3 +40,75 @@ def test_partitions_are_computed_anew_once_the_rows_are_four_times_as_many(store
     grow(store, 1201)
     assert store.manifest.indexed_rows == 1201 and partitions_on_disk(store) == scout.partitions(1201) == 32
     assert store.manifest.scout == name and index_info(store)["unindexed_rows"] == 0
+
+
+def calibrated(store):
+    """As `CandidateIndex.calibrate` leaves it."""
+    found = {"k": 10, "recall": 0.9, "confidence": 0.95, "date": "today", "rows": store.count(), "shortlist": 64}
+    with store.writing():
+        store.update_manifest(calibration=found, changes=store.counted())
+
+
+def write(store, rows, replace=False):
+    own = writer(store.latest())
+    own.replace = replace
+    own.write(rows, "id", "text", 1000, False)
+    store.refresh()
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        (lambda store: None, 0),
+        (lambda store: write(store, prepared(30, first=1000)), 30),
+        (lambda store: write(store, prepared(30, seed=9), replace=True), 60),
+        (lambda store: write(store, prepared(300, seed=9), replace=True), 590),
+        (lambda store: delete(store, "number < 20"), 20),
+        (lambda store: [delete(store, "number < 20"), write(store, prepared(20))], 40),
+    ],
+)
+def test_rows_that_changed_void_the_promise(store, change, changed, optimized):
+    grow(store, 300)
+    delete(store, "number >= 290")
+    calibrated(store)
+    assert store.changed_rows() == 0 and promise(store, exact=False)["warning"] == ""
+    change(store)
+    for _ in range(2 * optimized):
+        optimize(store, timedelta(0), scout.Scout.cosine)
+    store.refresh()
+    assert store.changed_rows() == changed
+    assert bool(promise(store, exact=False)["warning"]) == (changed > 29)
+    calibrated(store)
+    assert promise(store, exact=False)["warning"] == ""
+
+
+def delete(store, where):
+    with store.writing():
+        store.delete_where(where)
+
+
+def test_many_small_additions_are_joined(store, monkeypatch):
+    for module in (information, maintenance):
+        monkeypatch.setattr(module, "MOST_FILES", 6)
+    grow(store, 300)
+    calibrated(store)
+    for number in range(9):
+        write(store, prepared(2, first=1000 + 2 * number))
+    assert store.small_files() < 6 and index_info(store)["advice"] == ""
+    assert store.count() == 318 and store.changed_rows() == 18
+    monkeypatch.setattr(scout, "EXACT_ROWS", 10_000)
+    monkeypatch.setattr(maintenance, "MOST_FILES", 1000)  # as an older version left it
+    for number in range(9):
+        write(store, prepared(2, first=5000 + 2 * number))
+    assert "small files of rows slow searches; run `dse index optimize`" in index_info(store)["advice"]
+
+
+def test_rows_are_added_where_their_files_cannot_be_joined(store, monkeypatch, caplog):
+    def failing(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(maintenance, "MOST_FILES", 0)
+    monkeypatch.setattr(maintenance, "_compact", failing)
+    write(store, prepared(2))
+    assert store.count() == 2 and "No space left" in caplog.text

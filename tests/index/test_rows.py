@@ -236,6 +236,20 @@ def test_a_column_is_widened_where_the_stored_values_allow_it(tmp_path, source, 
                 list(tables)
 
 
+def test_a_csv_widens_a_column_too(tmp_path):
+    (tmp_path / "rows.csv").write_text("id,text,price\na,x,5\nb,y,49.99\n")
+    [(table, _)] = read_rows(tmp_path / "rows.csv", 5, KNOWN, {}, lambda name, kind: True)
+    assert table["price"].to_pylist() == [5.0, 49.99]
+    with pytest.raises(BadDataError, match=r"csv:3: column 'price' cannot be read as int64: it holds 49.99"):
+        list(read_rows(tmp_path / "rows.csv", 5, KNOWN, {}))
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "text": "x"}\n{"id": "b", "text": "y", "\\ud800": 1}\n')
+    with pytest.raises(BadDataError, match=r"rows.jsonl:2: the name .* is no text"):
+        rows_of(tmp_path / "rows.jsonl")
+
+
 def test_a_value_that_is_exact_in_fewer_digits_does_not_widen_a_column():
     [(table, _)] = read_rows([{"id": "a", "text": "x", "single": 1.5}], 2, TYPES | {"single": pa.float32()}, {})
     assert table.schema.field("single").type == pa.float32()

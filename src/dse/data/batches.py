@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from dse.data.columns import TextColumn, checked, common_type, convert, parse_text
 from dse.data.spool import Batch, Place, Spool, numbered
-from dse.data.tables import Table, json_records, open_table, open_text, parquet_batches
+from dse.data.tables import Table, is_text, json_records, open_table, open_text, parquet_batches
 from dse.errors import BadDataError
 
 FORMATS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
@@ -87,6 +87,9 @@ def record_batches(records: Iterable[Record], prefix: str, size: int) -> Iterato
                 raise BadDataError(f"{place(position)}: {record}; correct the row")
             rows.append(record)
         names = list(dict.fromkeys(name for row in rows for name in row))
+        if broken := [name for name in names if not is_text(name)]:
+            position = next(position for position, row in enumerate(rows) if broken[0] in row)
+            raise BadDataError(f"{place(position)}: the name {broken[0]!r} is no text; correct it")
         if not names:
             raise BadDataError(f"{place(0)}: the row has no columns; leave it out")
         columns = [

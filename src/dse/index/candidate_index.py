@@ -331,12 +331,13 @@ class CandidateIndex:
             ValueError: If the queries are too few for such a promise.
         """
         view = self._latest()
+        calibrated = view.store.snapshot()
         result = calibration.calibrate(
-            view.store.snapshot(), view.student, view.scout, sample_queries, k, recall, confidence, show_progress_bar
+            calibrated, view.student, view.scout, sample_queries, k, recall, confidence, show_progress_bar
         )
         with view.store.writing():
             check_student(view.student.fingerprint, view.store)
-            view.store.update_manifest(calibration=result)
+            view.store.update_manifest(calibration=result, changes=calibrated.counted())
         self._warned.clear()
         return result
 

@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from dse.index import scout as scouting
-from dse.index.layout import SCOUT, Manifest
+from dse.index.layout import SCOUT
 from dse.index.snapshot import Snapshot
 
-GROWTH = 1.1  # a calibration holds until the rows have become so many times more
+CHANGED = 0.1  # a calibration holds until so many of its rows have changed, as a share
+MOST_FILES = 32  # small ones: with 64 a search took several times as long
 
 
-def promise(
-    manifest: Manifest, rows: int, *, exact: bool, k: int | None = None, where: str | None = None
-) -> dict[str, str]:
+def promise(snapshot: Snapshot, *, exact: bool, k: int | None = None, where: str | None = None) -> dict[str, str]:
     """What is known of the recall: ``text``, and ``warning``, empty if the calibration applies."""
     if exact:
         return {"text": "exact: every row is scored", "warning": ""}
-    c = manifest.calibration
+    c = snapshot.manifest.calibration
     if c is None:
         return {
             "text": "recall not calibrated",
@@ -27,11 +26,12 @@ def promise(
     text = f"recall@{c['k']} of at least {c['recall']:g} with confidence {c['confidence']:g}, calibrated {c['date']}"
     text += f" on {c['rows']:,} rows"
     warning = ""
-    if rows > GROWTH * c["rows"]:
-        warning = (
-            f"it has grown from {c['rows']:,} to {rows:,} rows since its recall was calibrated; "
-            "run `dse index calibrate`."
-        )
+    changed, rows = snapshot.changed_rows(), snapshot.count()
+    if changed > CHANGED * c["rows"]:
+        how = f"has grown from {c['rows']:,} to {rows:,} rows"
+        if rows <= (1 + CHANGED) * c["rows"]:
+            how = f"had {c['rows']:,} rows, and {changed:,} were added or removed (one replaced is both)"
+        warning = f"it {how} since its recall was calibrated; run `dse index calibrate`."
     elif k is not None and k > c["k"]:
         warning = f"its recall was calibrated for k = {c['k']}, not for k = {k}."
     elif where is not None:
@@ -51,7 +51,9 @@ def index_info(snapshot: Snapshot) -> dict[str, Any]:
         advice = "every row is scored at each search; run `dse index optimize`."
     elif unindexed > max(scouting.EXACT_ROWS, rows // 10):
         advice = f"{unindexed:,} rows were added since the last optimize and slow searches; run `dse index optimize`."
-    known = promise(manifest, rows, exact=not two_passes)
+    elif (small := snapshot.small_files()) > MOST_FILES:
+        advice = f"{small} small files of rows slow searches; run `dse index optimize`."
+    known = promise(snapshot, exact=not two_passes)
     return {
         "path": snapshot.path,
         "rows": rows,
@@ -64,6 +66,7 @@ def index_info(snapshot: Snapshot) -> dict[str, Any]:
         "mode": "two passes" if two_passes else "exact",
         "scout": manifest.scout,
         "unindexed_rows": unindexed,
+        "changed_rows": snapshot.changed_rows(),
         "calibration": manifest.calibration,
         "promise": known["text"],
         "warning": known["warning"],

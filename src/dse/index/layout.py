@@ -32,6 +32,7 @@ class Manifest:
         scout: Name of the scout; None while the index is too small to need one.
         indexed_rows: Rows when the scout's partitions were last computed.
         calibration: What `calibrate` found; see `dse.index.calibration`.
+        changes: What `Snapshot.changed_rows` counts from; None before a calibration.
         format: Version of this layout.
     """
 
@@ -43,6 +44,7 @@ class Manifest:
     scout: str | None = None
     indexed_rows: int = 0
     calibration: dict[str, Any] | None = None
+    changes: dict[str, int] | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import lance
 import numpy as np
@@ -13,8 +14,10 @@ import pyarrow as pa
 
 from dse.errors import DSEError
 from dse.index import scout as scouting
+from dse.index.info import MOST_FILES
 from dse.index.layout import EMBEDDING, ID, SCOUT, matrix, vectors
 from dse.index.scout import Scout, partitions
+from dse.index.snapshot import SMALL_ROWS
 from dse.index.store import FRAGMENT_ROWS, Store
 
 logger = logging.getLogger(__name__)
@@ -59,7 +62,26 @@ def optimize(store: Store, keep: timedelta, train_scout: TrainScout) -> None:
 
 def _join_files(store: Store) -> None:
     """Join small fragments and leave deleted rows out."""
-    store.data.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS)
+    _compact(store, target_rows_per_fragment=FRAGMENT_ROWS)
+
+
+def _compact(store: Store, **options: Any) -> None:
+    changed = store.changed_rows()
+    store.data.optimize.compact_files(**options)
+    store.refresh()
+    if store.manifest.changes is not None and store.changed_rows() != changed:
+        store.update_manifest(changes=store.counted(changed))  # rows that were moved have not changed
+
+
+def join_small_files(store: Store) -> None:
+    """Join the files of many small additions, so that searches stay fast; larger files are left to `optimize`."""
+    if store.small_files() <= MOST_FILES:
+        return
+    try:
+        with store.writing():
+            _compact(store, target_rows_per_fragment=SMALL_ROWS, materialize_deletions=False)
+    except DSEError as error:  # the rows are written, and the next call tries again
+        logger.warning("small files were not joined: %s", error)
 
 
 def _index_ids(store: Store) -> None:

@@ -73,13 +73,19 @@ def read_rows(
 def _batches(rows: Rows, types: Mapping[str, pa.DataType], names: Mapping[str, str]) -> Iterator[Batch]:
     if isinstance(rows, str | os.PathLike):
         text = {names.get(name, name): pa.string() for name in (ID, TEXT)}
-        return read_batches(rows, {name: kind for name, kind in types.items() if name not in RESERVED} | text)
+        return read_batches(
+            os.path.expanduser(rows), {name: kind for name, kind in types.items() if name not in RESERVED} | text
+        )
     if hasattr(rows, "__arrow_c_stream__"):
         return _arrow_batches(pa.RecordBatchReader.from_stream(rows))
     if isinstance(rows, Mapping) or hasattr(rows, "columns") or not isinstance(rows, Iterable):
         kind = type(rows).__name__  # going through a mapping or a data frame would give its names
         raise BadDataError(f"Rows of type {kind} cannot be read; give a file, an Arrow table, mappings or texts.")
     return with_common_types(record_batches(enumerate(map(_record, rows), start=1), "row ", ROWS))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pt.is_integer(kind) or pt.is_floating(kind))
 
 
 def _arrow_batches(reader: pa.RecordBatchReader) -> Iterator[Batch]:

@@ -74,7 +74,7 @@ def answer(
         searcher = Searcher(snapshot, scorer, scout)
         with one_thread():  # beside Lance's threads
             results = [searcher.two_passes(query, k, length, where) for query in embeddings]
-    known = promise(snapshot.manifest, snapshot.count(), exact=length is None, k=k, where=where)
+    known = promise(snapshot, exact=length is None, k=k, where=where)
     answers = []
     for best in results:
         with timed(best.seconds, "read"):

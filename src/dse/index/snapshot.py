@@ -21,6 +21,8 @@ from dse.index.lance_errors import readable_error
 from dse.index.layout import ID, RESERVED, SCOUT, TEXT, Manifest
 from dse.index.scout import Scout
 
+SMALL_ROWS = 8192  # in a file: fewer are joined with those of its neighbours
+
 
 @dataclass
 class Snapshot:
@@ -84,6 +86,25 @@ class Snapshot:
         condition = self.condition(where)
         with self.reading():
             return int(self.data.count_rows(condition))
+
+    def small_files(self) -> int:
+        """How many files of rows are so small that they had better be joined."""
+        return sum(fragment.metadata.num_rows < SMALL_ROWS for fragment in self.data.get_fragments())
+
+    def counted(self, changed: int = 0) -> dict[str, int]:
+        """What is remembered of this commit, so that rows that change from now on can be counted."""
+        files = [fragment.metadata for fragment in self.data.get_fragments()]
+        return {"changed": changed, "last": max((f.id for f in files), default=-1), "rows": self.count()}
+
+    def changed_rows(self) -> int:
+        """How many rows were added and removed since the recall was calibrated; a row that was replaced is both."""
+        known = self.manifest.changes
+        if known is None:  # calibrated by an older version: only the number of rows is known
+            return abs(self.count() - self.manifest.calibration["rows"]) if self.manifest.calibration else 0
+        files = [fragment.metadata for fragment in self.data.get_fragments()]
+        added = sum(file.num_rows for file in files if file.id > known["last"])  # Lance numbers files as they come
+        left = sum(file.num_rows for file in files if file.id <= known["last"])
+        return int(known["changed"] + added + known["rows"] - left)
 
     def count_ids(self, ids: Sequence[str]) -> int:
         """Number of rows with these ids."""

@@ -13,6 +13,7 @@ from dse.data.columns import convert
 from dse.data.spool import Batch, Spool, numbered
 from dse.errors import BadDataError
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, matrix, vectors
+from dse.index.maintenance import join_small_files
 from dse.index.rows import Rows, different_rows, read_rows, same_rows, select_ids, without_repeats
 from dse.index.store import Store
 
@@ -47,6 +48,7 @@ class Writer:
                 for outcome, count in self._write_batch(_converted(batch, kinds), kinds, where).items():
                     done[outcome] += count
                 progress.update(batch.num_rows)
+        join_small_files(self.store)
         if not self.replace:
             del done["updated"]
         return done
