@@ -1,10 +1,10 @@
-"""What an index takes: rows from files and from memory, with every id, text, embedding and type checked first."""
+"""What an index takes: rows from files and from memory, cut into batches."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from dse.data.batches import ROWS, read_batches, record_batches, with_common_types
-from dse.data.columns import checked, common_type, convert
 from dse.data.spool import Batch, Place, numbered
 from dse.errors import BadDataError
-from dse.index.column_types import check_names, finite, storable, without_nan
-from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, vectors
+from dse.index.column_types import without_nan
+from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT
+from dse.index.row_checks import CanWiden, checked_table
 
 Rows: TypeAlias = str | os.PathLike[str] | pa.Table | pa.RecordBatchReader | Iterable[Mapping[str, Any]] | Iterable[str]
 
@@ -38,7 +38,7 @@ def read_rows(
     batch_size: int,
     types: Mapping[str, pa.DataType],
     names: Mapping[str, str],
-    can_widen: Callable[[str, pa.DataType], bool] = lambda name, kind: False,
+    can_widen: CanWiden = lambda name, kind: False,
 ) -> Iterator[tuple[pa.Table, str]]:
     """Cut rows into batches.
 
@@ -64,7 +64,7 @@ def read_rows(
     start = 1
     for table, place in _cut(_batches(rows, types, names), batch_size):
         where = f"{source}, rows {start} to {start + table.num_rows - 1}"
-        table = _checked(table, place, source, types, names, can_widen)
+        table = checked_table(table, place, source, types, names, can_widen)
         yield table, where
         types |= {field.name: field.type for field in table.schema if field.name not in (ID, TEXT, EMBEDDING)}
         start += table.num_rows
@@ -73,9 +73,9 @@ def read_rows(
 def _batches(rows: Rows, types: Mapping[str, pa.DataType], names: Mapping[str, str]) -> Iterator[Batch]:
     if isinstance(rows, str | os.PathLike):
         text = {names.get(name, name): pa.string() for name in (ID, TEXT)}
-        return read_batches(
-            os.path.expanduser(rows), {name: kind for name, kind in types.items() if name not in RESERVED} | text
-        )
+        # Numbers are read as what they are: they may need a wider type than the column has.
+        own = {name: kind for name, kind in types.items() if name not in RESERVED and not _is_number(kind)}
+        return read_batches(os.path.expanduser(rows), own | text)
     if hasattr(rows, "__arrow_c_stream__"):
         return _arrow_batches(pa.RecordBatchReader.from_stream(rows))
     if isinstance(rows, Mapping) or hasattr(rows, "columns") or not isinstance(rows, Iterable):
@@ -133,135 +133,6 @@ def _joined(parts: list[Batch]) -> tuple[pa.Table, Place]:
         return parts[part].place(position - int(ends[part]) + parts[part].rows.num_rows)
 
     return pa.Table.from_batches([rows for rows, _ in parts]), place
-
-
-def _checked(
-    table: pa.Table,
-    place: Place,
-    source: str,
-    types: Mapping[str, pa.DataType],
-    names: Mapping[str, str],
-    can_widen: Callable[[str, pa.DataType], bool],
-) -> pa.Table:
-    table = _renamed(table, source, names)
-    columns = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if name in (ID, TEXT):
-            columns[name] = _text(column, name, place)
-        elif name == EMBEDDING:
-            columns[name] = _embeddings(column, place, types[EMBEDDING])
-        elif (typed := _own(column, name, place, types.get(name), can_widen)) is not None:
-            columns[name] = typed
-    return pa.table(columns)
-
-
-def _renamed(table: pa.Table, source: str, names: Mapping[str, str]) -> pa.Table:
-    """The table with the index's own names; refused where one is missing or no name for a column."""
-    for ours, theirs in names.items():
-        if theirs != ours and theirs in table.column_names:
-            table = table.drop_columns([ours]) if ours in table.column_names else table
-            table = table.rename_columns([ours if name == theirs else name for name in table.column_names])
-    for name in (ID, TEXT):
-        if name not in table.column_names:
-            raise BadDataError(
-                f"{source} has no column {names.get(name, name)!r}, only {', '.join(table.column_names)}; name the one "
-                f"that holds the {name} ({name}_column=, --{name}-column)."
-            )
-    check_names(table.column_names, source)
-    return table
-
-
-def _text(column: pa.ChunkedArray, name: str, place: Place) -> pa.ChunkedArray:
-    """Ids or texts; integers may be ids."""
-    if name == ID and pt.is_integer(column.type):
-        column = column.cast(pa.string())
-    checked(_validate, column, name, place, "text")
-    column = _typed(column, name, place, pa.string())
-    if column.null_count:
-        raise BadDataError(f"{place(_first(pc.is_null(column)))}: {name} is missing; add it or leave the row out.")
-    if name == ID and (empty := _first(pc.equal(column, ""))) >= 0:
-        raise BadDataError(f"{place(empty)}: the id is empty; give every row one.")
-    return column
-
-
-def _first(is_true: pa.ChunkedArray) -> int:
-    position: int = pc.index(is_true, True).as_py()
-    return position
-
-
-def _embeddings(column: pa.ChunkedArray, place: Place, kind: pa.DataType) -> pa.Array:
-    """Prepared embeddings as fp16; refused where they have another width or cannot be represented."""
-    width = kind.list_size
-    column = pa.concat_arrays(column.chunks)
-    lengths = checked(_lengths, column, EMBEDDING, place, str(kind))
-    wrong = _first(pc.fill_null(pc.not_equal(lengths, width), True))
-    if wrong >= 0:
-        raise BadDataError(
-            f"{place(wrong)}: the embedding has {lengths[wrong].as_py()} values, the index {width}; "
-            "embed it with the student of the index."
-        )
-    values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), width)
-    with np.errstate(over="ignore"):
-        halves = values.astype(np.float16)
-    bad = np.flatnonzero(~np.isfinite(halves).all(axis=1))
-    if len(bad):
-        raise BadDataError(f"{place(int(bad[0]))}: the embedding holds NaN or values beyond 65,504.")
-    return vectors(halves)
-
-
-def _lengths(column: pa.Array) -> pa.Array:
-    item = getattr(column.type, "value_type", pa.null())
-    if not (pt.is_integer(item) or pt.is_floating(item)):
-        raise TypeError(f"it is of type {column.type}")
-    return pc.list_value_length(column)
-
-
-def _own(
-    column: pa.ChunkedArray,
-    name: str,
-    place: Place,
-    kind: pa.DataType | None,
-    can_widen: Callable[[str, pa.DataType], bool],
-) -> pa.ChunkedArray | None:
-    """A column of the user's in the type the index has, in a wider one, or, if it is new, in one that it can have.
-
-    A new column without any value has no type, and is left out until a value comes: None.
-    """
-    checked(_validate, column, name, place, "text")
-    column = finite(column, name, place)
-    if kind is None:
-        return None if pt.is_null(column.type) else _typed(column, name, place, _storable(column.type, name, place))
-    try:
-        return _typed(column, name, place, kind)
-    except BadDataError:
-        wider = _wider(kind, column.type)
-        if wider is None or wider == kind or not can_widen(name, wider):
-            raise
-        return _typed(column, name, place, wider)
-
-
-def _wider(kind: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    try:
-        return storable(common_type(kind, other))
-    except (ValueError, TypeError, pa.ArrowException):
-        return None
-
-
-def _storable(kind: pa.DataType, name: str, place: Place) -> pa.DataType:
-    known = storable(kind)
-    if known is None:
-        raise BadDataError(
-            f"{place(0)}: column {name!r} is of type {kind}, which no index can have; convert it or leave it out."
-        )
-    return known
-
-
-def _typed(column: pa.ChunkedArray, name: str, place: Place, kind: pa.DataType) -> pa.ChunkedArray:
-    return checked(partial(convert, kind=kind), column, name, place, str(kind))
-
-
-def _validate(column: pa.ChunkedArray) -> None:
-    column.validate(full=True)  # that text is UTF-8, which writers of Parquet and Arrow do not check
 
 
 def without_repeats(table: pa.Table, keep: str, where: str) -> pa.Table:
