@@ -33,7 +33,8 @@ def test_an_empty_index_answers(index):
     assert index.search("anything") == []
     assert index.search(["one", "two"]) == [[], []]
     assert index.search([]) == []
-    assert index.get(["x"]) == {} and index.delete(["x"]) == 0
+    assert index.get(["x"]) == {} == index.get([]) and index.delete(["x"]) == 0 == index.delete([])
+    assert index.delete(["x"], dry_run=True) == 0 == index.delete([], dry_run=True)
     assert index.optimize()["rows"] == 0
     assert index.info()["promise"].startswith("exact")
 

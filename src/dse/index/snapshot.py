@@ -114,7 +114,8 @@ class Snapshot:
         """Rows with these ids, in no particular order."""
         with self.reading():
             # An expression, not text: an id may hold quotes.
-            return self.data.to_table(filter=pc.field(ID).isin(ids), columns=list(columns))
+            wanted = pc.field(ID).isin(pa.array(ids, pa.string()))
+            return self.data.to_table(filter=wanted, columns=list(columns))
 
     def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """Rows by their row ids at this commit, in this order."""
