@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,26 +19,31 @@ from dse.data.mining import recombine, with_unlabelled
 from dse.data.pairs import Pairs, split_pairs
 from dse.data.tasks import Task
 from dse.model import DSE
-from dse.recipe import Recipe, claim_folder, finished, pairs_hash
+from dse.recipe import Recipe
 from dse.teacher import TeacherPooling, cross_fit, fit_teacher, label_pairs, load_teacher, teacher_name
 from dse.teacher.bootstrap import bootstrap, check_bootstrap
-from dse.teacher.cross_fitting import folds_folder
+from dse.teacher.cross_fitting import folds_folder, folds_run
 from dse.teacher.fit import need_labels
 from dse.training.distill import distill
+from dse.training.run_folder import claim_folder, data_hashes, finished
 from dse.training.settings import Training
 
 if TYPE_CHECKING:
     from dse.evaluation import Report
 
-__all__ = ["Recipe", "hold_out", "make_student", "make_teacher"]
+__all__ = ["HELD_OUT", "Recipe", "hold_out", "make_student", "make_teacher"]
 
+logger = logging.getLogger(__name__)
+
+HELD_OUT = "held out"  # what rows are called in a report that no split names
 VALIDATION_FRACTION = 0.1  # of the training rows: chooses checkpoint and threshold, so that dev is only reported on
 
 
 def hold_out(train: Pairs, seed: int) -> tuple[Pairs, Pairs]:
     """Split training rows into those learned from and those that choose checkpoint and threshold.
 
-    Teacher and student use the same rows when they use the same seed.
+    Teacher and student use the same rows when they use the same seed. Also for rows to report on, where a source has
+    no split for them.
     """
     return split_pairs(train, VALIDATION_FRACTION, seed)
 
@@ -58,7 +65,8 @@ def make_teacher(
         backbone: Folder or hub id of an encoder.
         train: Labelled pairs.
         task: What their labels mean.
-        output: Folder of the teacher; the bootstrapped backbone is in ``output/bootstrap`` until the teacher is done.
+        output: Folder of the teacher: a new or empty one, or that of the run to continue; the bootstrapped backbone is
+            in ``output/bootstrap`` until the teacher is done.
         training: Optimiser settings.
         pooling: As `fit_teacher` takes it.
         bootstrap_pairs: On how many pairs of the training sentences the backbone first learns its cosine (see
@@ -67,15 +75,24 @@ def make_teacher(
 
     Raises:
         BadDataError: If the pairs have no labels.
+        MismatchError: If ``output`` holds a run with other settings or data, or anything else.
         ValueError: If a teacher that judges by ``[CLS]`` is to be bootstrapped.
     """
     need_labels(train)  # before anything is trained
-    folder, training = Path(output) / "bootstrap", training or Training()
-    if bootstrap_pairs:
-        check_bootstrap(pooling)
-        backbone = bootstrap(backbone, train, folder, bootstrap_pairs, training, kwargs.get("max_seq_length"))
-    teacher = fit_teacher(backbone, train, task, output, training=training, pooling=pooling, **kwargs)
-    shutil.rmtree(folder, ignore_errors=True)
+    output, training = Path(output), training or Training()
+    if not bootstrap_pairs:
+        return fit_teacher(backbone, train, task, output, training=training, pooling=pooling, **kwargs)
+    check_bootstrap(pooling)
+    length, validation = kwargs.get("max_seq_length"), kwargs.get("validation")
+    claim = {"kind": "teacher", "task": task.to_dict(), "training": training.to_dict(), "backbone": backbone}
+    claim |= {"bootstrap_pairs": bootstrap_pairs, "max_seq_length": length, "loss": kwargs.get("regression_loss")}
+    claim |= {"data": data_hashes(train=train, validation=validation)}
+    claim_folder(output, claim)
+    if not finished(output):
+        backbone = bootstrap(backbone, train, output / "bootstrap", bootstrap_pairs, training, length)
+    settings: dict[str, Any] = {"training": training, "pooling": pooling, "claim": claim}
+    teacher = fit_teacher(backbone, train, task, output, **settings, **kwargs)
+    shutil.rmtree(output / "bootstrap", ignore_errors=True)
     return teacher
 
 
@@ -127,16 +144,16 @@ def make_student(
         raise ValueError("Unlabelled pairs are judged by one teacher; leave out folds, whose teachers are several.")
     if validation is None:
         train, validation = hold_out(train, recipe.training.seed)
-    data = {"train": train, "validation": validation, "unlabelled": unlabelled}
-    hashes = {name: pairs_hash(pairs) for name, pairs in data.items() if pairs is not None}
-    claim_folder(output, {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes})
+    hashes = data_hashes(train=train, validation=validation, unlabelled=unlabelled)
+    claim = {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes}
+    claim_folder(output, claim)
     teacher = _teacher(train, validation, task, recipe, output)
     file = Path(scores or output / "teacher_scores.parquet")
     if finished(output):
         student = DSE(str(output))
     else:
         student = _train_student(
-            train, validation, unlabelled, task, recipe, output, teacher=teacher, file=file, bar=show_progress_bar
+            train, validation, unlabelled, task, recipe, output, claim, teacher=teacher, file=file, bar=show_progress_bar
         )
     from dse.evaluation import evaluate, write_card
 
@@ -184,6 +201,7 @@ def _train_student(
     task: Task,
     recipe: Recipe,
     output: Path,
+    claim: Mapping[str, Any],
     *,
     teacher: CrossEncoder | None,
     file: Path,
@@ -210,26 +228,30 @@ def _train_student(
         validation=validation,
         distillation=recipe.distillation,
         training=recipe.training,
+        claim=claim,
     )
 
 
 def _cross_fit(train: Pairs, task: Task, recipe: Recipe, file: Path, bar: bool) -> np.ndarray:
     """Out-of-fold scores; the teachers share one bootstrapped backbone, as that reads no labels."""
-    backbone = recipe.backbone
+    backbone, training, pooling = recipe.backbone, recipe.teacher_training, recipe.teacher_pooling
+    claim = folds_run(backbone, train, task, recipe.folds, training, pooling=pooling)
+    claim |= {"bootstrap_pairs": recipe.bootstrap_pairs}
     if recipe.bootstrap_pairs:
-        check_bootstrap(recipe.teacher_pooling)
-        folder = folds_folder(file) / "bootstrap"
-        backbone = bootstrap(backbone, train, folder, recipe.bootstrap_pairs, recipe.teacher_training)
+        check_bootstrap(pooling)
+        claim_folder(folds_folder(file), claim)
+        backbone = bootstrap(backbone, train, folds_folder(file) / "bootstrap", recipe.bootstrap_pairs, training)
     return cross_fit(
         backbone,
         train,
         task,
         file,
         folds=recipe.folds,
-        training=recipe.teacher_training,
+        training=training,
         dtype=recipe.training.dtype,
         show_progress_bar=bar,
-        pooling=recipe.teacher_pooling,
+        claim=claim,
+        pooling=pooling,
     )
 
 

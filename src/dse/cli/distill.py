@@ -55,7 +55,7 @@ def distill(
     ] = None,
     test_data: Annotated[
         str | None,
-        typer.Option("--test-data", help="File to report on, if --data is a file.", rich_help_panel=o.DATA),
+        typer.Option("--test-data", help="File to report on. Default if --data is a file: a tenth of it.", rich_help_panel=o.DATA),
     ] = None,
     unlabelled: Annotated[
         str | None,
@@ -106,14 +106,22 @@ def distill(
     if len(student.teacher or ()) > 1:
         raise typer.BadParameter("several teachers need --corpus; pairs are labelled by one.")
     o.need_training()
-    split = split or "dev"
+    from dse.data.sources import has_splits
+    from dse.pipeline import HELD_OUT, hold_out, make_student
+
+    own_rows = test_data is None and not has_splits(source.data)
+    if own_rows and split is not None:
+        raise typer.BadParameter(f"--split {split} needs --test-data, as {source.data} has no splits.")
     task, labelled = source.read_task(), student.alpha < 1
     train = source.read_pairs("train", task, labelled=labelled)
-    test = source.read_pairs(split, task, data=test_data, labelled=labelled)
+    if own_rows:
+        (train, test), split = hold_out(train, training.seed), HELD_OUT
+    else:
+        split = split or "dev"
+        test = source.read_pairs(split, task, data=test_data, labelled=labelled)
     further = source.read_pairs("train", None, data=unlabelled, labelled=False) if unlabelled else None
     from dse.cli.recipe import make_recipe
     from dse.evaluation import table
-    from dse.pipeline import make_student
 
     settings = (context.obj or {}) | asdict(student) | asdict(training)
     settings["teacher"] = student.teacher[0] if student.teacher else None

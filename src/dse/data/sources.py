@@ -77,6 +77,16 @@ def open_source(source: str | os.PathLike[str] | None, task: Task | None, split:
     return [open_hub(name, config or None, _SPLIT_NAMES.get(split, (split,)))]
 
 
+def has_splits(source: str | os.PathLike[str] | None) -> bool:
+    """Whether a source holds several splits, as folders and hub data sets do; a file is one set of rows.
+
+    Example:
+        >>> has_splits(None), has_splits("nyu-mll/glue:mrpc"), has_splits("-"), has_splits(__file__)
+        (True, True, False, False)
+    """
+    return source is None or (source != "-" and not Path(source).is_file())
+
+
 def _files_in(folder: Path, task: Task | None, split: str) -> list[Path]:
     stems = task.splits.get(split, (f"{task.name}/{split}",)) if task else ()
     files = {stem: _file(folder, stem) for stem in stems}

@@ -237,6 +237,20 @@ def run_sorted(
     return output
 
 
+def weights_hash(module: nn.Module) -> str:
+    """Name of the weights alone: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    _add_weights(digest, module)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: hashlib.blake2b, module: nn.Module) -> None:
+    for name, tensor in sorted(module.state_dict().items()):
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy())
+
+
 def fingerprint(model: BaseModel) -> str:
     """A short name of everything that decides a model's outputs: weights, configuration, tokenizer, lengths.
 
@@ -246,10 +260,7 @@ def fingerprint(model: BaseModel) -> str:
         32 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(model.state_dict().items()):
-        data = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
-        digest.update(data.reshape(-1).view(torch.uint8).numpy())
+    _add_weights(digest, model)
     tokenizer = model.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:

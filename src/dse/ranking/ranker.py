@@ -18,10 +18,10 @@ from dse.model import DSE
 from dse.ranking.inputs import check_texts
 from dse.ranking.rounds import BOUGHT
 from dse.ranking.ways import FromPairs, Way, choose_way
-from dse.recipe import claim_folder
 from dse.teacher.load import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining, check_student
+from dse.training.run_folder import claim_folder
 
 if TYPE_CHECKING:
     from dse.evaluation.ranking import RankingReport

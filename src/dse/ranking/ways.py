@@ -18,11 +18,11 @@ from dse.errors import MismatchError
 from dse.model import DSE
 from dse.ranking.inputs import held_back_texts, rows_of_lists, training_queries
 from dse.ranking.rounds import BOUGHT, LIST, ROUNDS, plan_rounds, train_in_rounds
-from dse.recipe import finished, texts_hash
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.ranking_lists import check_documents, split_anchors
+from dse.training.run_folder import finished, texts_hash
 from dse.training.scored_lists import ScoredLists, ScoredRows
 
 

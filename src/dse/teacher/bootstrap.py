@@ -22,6 +22,7 @@ from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.model import DSE
 from dse.teacher.fit import TeacherPooling, fit_teacher
+from dse.training.run_folder import claim_folder, data_hashes, finished
 from dse.training.settings import Training
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def bootstrap(
     Args:
         backbone: Folder or hub id of a sentence encoder; the cosine of any other encoder is uninformative.
         train: Where the sentences come from; labels are not used.
-        output: Folder of the cross-encoder; if it holds one already, nothing is trained.
+        output: Folder of the cross-encoder; if it holds the one of such a run already, nothing is trained.
         count: How many pairs it learns from, in one epoch: a sample of the training pairs and of sentences recombined
             with near ones.
         training: Optimiser settings.
@@ -51,8 +52,14 @@ def bootstrap(
 
     Returns:
         The folder, as `fit_teacher` takes it for a backbone; its pooling is ``"segments"``.
+
+    Raises:
+        MismatchError: If ``output`` holds a run with other settings or data, or anything else.
     """
-    if (output / "training.json").exists():  # written last
+    run = {"kind": "bootstrap", "backbone": backbone, "count": count, "training": training.to_dict()}
+    run |= {"max_seq_length": max_seq_length, "data": data_hashes(train=replace(train, label=None))}
+    claim_folder(output, run)
+    if finished(output):
         return str(output)
     encoder = DSE.from_backbone(backbone, num_layers=1)
 
@@ -76,6 +83,7 @@ def bootstrap(
         training=once,
         max_seq_length=max_seq_length,
         pooling="segments",
+        claim=run,
     )
     return str(output)
 

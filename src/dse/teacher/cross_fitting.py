@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from dse.encoding.runtime import Dtype
 from dse.teacher.fit import fit_teacher
 from dse.teacher.labelling import label_pairs
 from dse.teacher.load import load_teacher
+from dse.training.run_folder import claim_folder, data_hashes, finished
 from dse.training.settings import Training
 
 
@@ -28,6 +30,7 @@ def cross_fit(
     training: Training | None = None,
     dtype: Dtype = "auto",
     show_progress_bar: bool = False,
+    claim: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> np.ndarray:
     """Out-of-fold scores: every pair is scored by a teacher that was not trained on its label.
@@ -44,16 +47,19 @@ def cross_fit(
         training: Optimiser settings of each teacher.
         dtype: As in `label_pairs`.
         show_progress_bar: As in `label_pairs`.
+        claim: As in `fit_teacher`.
         **kwargs: As `fit_teacher` takes them.
 
     Returns:
         Float32 logits without activation, (n, C).
 
     Raises:
+        MismatchError: If that folder holds teachers of other settings or data, which may have been trained on any pair.
         ValueError: If there are fewer than 2 folds or more folds than distinct pairs.
     """
     training, output = training or Training(), Path(output)
     fold = assign_folds(pairs, folds, training.seed)
+    claim_folder(folds_folder(output), claim or folds_run(backbone, pairs, task, folds, training, **kwargs))
     scores = np.empty((len(pairs), task.num_labels), np.float32)
     for k in range(folds):
         teacher = _fold_teacher(backbone, pairs.select(fold != k), task, output, k, training, **kwargs)
@@ -67,6 +73,15 @@ def cross_fit(
 def folds_folder(output: str | Path) -> Path:
     """Folder of the teachers that `cross_fit` trains for this file of scores: ``OUTPUT.folds``."""
     return Path(output).with_name(Path(output).name + ".folds")
+
+
+def folds_run(
+    backbone: str, pairs: Pairs, task: Task, folds: int, training: Training, **kwargs: Any
+) -> dict[str, Any]:
+    """Everything that decides the teachers of `cross_fit`."""
+    named = {name: kwargs.get(name) for name in ("pooling", "regression_loss", "max_seq_length")}
+    run = {"kind": "folds", "folds": folds, "backbone": backbone, "task": task.to_dict(), "settings": named}
+    return run | {"training": training.to_dict(), "data": data_hashes(train=pairs)}
 
 
 def assign_folds(pairs: Pairs, folds: int, seed: int) -> np.ndarray:
@@ -93,7 +108,7 @@ def _fold_teacher(
     backbone: str, train: Pairs, task: Task, output: Path, k: int, training: Training, **kwargs: Any
 ) -> CrossEncoder:
     folder = folds_folder(output) / str(k)
-    if (folder / "training.json").exists():  # written last
+    if finished(folder):
         return load_teacher(str(folder), task)
     settings = replace(training, seed=training.seed + k)
     return fit_teacher(backbone, train, task, folder, training=settings, **kwargs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +15,15 @@ from torch import nn
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
-from dse.encoding.runtime import FastCopy
+from dse.encoding.runtime import FastCopy, fingerprint
 from dse.errors import BadDataError
 from dse.files import write_json
-from dse.teacher.load import Teacher, config_of
+from dse.teacher.load import Teacher, config_of, load_teacher
 from dse.teacher.scoring import teacher_scores
 from dse.teacher.segments import segment_teacher, start_teacher_head
 from dse.training.loop import PairEvaluator, last_checkpoint, run, trainer_arguments
 from dse.training.losses import unit_labels
+from dse.training.run_folder import claim_folder, data_hashes, finished
 from dse.training.settings import Training
 
 TeacherPooling = Literal["cls", "segments"]
@@ -39,15 +40,18 @@ def fit_teacher(
     regression_loss: Literal["bce", "mse"] = "bce",
     max_seq_length: int | None = None,
     pooling: TeacherPooling = "cls",
+    claim: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> CrossEncoder:
-    """Fine-tune a cross-encoder. Resumes from the last checkpoint of an interrupted run with the same output.
+    """Fine-tune a cross-encoder.
+
+    An interrupted run resumes from its last checkpoint; a finished one is loaded.
 
     Args:
         backbone: Folder or hub id of any encoder, or of a cross-encoder to train further.
         train: Labelled pairs.
         task: What their labels mean.
-        output: Folder of the teacher.
+        output: Folder of the teacher: a new or empty one, or that of the run to continue.
         validation: Labelled pairs that choose the best checkpoint; never the ones reported.
         training: Optimiser settings.
         regression_loss: ``"bce"`` learns labels scaled to 0..1 through a sigmoid (as sentence-transformers' own
@@ -55,6 +59,7 @@ def fit_teacher(
         max_seq_length: Tokens of a pair; the backbone's own limit by default.
         pooling: ``"cls"``, the usual classification model, or ``"segments"``, which judges by the means of the two
             sentences (`SegmentPooling`) and learns from far fewer pairs where the backbone is a sentence encoder.
+        claim: What decides the teacher, where that is more than these arguments (see `make_teacher`).
         **kwargs: As `CrossEncoder` takes them.
 
     Returns:
@@ -62,6 +67,7 @@ def fit_teacher(
 
     Raises:
         BadDataError: If the pairs have no labels.
+        MismatchError: If ``output`` holds a run with other settings or data, or anything else.
     """
     training, output = training or Training(), Path(output)
     if pooling == "cls":
@@ -70,6 +76,11 @@ def fit_teacher(
     dataset = _dataset(train, task, linear)
     torch.manual_seed(training.seed)  # the classifier starts at random
     teacher = _untrained(backbone, task, pooling, linear, max_length=max_seq_length, **kwargs)
+    own = {"kind": "teacher", "task": task.to_dict(), "training": training.to_dict(), "start": fingerprint(teacher)}
+    own |= {"pooling": pooling, "loss": regression_loss, "data": data_hashes(train=train, validation=validation)}
+    claim_folder(output, own if claim is None else claim)
+    if finished(output):
+        return load_teacher(str(output), task, **kwargs)
     if training.head_steps and last_checkpoint(output / "checkpoints") is None:
         start_teacher_head(teacher, train, task, linear, training)
     trainer = _trainer(teacher, dataset, task, linear, validation, training, output / "checkpoints")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +18,14 @@ from torch import Tensor
 from dse.data.metrics import best_threshold
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
+from dse.encoding.runtime import weights_hash
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_json
 from dse.model import DSE
 from dse.training.head_start import is_final, settings_for_head, start_student_head
 from dse.training.loop import PairEvaluator, last_checkpoint, run, trainer_arguments
 from dse.training.losses import TARGETS, Distillation, DistillationLoss
+from dse.training.run_folder import claim_folder, data_hashes, finished
 from dse.training.settings import Training
 
 
@@ -56,34 +58,43 @@ def distill(
     validation: Pairs | None = None,
     distillation: Distillation | None = None,
     training: Training | None = None,
+    claim: Mapping[str, Any] | None = None,
 ) -> DSE:
     """Train a student on pairs a teacher has scored, and save it.
 
-    Resumes from the last checkpoint of an interrupted run with the same output, and ends with the same weights, bit
-    for bit.
+    An interrupted run resumes from its last checkpoint and ends with the same weights, bit for bit; those of a finished
+    one are loaded into the student.
 
     Args:
         student: As `DSE.from_backbone` builds it.
         train: Pairs; labels are needed unless alpha is 1.
         task: What the labels mean.
-        output: Folder of the student; checkpoints live in ``output/checkpoints`` until it is done.
+        output: Folder of the student: a new or empty one, or that of the run to continue; checkpoints live in
+            ``output/checkpoints`` until it is done.
         teacher_scores: Raw logits of those pairs, (n, C), from `label_pairs`; not needed when alpha is 0.
         validation: Labelled pairs that choose the best checkpoint and the threshold; never the ones reported. Without
             labels they are not used.
         distillation: Loss settings.
         training: Optimiser settings.
+        claim: What decides the student, where that is more than these arguments (see `make_student`).
 
     Returns:
         The student, trained and saved: the best checkpoint where there are validation pairs, else the last.
 
     Raises:
         BadDataError: If scores or labels that the loss needs are missing or do not fit the pairs.
-        MismatchError: If the student gives another number of scores than the task needs.
+        MismatchError: If the student gives another number of scores than the task needs, or ``output`` holds a run with
+            other settings or data, or anything else.
     """
     distillation, training = distillation or Distillation(), settings_for_head(training or Training(), student)
     output = Path(output)
     _check_student(student, task)
     dataset = _dataset(train, teacher_scores, task, distillation)
+    own = {"kind": "student", "task": task.to_dict(), "training": training.to_dict(), "loss": asdict(distillation)}
+    own |= {"start": _start(student), "data": data_hashes(teacher_scores, train=train, validation=validation)}
+    claim_folder(output, own if claim is None else claim)
+    if finished(output):
+        return _trained(student, output)
     if validation is not None:
         validation = validation.select(validation.labelled) if validation.labelled.any() else None
     student.info |= {"task": task.to_dict(), "alpha": distillation.alpha}
@@ -141,6 +152,20 @@ def _held(weights: Sequence[Tensor]) -> Iterator[None]:
     finally:
         for weight in weights:
             weight.requires_grad_(True)
+
+
+def _start(student: DSE) -> dict[str, Any]:
+    """What a student is before training. Head and projection start at random, in each process anew."""
+    modules = [[type(module).__name__, cast(Any, module).get_config_dict()] for module in student.children()]
+    return {"backbone": weights_hash(student[0]), "modules": modules, "info": student.info}
+
+
+def _trained(student: DSE, folder: Path) -> DSE:
+    """The student with the weights of a finished run."""
+    saved = DSE(str(folder), device="cpu")
+    student.load_state_dict(saved.state_dict())
+    student.info = saved.info
+    return student
 
 
 def _check_student(student: DSE, task: Task) -> None:

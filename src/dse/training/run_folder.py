@@ -1,0 +1,131 @@
+"""The folder of a run: it holds one run, whose settings and data are noted in it, and which may be continued.
+
+Whatever resumes (`fit_teacher`, `distill`, `cross_fit`, `bootstrap`, `make_student`) claims its folder first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.data.pairs import Pairs
+from dse.errors import MismatchError
+from dse.files import write_json
+
+NOTE = "run.json"
+SHOWN = 4  # differences that an error names
+
+
+def claim_folder(output: Path, run: Mapping[str, Any]) -> None:
+    """Write to run.json what this folder is for, before anything else is written or trained.
+
+    Args:
+        output: The folder; made if it does not exist.
+        run: Everything that decides what the folder will hold.
+
+    Raises:
+        MismatchError: If the folder holds a run with other settings or data, or anything that is no run.
+
+    Example:
+        >>> folder = getfixture("tmp_path") / "run"
+        >>> claim_folder(folder, {"seed": 1, "data": "2 rows"})
+        >>> claim_folder(folder, {"seed": 1, "data": "2 rows"})  # the same run again, which goes on
+        >>> claim_folder(folder, {"seed": 2, "data": "2 rows"})
+        Traceback (most recent call last):
+        dse.errors.MismatchError: ... holds a run with other settings (seed was 1, now 2); ...
+    """
+    run = json.loads(json.dumps(run))  # tuples become lists, as they will be read back
+    before = _note(output)
+    if before is None:
+        _need_empty(output)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / NOTE, run)
+        return
+    before, now = _flat(before), _flat(run)
+    different = [
+        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if different:
+        raise MismatchError(
+            f"{output} holds a run with other settings ({'; '.join(different[:SHOWN])}); choose another --output or "
+            "delete the folder."
+        )
+
+
+def finished(folder: Path) -> bool:
+    """Whether the folder holds a trained model; if so, temporary folders that a killed run left are deleted."""
+    done = (folder / "training.json").exists()  # written last
+    if done:
+        for name in ("checkpoints", "bootstrap"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    return done
+
+
+def _note(output: Path) -> dict[str, Any] | None:
+    """What run.json says; None if there is none that a run has written."""
+    try:
+        note = json.loads((output / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def _need_empty(output: Path) -> None:
+    """Refuse a folder that holds anything; hidden files, as of version control, are no concern of a run."""
+    if output.exists() and not output.is_dir():
+        raise MismatchError(f"{output} is a file; give the name of a folder.")
+    names = sorted(path.name for path in output.iterdir() if path.name[0] != ".") if output.exists() else []
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise MismatchError(
+            f"{output} holds {names[0]}{more}, but no {NOTE} that says of which run; nothing was changed: choose an "
+            "empty folder, or the folder of the run to continue."
+        )
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def data_hashes(scores: NDArray[Any] | None = None, **data: Pairs | None) -> dict[str, str]:
+    """Hashes of the data of a run by name; what is None is left out."""
+    hashes = {name: pairs_hash(pairs) for name, pairs in data.items() if pairs is not None}
+    if scores is not None:
+        hashes["scores"] = f"{scores.shape} {_digest(np.ascontiguousarray(scores, np.float32).tobytes())}"
+    return hashes
+
+
+def pairs_hash(pairs: Pairs) -> str:
+    """Hash of pairs and labels, in their order."""
+    parts = [json.dumps([pairs.sentence1, pairs.sentence2]).encode()]
+    if pairs.label is not None:
+        parts.append(np.ascontiguousarray(pairs.label).tobytes())
+        if not pairs.labelled.all():
+            parts.append(pairs.labelled.tobytes())
+    return f"{len(pairs)} rows {_digest(*parts)}"
+
+
+def texts_hash(texts: Sequence[str]) -> str:
+    """Hash of texts, in their order."""
+    return f"{len(texts)} texts {_digest(json.dumps(list(texts)).encode())}"
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
