@@ -24,6 +24,7 @@ from dse.teacher import TeacherPooling, cross_fit, fit_teacher, label_pairs, loa
 from dse.teacher.bootstrap import bootstrap, check_bootstrap
 from dse.teacher.cross_fitting import folds_folder, folds_run
 from dse.teacher.fit import need_labels
+from dse.teacher.kept_scores import check_score_file
 from dse.training.distill import distill
 from dse.training.run_folder import claim_folder, data_hashes, finished
 from dse.training.settings import Training
@@ -147,8 +148,9 @@ def make_student(
     hashes = data_hashes(train=train, validation=validation, unlabelled=unlabelled)
     claim = {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes}
     claim_folder(output, claim)
-    teacher = _teacher(train, validation, task, recipe, output)
     file = Path(scores or output / "teacher_scores.parquet")
+    _check_scores(file, train, task, recipe)
+    teacher = _teacher(train, validation, task, recipe, output)
     if finished(output):
         student = DSE(str(output))
     else:
@@ -171,6 +173,19 @@ def make_student(
     )
     write_card(output, report)
     return report
+
+
+def _check_scores(file: Path, train: Pairs, task: Task, recipe: Recipe) -> None:
+    """Refuse a file or folds that the scores cannot be kept in, before a teacher is trained."""
+    check_score_file(file)
+    if recipe.folds and recipe.distillation.alpha > 0:
+        claim_folder(folds_folder(file), _folds_claim(train, task, recipe))
+
+
+def _folds_claim(train: Pairs, task: Task, recipe: Recipe) -> dict[str, Any]:
+    pooling, training = recipe.teacher_pooling, recipe.teacher_training
+    claim = folds_run(recipe.backbone, train, task, recipe.folds, training, pooling=pooling)
+    return claim | {"bootstrap_pairs": recipe.bootstrap_pairs or None}
 
 
 def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output: Path) -> CrossEncoder | None:
@@ -235,11 +250,8 @@ def _train_student(
 def _cross_fit(train: Pairs, task: Task, recipe: Recipe, file: Path, bar: bool) -> np.ndarray:
     """Out-of-fold scores; the teachers share one bootstrapped backbone, as that reads no labels."""
     backbone, training, pooling = recipe.backbone, recipe.teacher_training, recipe.teacher_pooling
-    claim = folds_run(backbone, train, task, recipe.folds, training, pooling=pooling)
-    claim |= {"bootstrap_pairs": recipe.bootstrap_pairs}
     if recipe.bootstrap_pairs:
         check_bootstrap(pooling)
-        claim_folder(folds_folder(file), claim)
         backbone = bootstrap(backbone, train, folds_folder(file) / "bootstrap", recipe.bootstrap_pairs, training)
     return cross_fit(
         backbone,
@@ -250,7 +262,7 @@ def _cross_fit(train: Pairs, task: Task, recipe: Recipe, file: Path, bar: bool) 
         training=training,
         dtype=recipe.training.dtype,
         show_progress_bar=bar,
-        claim=claim,
+        claim=_folds_claim(train, task, recipe),
         pooling=pooling,
     )
 

@@ -14,6 +14,7 @@ from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.runtime import Dtype
 from dse.teacher.fit import fit_teacher
+from dse.teacher.kept_scores import check_score_file
 from dse.teacher.labelling import label_pairs
 from dse.teacher.load import load_teacher
 from dse.training.run_folder import claim_folder, data_hashes, finished
@@ -54,11 +55,13 @@ def cross_fit(
         Float32 logits without activation, (n, C).
 
     Raises:
+        BadDataError: If ``output`` exists and is no file of scores.
         MismatchError: If that folder holds teachers of other settings or data, which may have been trained on any pair.
         ValueError: If there are fewer than 2 folds or more folds than distinct pairs.
     """
     training, output = training or Training(), Path(output)
     fold = assign_folds(pairs, folds, training.seed)
+    check_score_file(output)
     claim_folder(folds_folder(output), claim or folds_run(backbone, pairs, task, folds, training, **kwargs))
     scores = np.empty((len(pairs), task.num_labels), np.float32)
     for k in range(folds):

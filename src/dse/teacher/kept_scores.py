@@ -1,10 +1,13 @@
-"""Teacher scores kept in a file: each under the pair and the teacher it belongs to, none computed twice."""
+"""Teacher scores kept in a file: each under the pair and the teacher it belongs to, none computed twice.
+
+Scores that are not finite are never kept; those of a file that has some are missing.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +24,7 @@ SCHEMA = pa.schema(
         "key": pa.binary(16),  # `score_key` of teacher and pair
         "sentence1": pa.string(),
         "sentence2": pa.string(),
-        "teacher": pa.string(),  # fingerprint
+        "teacher": pa.string(),  # name, see `dse.teacher.labelling.teacher_name`
         "scores": pa.list_(pa.float32()),  # raw logits, C
     }
 )
@@ -48,7 +51,7 @@ class ScoreFile:
         path: The Parquet file, with the columns of `SCHEMA`; it need not exist yet.
 
     Raises:
-        BadDataError: If a file of that name cannot be read or has other columns.
+        BadDataError: If something of that name cannot be read or has other columns.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -70,15 +73,27 @@ class ScoreFile:
         """Return how many scores are kept, each of one pair by one teacher."""
         return len(self._rows)
 
-    def missing(self, teacher: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Distinct pairs this teacher has not scored yet."""
-        return [pair for pair in dict.fromkeys(pairs) if score_key(teacher, *pair) not in self._rows]
+    def missing(self, teacher: str | Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Distinct pairs this teacher, or any of several, has not scored yet."""
+        names = _names(teacher)
+        return [pair for pair in dict.fromkeys(pairs) if self._row(names, pair) is None]
 
     def add(self, teacher: str, pairs: Sequence[tuple[str, str]], scores: np.ndarray) -> None:
-        """Write one shard, whole or not at all."""
+        """Write one shard, whole or not at all.
+
+        Raises:
+            BadDataError: If a score is not finite.
+        """
+        bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        if len(bad):
+            raise BadDataError(
+                f"The teacher's score of {pairs[bad[0]]!r} is not finite; check the teacher, or compute in float32 "
+                "(--dtype float32)."
+            )
         number = len(list(self.shards.glob("*.parquet")))
         shard = _table(teacher, pairs, scores)
-        write_table(self.shards / f"{number:06d}.parquet", shard)
+        # Two processes may label into one file.
+        write_table(self.shards / f"{number:06d}-{os.getpid()}.parquet", shard)
         self._rows |= {key: len(self.table) + row for key, row in _rows_by_key(shard).items()}
         self.table = pa.concat_tables([self.table, shard])
         self.__dict__.pop("teachers", None)
@@ -92,21 +107,21 @@ class ScoreFile:
             if len(rows) < len(table):  # a run was killed between this line and the next: its shards are in the file
                 table = table.take(list(rows.values()))
             write_table(self.path, table)
-        shutil.rmtree(self.shards, ignore_errors=True)
+        _remove_shards(self.shards, shards)
 
-    def lookup(self, pairs: Sequence[tuple[str, str]], teacher: str | None = None) -> np.ndarray:
+    def lookup(self, pairs: Sequence[tuple[str, str]], teacher: str | Sequence[str] | None = None) -> np.ndarray:
         """Scores of pairs in their order, float32 (n, C).
 
         Args:
             pairs: The pairs.
-            teacher: Fingerprint of the teacher they must come from; None for cross-fitted scores, where each pair's
-                own teacher is recorded with it.
+            teacher: Name of the teacher they must come from, or several, of which the first that scored a pair is
+                taken; None for cross-fitted scores, where each pair's own teacher is recorded with it.
 
         Raises:
             MismatchError: If a pair has no score of that teacher, or teachers gave pairs different numbers of scores.
         """
-        names = [teacher] * len(pairs) if teacher else [self.teachers.get(pair, "") for pair in pairs]
-        rows = [self._rows.get(score_key(name, *pair)) for name, pair in zip(names, pairs, strict=True)]
+        names = _names(teacher) if teacher else None
+        rows = [self._row(names or [self.teachers.get(pair, "")], pair) for pair in pairs]
         if None in rows:
             raise self._no_score(rows.index(None), pairs)
         scores = self.table["scores"].take(pa.array(rows, pa.int64())).combine_chunks()
@@ -117,10 +132,16 @@ class ScoreFile:
             )
         return np.array(scores.flatten(), np.float32).reshape(len(pairs), *classes or [0])  # (n, C)
 
+    def _row(self, teachers: Sequence[str], pair: tuple[str, str]) -> int | None:
+        """The row with the score of a pair by the first of these teachers that has one."""
+        rows = (self._rows.get(score_key(teacher, *pair)) for teacher in teachers)
+        return next((row for row in rows if row is not None), None)
+
     @cached_property
     def teachers(self) -> dict[tuple[str, str], str]:
-        """Fingerprint of the teacher that scored a pair last."""
-        columns = (self.table[name].to_pylist() for name in ("sentence1", "sentence2", "teacher"))
+        """Name of the teacher that scored a pair last."""
+        table = self.table.take(pa.array(sorted(self._rows.values()), pa.int64()))
+        columns = (table[name].to_pylist() for name in ("sentence1", "sentence2", "teacher"))
         return {(first, second): teacher for first, second, teacher in zip(*columns, strict=True)}
 
     def _no_score(self, row: int, pairs: Sequence[tuple[str, str]]) -> MismatchError:
@@ -132,17 +153,50 @@ class ScoreFile:
         )
 
 
+def check_score_file(path: str | Path) -> None:
+    """Refuse what is no file of teacher scores, if there is anything of that name.
+
+    Raises:
+        BadDataError: If it has other columns, or cannot be read.
+    """
+    if Path(path).exists():
+        _open(Path(path), lambda file: file.schema_arrow.empty_table())
+
+
 def _read(file: Path) -> pa.Table:
+    return _open(file, lambda opened: opened.read(columns=SCHEMA.names))
+
+
+def _open(file: Path, read: Callable[[pq.ParquetFile], pa.Table]) -> pa.Table:
     try:
-        return pq.read_table(file, columns=SCHEMA.names).cast(SCHEMA)
+        with pq.ParquetFile(file) as opened:  # of a folder, `read_table` would read all files
+            return read(opened).select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise BadDataError(f"{file} is no file of teacher scores ({reason}); delete it and label again.") from error
+        raise BadDataError(
+            f"{file} is no file of teacher scores ({reason}); delete it and label again, or give another name."
+        ) from error
+
+
+def _names(teacher: str | Sequence[str]) -> Sequence[str]:
+    return [teacher] if isinstance(teacher, str) else teacher
 
 
 def _rows_by_key(table: pa.Table) -> dict[bytes, int]:
-    """The last row of each key."""
-    return {key: row for row, key in enumerate(table["key"].to_pylist())}
+    """The last row of each key, of rows whose scores are all finite."""
+    rows = {key: row for row, key in enumerate(table["key"].to_pylist())}
+    lists = table["scores"].combine_chunks()
+    values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+    bad = set(pc.list_parent_indices(lists).to_numpy()[~np.isfinite(values)])
+    return {key: row for key, row in rows.items() if row not in bad} if bad else rows
+
+
+def _remove_shards(folder: Path, shards: Sequence[Path]) -> None:
+    """Delete shards, and their folder unless it holds anything else, such as those of another process."""
+    for file in [*shards, *folder.glob(".*.parquet.*.tmp")]:
+        file.unlink(missing_ok=True)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _table(teacher: str, pairs: Sequence[tuple[str, str]], scores: np.ndarray) -> pa.Table:

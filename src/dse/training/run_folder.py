@@ -26,6 +26,8 @@ SHOWN = 4  # differences that an error names
 def claim_folder(output: Path, run: Mapping[str, Any]) -> None:
     """Write to run.json what this folder is for, before anything else is written or trained.
 
+    A setting that an earlier version did not know is None: its folders are those of the same run.
+
     Args:
         output: The folder; made if it does not exist.
         run: Everything that decides what the folder will hold.
