@@ -217,14 +217,14 @@ def test_saved_folder(saved: Path) -> None:
 def test_info_round_trip(saved: Path, student: DSE) -> None:
     again = DSE(str(saved), device="cpu")
     assert again.info == student.info == json.loads((saved / "dse.json").read_text(encoding="utf-8"))
-    assert again.threshold == 0.25 and again.label_names is None
+    assert again.raw_threshold == 0.25 and again.label_names is None
     (saved / "dse.json").unlink()
     assert DSE(str(saved), device="cpu").info == {}
 
 
 def test_info_names_labels_and_activation(backbone: str, pairs: list[tuple[str, str]]) -> None:
     student = make_student(backbone)
-    assert (student.threshold, student.label_names) == (0.0, None)
+    assert (student.threshold, student.raw_threshold, student.label_names) == (0.5, 0.0, None)
     student.info = {"task": {"labels": ["no", "yes"]}, "activation": "identity"}
     assert student.label_names == ["no", "yes"]
     np.testing.assert_array_equal(student.predict(pairs), student.predict(pairs, activation_fn=RAW))

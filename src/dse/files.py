@@ -45,4 +45,21 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file(dict(tensors), temporary, dict(metadata))
+    share(temporary)
     os.replace(temporary, path)
+
+
+def share(file: Path) -> None:
+    """Give a file the permissions that a new one gets; safetensors writes files that only their owner can read."""
+    usual = file.with_name(f".{file.name}.{os.getpid()}.mode")
+    usual.touch()
+    try:
+        file.chmod(usual.stat().st_mode)
+    finally:
+        usual.unlink()
+
+
+def share_weights(folder: str | Path) -> None:
+    """Give the weights in a model's folder the permissions of its other files."""
+    for file in [*Path(folder).glob("*.safetensors"), *Path(folder).glob("[0-9]*_*/*.safetensors")]:
+        share(file)

@@ -15,7 +15,7 @@ from sentence_transformers.util import load_file_path
 from torch import nn
 
 from dse.encoding.runtime import Dtype
-from dse.files import write_json
+from dse.files import share_weights, write_json
 from dse.model_card import DSEModelCardData
 from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.pair_scorer import PairScorer
@@ -64,7 +64,14 @@ class DSE(PairScorer):
             )
         hub = {k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")}
         path = load_file_path(model_name_or_path, INFO_FILE, **hub)
-        if path is not None:
+        if path is None:
+            logger.warning(
+                "%s has no %s, which DSE.save writes: threshold, task and activation are unknown, and the usual ones are "
+                "taken; copy the whole folder.",
+                model_name_or_path,
+                INFO_FILE,
+            )
+        else:
             self.info = json.loads(Path(path).read_text(encoding="utf-8"))
 
     # ---------------------------------------------------------------------------------------------- building
@@ -145,6 +152,7 @@ class DSE(PairScorer):
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         """Write the student to a folder: an ordinary sentence-transformers model, and `dse.json` beside it."""
         super().save(path, *args, **kwargs)
+        share_weights(path)
         write_json(Path(path) / INFO_FILE, self.info)
 
     def _get_model_config(self) -> dict[str, Any]:

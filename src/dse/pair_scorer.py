@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from dse import scoring
 from dse.encoding.encoder import FastEncoder
-from dse.encoding.runtime import Dtype, auto_dtype, fingerprint, resolve_dtype, weights_key
+from dse.encoding.identity import fingerprints
+from dse.encoding.runtime import Dtype, auto_dtype, resolve_dtype, weights_key
 from dse.modules import PairHead
 from dse.scoring.candidates import Candidates
 
@@ -29,7 +30,7 @@ class PairScorer(FastEncoder):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.info: dict[str, Any] = {}
-        self._fingerprint: tuple[Any, str] | None = None
+        self._fingerprints: tuple[Any, tuple[str, str]] | None = None
         super().__init__(*args, **kwargs)
 
     @property
@@ -49,7 +50,20 @@ class PairScorer(FastEncoder):
 
     @property
     def threshold(self) -> float:
-        """Raw score above which a pair counts as positive (binary tasks); chosen on held-out rows when distilled."""
+        """Score above which a pair counts as positive (binary tasks), on the scale that `predict` returns by default.
+
+        Chosen on held-out rows when distilled; a student without one decides at a raw score of 0.
+
+        Example:
+            >>> student = getfixture("student")
+            >>> student.threshold, student.raw_threshold
+            (0.5, 0.0)
+        """
+        return float(self.activation_fn(torch.tensor(self.raw_threshold, dtype=torch.float64)))
+
+    @property
+    def raw_threshold(self) -> float:
+        """The threshold on the scale of `raw_scores`, before the activation, as `dse.json` keeps it."""
         return float(self.info.get("threshold", 0.0))
 
     @property
@@ -60,11 +74,17 @@ class PairScorer(FastEncoder):
 
     @property
     def fingerprint(self) -> str:
-        """Name of the weights and tokenizer (`dse.encoding.fingerprint`); made again when one of them has changed."""
-        key = (*weights_key(self.parameters()), self.max_seq_length, len(self.tokenizer))
-        if self._fingerprint is None or self._fingerprint[0] != key:
-            self._fingerprint = (key, fingerprint(self))
-        return self._fingerprint[1]
+        """Name of all that decides the scores (`dse.encoding.fingerprint`); made again when some of it has changed."""
+        return self.fingerprints[0]
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """The fingerprint, and the one under which version 0.1 wrote its files (`dse.encoding.identity`)."""
+        usage = (self.default_prompt_name, *self.prompts.items(), self.info.get("activation"))
+        key = (*weights_key(self.parameters()), self.max_seq_length, len(self.tokenizer), usage)
+        if self._fingerprints is None or self._fingerprints[0] != key:
+            self._fingerprints = (key, fingerprints(self))
+        return self._fingerprints[1]
 
     @torch.inference_mode()
     @cross_encoder_predict_rank_args_decorator
@@ -342,7 +362,7 @@ class PairScorer(FastEncoder):
     ) -> scoring.Embeddings | Iterator[scoring.Embeddings]:
         """Embeddings to score against; those that need not be are not copied, and stay where and as they are."""
         if isinstance(candidates, Candidates):
-            candidates.check(self.fingerprint)
+            candidates.check(*self.fingerprints)
             return candidates.embeddings
         if isinstance(candidates, Iterator) or _are_embeddings(candidates):
             return cast("scoring.Embeddings | Iterator[scoring.Embeddings]", candidates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from sentence_transformers import CrossEncoder
 from torch import Tensor, nn
 
 from dse.data.mining import recombine, with_unlabelled
+from dse.data.overlap import among, warn_of_known, without
 from dse.data.pairs import Pairs, split_pairs
 from dse.data.tasks import Task
 from dse.model import DSE
@@ -124,7 +125,7 @@ def make_student(
         output: Folder of the student; scores, the teacher made here and the report lie in it too.
         validation: Rows that choose checkpoint and threshold; by default a tenth of ``train``.
         unlabelled: Further pairs that the teacher alone judges; labels they may have are not used, and at alpha 0,
-            where no teacher judges them, neither are the pairs.
+            where no teacher judges them, neither are the pairs. Those among ``test``, in either order, are left out.
         split: What ``test`` is called in the report.
         scores: Parquet file of teacher scores, which several students of one teacher may share; by default
             ``output/teacher_scores.parquet``.
@@ -145,6 +146,9 @@ def make_student(
         raise ValueError("Unlabelled pairs are judged by one teacher; leave out folds, whose teachers are several.")
     if validation is None:
         train, validation = hold_out(train, recipe.training.seed)
+    warn_of_known(test, train, validation)
+    if unlabelled is not None:
+        unlabelled = without(unlabelled, test)
     hashes = data_hashes(train=train, validation=validation, unlabelled=unlabelled)
     claim = {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes}
     claim_folder(output, claim)
@@ -155,7 +159,16 @@ def make_student(
         student = DSE(str(output))
     else:
         student = _train_student(
-            train, validation, unlabelled, task, recipe, output, claim, teacher=teacher, file=file, bar=show_progress_bar
+            train,
+            validation,
+            unlabelled,
+            task,
+            recipe,
+            output,
+            claim,
+            teacher=teacher,
+            file=file,
+            bar=show_progress_bar,
         )
     from dse.evaluation import evaluate, write_card
 
@@ -212,6 +225,7 @@ def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output
 def _train_student(
     train: Pairs,
     validation: Pairs,
+    test: Pairs,
     unlabelled: Pairs | None,
     task: Task,
     recipe: Recipe,
@@ -231,7 +245,7 @@ def _train_student(
         scores = label(teacher, train)
     student = _new_student(task, recipe, output, teacher)
     if teacher is not None and scores is not None:
-        further = _further_pairs(train, validation, unlabelled, recipe, student, bar)
+        further = _further_pairs(train, [validation, test], unlabelled, recipe, student, bar)
         if len(further):
             train, scores = with_unlabelled(train, further), np.concatenate([scores, label(teacher, further)])
     return distill(
@@ -282,19 +296,19 @@ def _new_student(task: Task, recipe: Recipe, output: Path, teacher: CrossEncoder
 
 
 def _further_pairs(
-    train: Pairs, validation: Pairs, unlabelled: Pairs | None, recipe: Recipe, student: DSE, bar: bool
+    train: Pairs, held_out: Sequence[Pairs], unlabelled: Pairs | None, recipe: Recipe, student: DSE, bar: bool
 ) -> Pairs:
-    """Pairs that the teacher alone judges: unlabelled ones that are in neither set, and recombined ones."""
+    """Pairs that the teacher alone judges: unlabelled ones and recombined ones, none of them in another set."""
 
     def encode(texts: list[str]) -> Tensor:
         return student.encode(texts, convert_to_tensor=True, show_progress_bar=bar)
 
     further = Pairs([], [], source=train.source)
     if unlabelled is not None:
-        known = {frozenset(pair) for pair in (*train.tuples(), *validation.tuples())}
-        rows = [row for row, pair in enumerate(unlabelled.tuples()) if frozenset(pair) not in known]
-        further = replace(unlabelled.select(np.array(rows, dtype=int)), label=None)
+        rows = np.flatnonzero(~among(unlabelled, train, *held_out))
+        further = replace(unlabelled.select(rows), label=None)
     if recipe.extra_pairs:
         count = round(recipe.extra_pairs * len(train))
-        further = with_unlabelled(further, recombine(train, encode, count, recipe.training.seed))
+        recombined = recombine(train, encode, count, recipe.training.seed)
+        further = with_unlabelled(further, recombined.select(~among(recombined, *held_out)))
     return further

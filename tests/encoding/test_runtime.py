@@ -16,7 +16,8 @@ from sentence_transformers import CrossEncoder
 
 from dse import DSE
 from dse.encoding import runtime
-from dse.encoding.runtime import FastCopy, fingerprint, length_batches, resolve_dtype, run_sorted
+from dse.encoding.identity import fingerprint
+from dse.encoding.runtime import FastCopy, length_batches, resolve_dtype, run_sorted
 from tests.conftest import BACKBONES, backbones, make_student
 
 # ----------------------------------------------------------------------------------------------------- batches

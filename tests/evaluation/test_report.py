@@ -13,7 +13,7 @@ from torch import nn
 
 from dse.data.metrics import compute_metrics
 from dse.data.pairs import Pairs
-from dse.encoding.runtime import fingerprint
+from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
 from dse.evaluation import evaluate, measure_speed, speed, table, write_report
 from dse.evaluation.render import regime
@@ -48,7 +48,7 @@ def test_binary_metrics_are_those_at_the_stored_threshold(student, teacher, bina
     s, t = raw(student, binary), raw(teacher, binary)
     student.info["threshold"] = float(np.median(s))
     report = evaluate(student, binary, BINARY, teacher=teacher, teacher_scores=t, measure_speed=False)
-    assert report.metrics["student"] == compute_metrics(s, binary.label, BINARY, student.threshold)
+    assert report.metrics["student"] == compute_metrics(s, binary.label, BINARY, student.raw_threshold)
     assert report.metrics["teacher"] == compute_metrics(t, binary.label, BINARY, 0.0)
     assert report.threshold == student.threshold
     assert f"stored threshold {student.threshold:.3f}" in table(report)

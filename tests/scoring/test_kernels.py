@@ -31,6 +31,11 @@ for kind, n, q, d, h in [("mlp", 300, 2, 96, 160), ("mlp-symmetric", 7, 3, 36, 2
     parts = folded.u, folded.folded, folded.c, folded.m
     torch.testing.assert_close(kernels.fused_scores(candidates, *parts, head), expected, atol=1e-4, rtol=1e-4)
 assert kernels.fused_scores(candidates[:0], *parts, head).shape == (1, 0)
+for bad in (float("nan"), float("inf"), -float("inf")):  # such a candidate must not be scored as if it were fine
+    spoilt = candidates.clone()
+    spoilt[3, 5], spoilt[70, 0] = bad, bad
+    scores = kernels.fused_scores(spoilt, *parts, head)
+    assert (~scores.isfinite()).nonzero().tolist() == [[0, 3], [0, 70]], (bad, scores[0, [3, 70]])
 print("same")
 """
 

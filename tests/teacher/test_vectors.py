@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from dse.encoding.runtime import fingerprint
+from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError, MismatchError
 from dse.teacher import EncoderTeacher, load_ranking_teacher, teacher_vectors, vectors
 from dse.teacher.vectors import VectorStore, check_encoder

@@ -355,7 +355,7 @@ def test_threshold_is_the_best_on_validation(trained):
     validation, student = make_pairs(BINARY, 30, 5), DSE(str(trained.folder), dtype="float32")
     best = best_threshold(student.raw_scores(validation.tuples())[:, 0], validation.label, BINARY)
     assert best != 0
-    assert student.threshold == student.info["threshold"] == pytest.approx(best, abs=1e-6)
+    assert student.raw_threshold == student.info["threshold"] == pytest.approx(best, abs=1e-6)
 
 
 def test_student_remembers_its_distillation(trained):

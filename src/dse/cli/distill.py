@@ -55,7 +55,9 @@ def distill(
     ] = None,
     test_data: Annotated[
         str | None,
-        typer.Option("--test-data", help="File to report on. Default if --data is a file: a tenth of it.", rich_help_panel=o.DATA),
+        typer.Option(
+            "--test-data", help="File to report on. Default if --data is a file: a tenth of it.", rich_help_panel=o.DATA
+        ),
     ] = None,
     unlabelled: Annotated[
         str | None,

@@ -31,6 +31,16 @@ def _key(label: object) -> str:
     return _LABEL_ALIASES.get(name, name)
 
 
+def same_label(one: object, other: object) -> bool:
+    """Whether two spellings mean one label: case, `_`, `-` and spaces do not matter.
+
+    Example:
+        >>> same_label("not_entailment", "Non Entailment"), same_label(1, "1.0"), same_label("yes", "no")
+        (True, True, False)
+    """
+    return _key(one) == _key(other)
+
+
 def is_missing(label: object) -> bool:
     """Whether a cell holds no label at all: None, NaN or blank text.
 

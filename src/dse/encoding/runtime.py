@@ -1,14 +1,12 @@
-"""How a transformer is run here: in which dtype, in which batches, and under which fingerprint.
+"""How a transformer is run here: in which dtype and in which batches.
 
-Student and teacher share these: both read many texts whose lengths differ, and both must be recognised again.
+Student and teacher share these: both read many texts whose lengths differ.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -235,42 +233,3 @@ def run_sorted(
                 bar.update(len(rows))
     assert output is not None, "run_sorted needs at least one input"
     return output
-
-
-def weights_hash(module: nn.Module) -> str:
-    """Name of the weights alone: 32 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=16)
-    _add_weights(digest, module)
-    return digest.hexdigest()
-
-
-def _add_weights(digest: hashlib.blake2b, module: nn.Module) -> None:
-    for name, tensor in sorted(module.state_dict().items()):
-        data = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
-        digest.update(data.reshape(-1).view(torch.uint8).numpy())
-
-
-def fingerprint(model: BaseModel) -> str:
-    """A short name of everything that decides a model's outputs: weights, configuration, tokenizer, lengths.
-
-    Two models with the same fingerprint give the same scores. Independent of folder, file format and library version.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    _add_weights(digest, model)
-    tokenizer = model.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        # Padding and truncation are changed by every call; they are not part of what a text is turned into.
-        vocabulary = json.loads(backend.to_str()) | {"padding": None, "truncation": None}
-    else:
-        vocabulary = tokenizer.get_vocab()
-    # Layers, pooling and head decide the scores too, and may differ where the weights do not: mean and max, dot and
-    # cosine. (A cross-encoder has none of them.)
-    later: list[Any] = [m for m in list(model.children())[1:] if hasattr(m, "get_config_dict")]
-    configs = [[type(module).__name__, module.get_config_dict()] for module in later]
-    digest.update(json.dumps([vocabulary, model.max_seq_length, *configs], sort_keys=True).encode())
-    return digest.hexdigest()

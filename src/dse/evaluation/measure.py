@@ -11,7 +11,7 @@ from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
-from dse.encoding.runtime import fingerprint
+from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
 from dse.evaluation import speed
 from dse.evaluation.machine import machine, versions
@@ -67,7 +67,7 @@ def evaluate(
             f"{pairs.source} has no labels and there is no teacher to compare with; add labels or give the teacher"
         )
     scores = Scores.from_arrays(student.raw_scores(pairs.tuples()), teacher_scores, pairs.label)
-    threshold = student.threshold if task.kind == "binary" else None
+    threshold = student.raw_threshold if task.kind == "binary" else None
     # Without the teacher itself: a student keeps its teacher's activation.
     teacher_activation = student.activation_fn if teacher is None else cast(Activation, teacher.activation_fn)
     metrics = task_metrics(scores, task, threshold or 0.0, student.activation_fn, teacher_activation)
@@ -87,7 +87,7 @@ def evaluate(
         calibration_error=calibration_error(scores, task),
         fidelity=_fidelity(scores, task, pairs.sentence1, threshold or 0.0),
         speed=speed.measure_speed(student, pairs, teacher) if measure_speed else None,
-        threshold=threshold,
+        threshold=None if threshold is None else student.threshold,
         fingerprints={name: fingerprint(model) for name, model in models.items()},
         student_info=dict(student.info),
         command=command,

@@ -98,7 +98,8 @@ def scatter(report: Report) -> Any:  # matplotlib.figure.Figure
         _draw(figure, axes, panel, limits)
         if report.threshold is not None:
             axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
-            axes.axhline(report.threshold, color=GREY, linewidth=0.8, linestyle=":", label="thresholds")
+            raw = report.student_info.get("threshold", 0.0)
+            axes.axhline(raw, color=GREY, linewidth=0.8, linestyle=":", label="thresholds")
         axes.plot(limits, limits, color="black", linewidth=1, linestyle="--", label="equal scores")
         axes.set(title=panel.title, xlabel=f"teacher's {what}", ylabel=f"student's {what}", xlim=limits, ylim=limits)
         axes.set_aspect("equal")

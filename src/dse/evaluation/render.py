@@ -98,8 +98,10 @@ def notes(report: Report) -> list[str]:
     sentences = []
     if report.threshold is not None and report.metrics:
         stored = "its stored threshold" if "threshold" in report.student_info else "threshold"
-        teacher = ", the teacher at 0" if report.has_teacher else ""
-        sentences.append(f"The student predicts at {stored} {report.threshold:.3f} (raw score){teacher}.")
+        teacher = ", the teacher at a raw score of 0" if report.has_teacher else ""
+        sentences.append(
+            f"The student predicts at {stored} {report.threshold:.3f} (of scores as predict returns them){teacher}."
+        )
     if report.kind == "regression" and report.metrics:
         sentences.append("The metrics are those of activated scores, as predict returns them.")
     if (kept := report.retention.get(report.main_metric)) is not None and kept >= 1:

@@ -28,7 +28,8 @@ class Report:
         calibration_error: ``{"student": value, "teacher": ...}``, binary tasks with labels.
         fidelity: As `dse.evaluation.fidelity` gives it; empty without a teacher.
         speed: Pairs per second; None if not measured.
-        threshold: Raw score above which the student calls a pair positive (binary tasks).
+        threshold: Score, as `predict` returns it, above which the student calls a pair positive (binary tasks); the
+            one among ``student_info`` is a raw score, before the activation.
         fingerprints: ``{"student": ..., "teacher": ...}``.
         student_info: What the student remembers of its distillation: alpha, task, ...
         command: The command that made this report.

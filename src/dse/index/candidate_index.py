@@ -125,7 +125,7 @@ class CandidateIndex:
     def _open(self, store: Store, student: DSE | str | None) -> None:
         self._store = store  # each call works with a store of its own, `_latest`: any number of threads may call
         loaded = load_student(student, store)
-        self._students = {loaded.fingerprint: loaded}  # two while `rebuild` changes to another
+        self._students = dict.fromkeys(loaded.fingerprints, loaded)  # two while `rebuild` changes to another
         self._scout: Scout | None = None
         self._warned: set[str] = set()
         self._latest()
@@ -137,7 +137,7 @@ class CandidateIndex:
             store = self._store.latest()
             students = self._students
             if store.manifest.student not in students:
-                check_student(next(iter(students)), store)
+                check_student(next(iter(students.values())).fingerprints, store)
             scout = self._scout
             if (scout.name if scout else None) != store.manifest.scout:
                 scout = self._scout = store.load_scout()
@@ -336,7 +336,7 @@ class CandidateIndex:
             calibrated, view.student, view.scout, sample_queries, k, recall, confidence, show_progress_bar
         )
         with view.store.writing():
-            check_student(view.student.fingerprint, view.store)
+            check_student(view.student.fingerprints, view.store)
             view.store.update_manifest(calibration=result, changes=calibrated.counted())
         self._warned.clear()
         return result
@@ -378,7 +378,7 @@ class CandidateIndex:
             ValueError: If the student needs a label, or has no such one.
         """
         new, manifest = new_manifest(student, label)
-        self._students = {**self._students, new.fingerprint: new}
+        self._students = {**self._students, **dict.fromkeys(new.fingerprints, new)}
         try:
             rebuilding.rebuild(self._latest().store, new, manifest, show_progress_bar=show_progress_bar)
         finally:

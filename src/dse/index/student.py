@@ -71,17 +71,21 @@ def row_scorer(student: DSE, label: str | None) -> RowScorer:
     return RowScorer(student.head, names.index(label))
 
 
-def check_student(fingerprint: str, snapshot: Snapshot) -> None:
+def check_student(fingerprints: Sequence[str], snapshot: Snapshot) -> None:
     """Refuse a student that did not make the index.
+
+    Args:
+        fingerprints: As `DSE.fingerprints` gives them.
+        snapshot: Of the index.
 
     Raises:
         MismatchError: If it did not.
     """
     made_with = snapshot.manifest.student
-    if made_with != fingerprint:
+    if made_with not in fingerprints:
         raise MismatchError(
             f"{snapshot.path} was made with another student (fingerprint {made_with[:12]}, this one has "
-            f"{fingerprint[:12]}); use that one, or `dse index rebuild` with this one."
+            f"{fingerprints[0][:12]}); use that one, or `dse index rebuild` with this one."
         )
 
 
@@ -94,7 +98,7 @@ def make_scout(
         MismatchError: If the student did not make the index, or neither the argument nor the manifest names one.
     """
     loaded = load_student(student, snapshot)
-    check_student(loaded.fingerprint, snapshot)
+    check_student(loaded.fingerprints, snapshot)
     scorer = row_scorer(loaded, snapshot.manifest.label)
     return train_scout(scorer, embeddings, show_progress_bar=show_progress_bar)
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dse.errors import BadDataError, MismatchError
+from dse.files import share
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,18 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def check(self, student: str) -> None:
+    def check(self, *student: str) -> None:
         """Refuse candidates that another student embedded.
+
+        Args:
+            *student: The student's fingerprint, and others that it goes by.
 
         Raises:
             MismatchError: If the fingerprint is another one.
         """
-        if student != self.student:
+        if self.student not in student:
             raise MismatchError(
-                f"These candidates were prepared by student {self.student[:12]}, this is student {student[:12]}; "
+                f"These candidates were prepared by student {self.student[:12]}, this is student {student[0][:12]}; "
                 "prepare them again with this one."
             )
 
@@ -55,6 +59,7 @@ class Candidates:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"embeddings": self.embeddings.contiguous().cpu()}, temporary, {"student": self.student})
+        share(temporary)
         os.replace(temporary, path)
 
     @classmethod

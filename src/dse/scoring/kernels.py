@@ -71,7 +71,9 @@ def _kernel() -> Any:  # triton's compiled function
                 hidden = tl.dot(larger, m_at.load([h0, d0]).T, hidden)  # M max(u,v)
             c = tl.load(c_at + query * h + units, units < h, 0.0)
             w2 = tl.load(w2_at + units, units < h, 0.0)
-            score += tl.sum(tl.maximum(hidden + c[None], 0.0) * w2[None], axis=1)
+            # A NaN in v is in F_u v, and stays: the caller refuses such scores.
+            active = tl.maximum(hidden + c[None], 0.0, propagate_nan=tl.PropagateNan.ALL)
+            score += tl.sum(active * w2[None], axis=1)
         tl.store(s_at + query.to(tl.int64) * n + rows, score + tl.load(bias_at), rows < n)
 
     return kernel

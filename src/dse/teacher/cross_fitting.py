@@ -78,9 +78,7 @@ def folds_folder(output: str | Path) -> Path:
     return Path(output).with_name(Path(output).name + ".folds")
 
 
-def folds_run(
-    backbone: str, pairs: Pairs, task: Task, folds: int, training: Training, **kwargs: Any
-) -> dict[str, Any]:
+def folds_run(backbone: str, pairs: Pairs, task: Task, folds: int, training: Training, **kwargs: Any) -> dict[str, Any]:
     """Everything that decides the teachers of `cross_fit`."""
     named = {name: kwargs.get(name) for name in ("pooling", "regression_loss", "max_seq_length")}
     run = {"kind": "folds", "folds": folds, "backbone": backbone, "task": task.to_dict(), "settings": named}

@@ -15,10 +15,11 @@ from torch import nn
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
-from dse.encoding.runtime import FastCopy, fingerprint
+from dse.encoding.identity import fingerprint
+from dse.encoding.runtime import FastCopy
 from dse.errors import BadDataError
-from dse.files import write_json
-from dse.teacher.load import Teacher, config_of, load_teacher
+from dse.files import share_weights, write_json
+from dse.teacher.load import Teacher, config_of, default_prompt, load_teacher
 from dse.teacher.scoring import teacher_scores
 from dse.teacher.segments import segment_teacher, start_teacher_head
 from dse.training.loop import PairEvaluator, last_checkpoint, run, trainer_arguments
@@ -87,6 +88,7 @@ def fit_teacher(
     history = run(trainer, training, "teacher")
     if trainer.is_world_process_zero():
         teacher.save_pretrained(str(output))
+        share_weights(output)
         write_json(output / "training.json", {"training": training.to_dict(), "log": history})
         shutil.rmtree(output / "checkpoints")
     return teacher
@@ -133,17 +135,19 @@ def _trainer(
     def score(model: CrossEncoder, pairs: Pairs) -> np.ndarray:
         return teacher_scores(model, pairs.tuples(), task, fast=fast)
 
+    args = trainer_arguments(
+        CrossEncoderTrainingArguments,
+        training,
+        checkpoints,
+        len(dataset),
+        teacher.device,
+        task.main_metric if validation is not None else None,
+        config_of(teacher).hidden_size,
+    )
+    args.prompts = default_prompt(teacher)  # trained as it will be used
     return CrossEncoderTrainer(
         model=teacher,
-        args=trainer_arguments(
-            CrossEncoderTrainingArguments,
-            training,
-            checkpoints,
-            len(dataset),
-            teacher.device,
-            task.main_metric if validation is not None else None,
-            config_of(teacher).hidden_size,
-        ),
+        args=args,
         train_dataset=dataset,
         loss=_loss(teacher, task, linear),
         evaluator=PairEvaluator(validation, task, score) if validation is not None else None,

@@ -84,12 +84,7 @@ class ScoreFile:
         Raises:
             BadDataError: If a score is not finite.
         """
-        bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-        if len(bad):
-            raise BadDataError(
-                f"The teacher's score of {pairs[bad[0]]!r} is not finite; check the teacher, or compute in float32 "
-                "(--dtype float32)."
-            )
+        check_finite(pairs, scores)
         number = len(list(self.shards.glob("*.parquet")))
         shard = _table(teacher, pairs, scores)
         # Two processes may label into one file.
@@ -151,6 +146,21 @@ class ScoreFile:
             f"{self.path}: pair {row + 1} ({pair[0]!r}, {pair[1]!r}) has {why}; "
             "label this data with this teacher (`dse label`)."
         )
+
+
+def check_finite(pairs: Sequence[tuple[str, str]], scores: np.ndarray) -> np.ndarray:
+    """Return scores (n, C) of n pairs; refuse NaN and infinite ones, which nothing can be learned from.
+
+    Raises:
+        BadDataError: Naming the pair.
+    """
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(bad):
+        raise BadDataError(
+            f"The teacher's score of {pairs[bad[0]]!r} is not finite; check the teacher, or compute in float32 "
+            "(--dtype float32)."
+        )
+    return scores
 
 
 def check_score_file(path: str | Path) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
-from dse.encoding.runtime import Dtype, FastCopy, fingerprint
-from dse.teacher.kept_scores import ScoreFile
+from dse.encoding.identity import fingerprints
+from dse.encoding.runtime import Dtype, FastCopy, resolve_dtype
+from dse.teacher.kept_scores import ScoreFile, check_finite
 from dse.teacher.load import check_outputs
 from dse.teacher.scoring import teacher_scores
 
@@ -34,7 +36,9 @@ def label_pairs(
 ) -> np.ndarray:
     """Raw logits of the teacher for pairs, kept in a file.
 
-    A killed run loses at most one shard of 2,000 pairs; a pair whose scores the file holds is not scored again.
+    A killed run loses at most one shard of 2,000 pairs; a pair whose scores the file holds is not scored again. Scores
+    belong to the teacher, its task and the precision in which they were computed: with ``"auto"`` those of any
+    precision are taken, that of this machine first, and those of version 0.1, which did not note it.
 
     Args:
         teacher: Any cross-encoder.
@@ -42,7 +46,7 @@ def label_pairs(
         task: As in `teacher_scores`; always give it when scores are to train a student.
         output: Parquet file that the scores are read from and added to; None keeps no scores.
         batch_size: Pairs the transformer reads at a time.
-        dtype: ``"auto"`` computes in bfloat16 where the hardware has it.
+        dtype: ``"auto"`` computes in bfloat16 where the hardware has it; another one also takes no other kept scores.
         show_progress_bar: Whether to show one.
 
     Returns:
@@ -50,32 +54,50 @@ def label_pairs(
 
     Raises:
         MismatchError: If the teacher's outputs do not fit the task.
-        BadDataError: If ``output`` exists and is no file of scores.
+        BadDataError: If ``output`` exists and is no file of scores, or a score is not finite.
     """
     settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "show_progress_bar": show_progress_bar}
     rows = pairs.tuples()
     if output is None:
-        return teacher_scores(teacher, rows, task, **settings)
-    name = teacher_name(teacher, task)
+        return check_finite(rows, teacher_scores(teacher, rows, task, **settings))
+    names = kept_names(teacher, task, dtype)
     file, fast = ScoreFile(output), FastCopy()
-    todo = file.missing(name, rows)
+    todo = file.missing(names, rows)
     logger.info("%s: %d of %d distinct pairs to score", output, len(todo), len(set(rows)))
     for start in range(0, len(todo), SHARD):
         shard = todo[start : start + SHARD]
-        file.add(name, shard, teacher_scores(teacher, shard, task, fast=fast, **settings))
+        file.add(names[0], shard, teacher_scores(teacher, shard, task, fast=fast, **settings))
     file.finish()
-    return file.lookup(rows, name)
+    return file.lookup(rows, names)
 
 
 def teacher_name(teacher: CrossEncoder, task: Task | None) -> str:
     """Fingerprint of a teacher together with the order in which a task reads its outputs.
 
-    Task and names of the outputs decide order and sign of the scores, so they are part of whose scores these are.
+    Task and names of the outputs decide order and sign of the scores, so they are part of whose scores these are. Its
+    float32 scores are kept under this name.
 
     Raises:
         MismatchError: If the teacher's outputs do not fit the task.
     """
+    return _teacher_names(teacher, task)[0]
+
+
+def kept_names(teacher: CrossEncoder, task: Task | None, dtype: Dtype) -> list[str]:
+    """Names under which a teacher's scores are kept: first the one for new scores, then others that do as well.
+
+    Raises:
+        MismatchError: If the teacher's outputs do not fit the task.
+    """
+    name, earlier = _teacher_names(teacher, task)
+    of = {torch.float32: name, torch.bfloat16: f"{name}-bfloat16"}
+    own = of[resolve_dtype(dtype, teacher.device)]
+    return [own] if dtype != "auto" else list(dict.fromkeys([own, *of.values(), earlier]))
+
+
+def _teacher_names(teacher: CrossEncoder, task: Task | None) -> list[str]:
+    """The name, and the one that version 0.1 gave the teacher."""
     order = ""
     if task is not None:
         order = f"-{task.positive or ''}-{','.join(task.labels)}-{check_outputs(teacher, task)}"
-    return hashlib.blake2b((fingerprint(teacher) + order).encode(), digest_size=16).hexdigest()
+    return [hashlib.blake2b((name + order).encode(), digest_size=16).hexdigest() for name in fingerprints(teacher)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,16 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import load_file_path
 from transformers import AutoConfig
 
-from dse.data.tasks import Task, align_labels
+from dse.data.tasks import Task, align_labels, same_label
 from dse.encoding.encoder import FastEncoder
 from dse.encoding.runtime import Dtype
 from dse.errors import BadDataError, MismatchError
 from dse.model import DSE
 from dse.modules import PairHead, SegmentPooling
 
+logger = logging.getLogger(__name__)
+
+GENERIC = re.compile(r"label_?\d*|scores?|", re.IGNORECASE)  # names of a single output that say nothing
 HEAD = f"{PairHead.__module__}.{PairHead.__qualname__}"
 
 
@@ -47,9 +52,19 @@ def load_teacher(
         **kwargs: As `CrossEncoder` takes them.
 
     Raises:
-        MismatchError: If number or names of the outputs do not fit the task.
+        MismatchError: If the folder holds no trained cross-encoder, or number or names of the outputs do not fit the
+            task.
     """
+    hub = {k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")}
+    modules = _read_json(path, "modules.json", **hub) or []
+    if HEAD in [module["type"] for module in modules]:
+        raise MismatchError(f"{path} is a student, which embeds sentences one by one; give a cross-encoder as teacher.")
     teacher: CrossEncoder = Teacher(path, **kwargs)
+    if new := _new_weights(teacher):
+        raise MismatchError(
+            f"{path} has no trained classifier ({', '.join(new[:2])} would start at random), so its scores mean "
+            "nothing; give a cross-encoder, or fine-tune one from it with `dse teacher`."
+        )
     if labels is not None:
         if len(labels) != teacher.num_labels:
             raise MismatchError(
@@ -62,8 +77,24 @@ def load_teacher(
     return teacher
 
 
+def _new_weights(teacher: CrossEncoder) -> list[str]:
+    """Names of the weights of a classifier that its files do not hold, so that they start at random."""
+    model = teacher.transformers_model
+    if not type(model).__name__.endswith("ForSequenceClassification"):
+        return []
+    loaded = {name: getattr(weight, "_is_hf_initialized", False) for name, weight in model.named_parameters()}
+    return [name for name, known in loaded.items() if not known] if any(loaded.values()) else []
+
+
+def default_prompt(teacher: CrossEncoder) -> str | None:
+    """What the teacher puts before a pair unless it is told otherwise, as `CrossEncoder.predict` does."""
+    return None if teacher.default_prompt_name is None else teacher.prompts.get(teacher.default_prompt_name)
+
+
 def check_outputs(teacher: CrossEncoder, task: Task) -> list[int]:
     """Find which outputs of a teacher are the task's classes.
+
+    A single output of a binary task must not bear the name of the class that a low score stands for.
 
     Returns:
         Positions of the outputs in the order of the task's labels; [0] for a single output.
@@ -78,10 +109,24 @@ def check_outputs(teacher: CrossEncoder, task: Task) -> list[int]:
             f"The teacher gives {outputs} scores per pair, task {task.name!r} ({task.kind}) needs "
             f"{' or '.join(map(str, wanted))}; fine-tune a teacher for this task with `dse teacher`."
         )
-    if outputs == 1:
-        return [0]
     id2label = config_of(teacher).id2label
+    if outputs == 1:
+        if task.kind == "binary":
+            _check_single(str(id2label.get(0, "")), task)
+        return [0]
     return align_labels([str(id2label[i]) for i in range(outputs)], task)
+
+
+def _check_single(name: str, task: Task) -> None:
+    """Refuse an output that is named after the other class: its scores would be taken upside down."""
+    if GENERIC.fullmatch(name) or same_label(name, str(task.positive)):
+        return
+    if any(same_label(name, label) for label in task.labels):
+        raise MismatchError(
+            f"The teacher's output is called {name!r}, but a high score of task {task.name!r} means {task.positive!r}; "
+            f"give another teacher or task, or, if the name is wrong, --teacher-labels {task.positive}."
+        )
+    logger.warning("The teacher's output is called %r; it is taken for the score of %r.", name, task.positive)
 
 
 def load_ranking_teacher(path: str, *, dtype: Dtype = "auto") -> CrossEncoder | SentenceTransformer:
@@ -125,7 +170,7 @@ def load_ranking_teacher(path: str, *, dtype: Dtype = "auto") -> CrossEncoder | 
     )
 
 
-def _read_json(path: str, name: str) -> Any:
+def _read_json(path: str, name: str, **hub: Any) -> Any:
     """A JSON file of a model's folder; None if it has none."""
-    file = load_file_path(path, name)
+    file = load_file_path(path, name, **hub)
     return None if file is None else json.loads(Path(file).read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dse.data.tasks import Task
 from dse.encoding.runtime import Dtype, FastCopy, resolve_dtype, run_sorted
-from dse.teacher.load import check_outputs
+from dse.teacher.load import check_outputs, default_prompt
 
 
 def teacher_scores(
@@ -63,6 +63,7 @@ def teacher_scores(
             forward,
             batch_size=batch_size,
             device=teacher.device,
+            prompt=default_prompt(teacher),
             description="teacher",
             show_progress_bar=show_progress_bar,
         )

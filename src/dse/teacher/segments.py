@@ -15,7 +15,7 @@ from dse.data.tasks import Task
 from dse.encoding.runtime import run_sorted
 from dse.errors import MismatchError
 from dse.modules import SegmentPooling
-from dse.teacher.load import Teacher, config_of
+from dse.teacher.load import Teacher, config_of, default_prompt
 from dse.training.head_start import fit_head, head_start_rows
 from dse.training.losses import task_loss
 from dse.training.settings import Training
@@ -81,7 +81,8 @@ def start_teacher_head(teacher: CrossEncoder, train: Pairs, task: Task, linear: 
 
     teacher.eval()
     with torch.inference_mode():
-        vectors = run_sorted(teacher, sample.tuples(), pool, batch_size=32, device=teacher.device)
+        prompt = default_prompt(teacher)
+        vectors = run_sorted(teacher, sample.tuples(), pool, batch_size=32, device=teacher.device, prompt=prompt)
     vectors = vectors.clone()  # (n, 4H), out of inference mode
 
     def mean_loss(batch: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dse.encoding.runtime import fingerprint
+from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_tensors
 from dse.model import DSE

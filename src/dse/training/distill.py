@@ -18,7 +18,7 @@ from torch import Tensor
 from dse.data.metrics import best_threshold
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
-from dse.encoding.runtime import weights_hash
+from dse.encoding.identity import weights_hash
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_json
 from dse.model import DSE

@@ -11,7 +11,7 @@ import numpy as np
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from dse.data.collection import Collection
-from dse.encoding.runtime import fingerprint
+from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.agreement import agreement, ordered

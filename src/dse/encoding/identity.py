@@ -1,0 +1,107 @@
+"""The fingerprint of a model: by it scores, prepared candidates and indexes know whose they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+
+# Settings of a transformer that change no score: what it is called, what its outputs are called, how it is trained,
+# how it is loaded and run.
+UNSCORED = {
+    *("_commit_hash", "_name_or_path", "architectures", "auto_map", "model_type", "tokenizer_class"),
+    *("finetuning_task", "id2label", "label2id", "num_labels", "problem_type", "sentence_transformers"),
+    *("gradient_checkpointing", "initializer_factor", "initializer_range", "initializer_cutoff_factor"),
+    *("_attn_implementation", "attn_implementation", "chunk_size_feed_forward", "dtype", "torch_dtype", "use_cache"),
+    *("output_attentions", "output_hidden_states", "return_dict", "transformers_version", "reference_compile"),
+}
+
+OFF = (None, False, -1, "absolute", [], {})  # values of settings that ask for nothing
+
+
+def fingerprint(model: BaseModel) -> str:
+    """A short name of everything that decides a model's outputs.
+
+    That is: weights, tokenizer, lengths, the modules after the transformer, the transformer's own configuration,
+    prompts, and the activation of the scores. Two models with the same fingerprint give the same scores. Independent
+    of folder, file format and library version.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    return fingerprints(model)[0]
+
+
+def fingerprints(model: BaseModel) -> tuple[str, str]:
+    """The fingerprint, and the one by which version 0.1 knew the model: without configuration, prompts, activation.
+
+    Files that bear the latter are taken for those of the model.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    _add_weights(digest, model)
+    tokenizer = model.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # Padding and truncation are changed by every call; they are not part of what a text is turned into.
+        vocabulary = json.loads(backend.to_str()) | {"padding": None, "truncation": None}
+    else:
+        vocabulary = tokenizer.get_vocab()
+    # Layers, pooling and head decide the scores too, and may differ where the weights do not: mean and max, dot and
+    # cosine. (A cross-encoder has none of them.)
+    later: list[Any] = [m for m in list(model.children())[1:] if hasattr(m, "get_config_dict")]
+    configs = [[type(module).__name__, module.get_config_dict()] for module in later]
+    digest.update(json.dumps([vocabulary, model.max_seq_length, *configs], sort_keys=True).encode())
+    earlier = digest.hexdigest()
+    digest.update(json.dumps(_usage(model), sort_keys=True, default=str).encode())
+    return digest.hexdigest(), earlier
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Name of the weights alone: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    _add_weights(digest, module)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: hashlib.blake2b, module: nn.Module) -> None:
+    for name, tensor in sorted(module.state_dict().items()):
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy())
+
+
+def _usage(model: BaseModel) -> list[Any]:
+    """What decides outputs besides weights, tokenizer and modules."""
+    activation = getattr(model, "activation_fn", None)
+    named = activation if hasattr(activation, "__qualname__") else type(activation)  # a function, or a module
+    reading = {name: getattr(model[0], name, None) or None for name in ("do_lower_case", "processing_kwargs")}
+    prompts = {name: prompt for name, prompt in model.prompts.items() if prompt}
+    activation_name = f"{named.__module__}.{named.__qualname__}"
+    return [_settings(model.config), reading, prompts, model.default_prompt_name, activation_name]
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """What a transformer's configuration says of its scores, where it says something else than the class does.
+
+    Settings that the class does not know may be read all the same (DeBERTa's ``position_buckets``). Those that are off
+    are left out: libraries add some and forget others.
+    """
+    if config is None:
+        return {}
+    usual = type(config)().to_dict()
+    given = {n: v for n, v in config.to_dict().items() if (v != usual[n] if n in usual else v not in OFF)}
+    return _scored(given)
+
+
+def _scored(settings: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        str(name): _scored(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name not in UNSCORED and "dropout" not in str(name)
+    }
