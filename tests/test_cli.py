@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from dse import DSE
 from dse.cli import app
@@ -151,3 +152,25 @@ def test_unlabelled_pairs_are_read_before_any_work(tmp_path):
     done = dse(*words, "-o", tmp_path / "student")
     assert done.returncode == 4 and f"{further}:3" in done.stderr
     assert not (tmp_path / "student").exists()
+
+
+def test_a_file_alone_is_not_reported_on_with_its_training_rows(tmp_path, backbone, monkeypatch):
+    """A tenth is held out, also of standard input; a split of a file is no split."""
+    from dse import pipeline
+    from dse.data.pairs import Pairs
+
+    asked = []
+    monkeypatch.setattr(pipeline, "make_student", lambda *args, **kwargs: asked.append((args, kwargs)) or sys.exit(0))
+    rows = "".join(f"a{i}\tb{i}\t{i % 2}\n" for i in range(40))
+    (tmp_path / "pairs.tsv").write_text("sentence1\tsentence2\tlabel\n" + rows, encoding="utf-8")
+    words = ["distill", "--kind", "binary", "--data", str(tmp_path / "pairs.tsv"), "--backbone", backbone]
+    run = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "s")])
+    assert run.exit_code == 0, run.output
+    (train, test, *_), kwargs = asked.pop()
+    assert isinstance(train, Pairs) and len(train) == 36 and len(test) == 4 and kwargs["split"] == "held out"
+    assert not {*train.tuples()} & {*test.tuples()}
+    refused = CliRunner().invoke(app, [*words, "--split", "test", "-o", str(tmp_path / "s")])
+    assert refused.exit_code == 2 and "--split test needs --test-data" in " ".join(refused.output.split())
+    named = [*words, "--test-data", str(tmp_path / "pairs.tsv"), "--split", "test", "-o", str(tmp_path / "s")]
+    assert CliRunner().invoke(app, named).exit_code == 0
+    assert asked.pop()[1]["split"] == "test"

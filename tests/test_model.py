@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import json
+import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassFieldValidationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.cross_encoder.evaluation import (
     CrossEncoderClassificationEvaluator,
@@ -24,7 +27,7 @@ from sentence_transformers.cross_encoder.evaluation import (
 )
 
 from dse import DSE
-from dse.modules import LayerConcat
+from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.scoring.kinds import HEAD_KINDS
 from tests.conftest import backbones, make_student
 from tests.test_modules import numpy_head
@@ -220,6 +223,31 @@ def test_info_round_trip(saved: Path, student: DSE) -> None:
     assert again.raw_threshold == 0.25 and again.label_names is None
     (saved / "dse.json").unlink()
     assert DSE(str(saved), device="cpu").info == {}
+
+
+def test_lost_info_is_spoken_of(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (saved / "dse.json").unlink()
+    with caplog.at_level(logging.WARNING, "dse"):
+        DSE(str(saved), device="cpu")
+    assert f"{saved} has no dse.json: threshold" in caplog.text
+
+
+def test_saved_files_can_be_read_by_others(saved: Path) -> None:
+    usual = (saved / "modules.json").stat().st_mode
+    assert {file.stat().st_mode for file in saved.rglob("*") if file.is_file()} == {usual}
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "identity"])
+@given(threshold=st.floats(-12, 12), shift=st.floats(-3, 3))
+@settings(deadline=None, max_examples=40)
+def test_predict_decides_at_the_threshold_as_raw_scores_do(activation: str, threshold: float, shift: float) -> None:
+    head = PairHead(4, kind="dot")
+    student = DSE(modules=[VectorInput(4), head], device="cpu")
+    student.info = {"threshold": threshold, "activation": activation}
+    raw = torch.tensor([threshold + shift, threshold - shift, threshold + 1e-3, threshold - 1e-3])
+    predicted = student._activate(raw.unsqueeze(-1), None)
+    clear = (raw - threshold).abs() > 1e-4
+    assert torch.equal((predicted > student.threshold)[clear], (raw > student.raw_threshold)[clear])
 
 
 def test_info_names_labels_and_activation(backbone: str, pairs: list[tuple[str, str]]) -> None:

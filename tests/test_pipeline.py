@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -289,6 +290,33 @@ def test_unlabelled_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, mo
     assert np.abs(scores - z).max() < 1e-5
     with pytest.raises(MismatchError, match=r"data\.unlabelled was"):
         make(BINARY, tmp_path / "s", recipe, unlabelled=unlabelled.select([5]))
+
+
+def test_pairs_of_the_report_are_not_learned_from(tmp_path, backbone, monkeypatch, caplog):
+    """Neither among the unlabelled pairs, in either order, nor among those recombined."""
+    given = save_teacher(tmp_path / "teacher", backbone, ("score",))
+    test = make_pairs(BINARY, 24, 2)
+    shared = [(b, a) if i % 2 else (a, b) for i, (a, b) in enumerate(test.tuples()[:6])]
+    new = [("a is a new sentence", "b is a new sentence")]
+    unlabelled = Pairs([a for a, _ in [*shared, *new]], [b for _, b in [*shared, *new]], source="more.csv")
+    recorded = []
+    monkeypatch.setattr(pipeline, "distill", lambda student, *args, **k: recorded.append(args[0]) or stop())
+    monkeypatch.setattr(pipeline, "recombine", lambda train, *args: test.select([7, 8]))
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING, "dse"):
+        make(BINARY, tmp_path / "s", recipe_of(backbone, teacher=given, extra_pairs=0.1), unlabelled=unlabelled)
+    assert "more.csv: 6 of 7 pairs are left out, because the report is on them" in caplog.text
+    learned, _ = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
+    assert recorded[0].tuples() == [*learned.tuples(), *new]
+
+
+def test_training_pairs_in_the_report_are_spoken_of(tmp_path, backbone, monkeypatch, caplog):
+    monkeypatch.setattr(pipeline, "distill", stop)
+    train = make_pairs(BINARY, 40, 1)
+    turned = Pairs(train.sentence2[:5], train.sentence1[:5], train.label[:5], "test.csv")
+    recipe = recipe_of(backbone, distillation=Distillation(alpha=0.0))
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING, "dse"):
+        make_student(train, turned, BINARY, recipe, tmp_path / "s")
+    assert "test.csv: 5 of 5 pairs reported on are training pairs too" in caplog.text
 
 
 def test_unlabelled_pairs_need_one_teacher(tmp_path, backbone):

@@ -66,8 +66,8 @@ class DSE(PairScorer):
         path = load_file_path(model_name_or_path, INFO_FILE, **hub)
         if path is None:
             logger.warning(
-                "%s has no %s, which DSE.save writes: threshold, task and activation are unknown, and the usual ones are "
-                "taken; copy the whole folder.",
+                "%s has no %s: threshold, task and activation of the student are lost, and the usual ones are taken; "
+                "copy the whole folder that was saved.",
                 model_name_or_path,
                 INFO_FILE,
             )

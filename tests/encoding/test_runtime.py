@@ -1,10 +1,9 @@
-"""Batches by length, the low-precision copy, fingerprints."""
+"""Batches by length, the low-precision copy."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,9 +15,7 @@ from sentence_transformers import CrossEncoder
 
 from dse import DSE
 from dse.encoding import runtime
-from dse.encoding.identity import fingerprint
 from dse.encoding.runtime import FastCopy, length_batches, resolve_dtype, run_sorted
-from tests.conftest import BACKBONES, backbones, make_student
 
 # ----------------------------------------------------------------------------------------------------- batches
 
@@ -149,70 +146,6 @@ def test_copy_does_not_travel() -> None:
     for travelled in (pickle.loads(pickle.dumps(fast)), copy.deepcopy(fast)):
         assert travelled._copy is None
         assert travelled.of(network(), torch.bfloat16)[0].weight.dtype == torch.bfloat16
-
-
-# ------------------------------------------------------------------------------------------------- fingerprint
-
-
-@backbones
-def test_fingerprint_survives_save_and_load(name: str, models, tmp_path) -> None:
-    student = make_student(models(name))
-    before = student.fingerprint
-    student.encode(["a red bicycle", "a tent"])  # sets padding and truncation of the tokenizer
-    assert student.fingerprint == before
-    student.save_pretrained(str(tmp_path / "one"))
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    assert DSE(str(tmp_path / "two"), device="cpu").fingerprint == before  # neither folder nor dtype "auto" matter
-    assert len(before) == 32 and int(before, 16) >= 0
-
-
-def test_fingerprint_changes_with_any_weight(student: DSE) -> None:
-    seen = {student.fingerprint}
-    for parameter in (student[0].model.embeddings.word_embeddings.weight, student.head.out.bias):
-        with torch.no_grad():
-            parameter.view(-1)[0] += 1e-3
-        seen.add(student.fingerprint)
-    assert len(seen) == 3
-
-
-def test_fingerprint_changes_with_length_and_vocabulary(student: DSE) -> None:
-    seen = {student.fingerprint}
-    student.max_seq_length = 7
-    seen.add(student.fingerprint)
-    student.tokenizer.add_tokens(["quux"])
-    seen.add(student.fingerprint)
-    assert len(seen) == 3
-
-
-def test_fingerprint_tells_students_apart_that_share_their_weights(backbone: str) -> None:
-    """Pooling, layers and head kind decide the scores too."""
-    variants = [
-        make_student(backbone, head=kind, num_layers=num_layers, pooling=pooling, skip_cls=skip_cls)
-        for kind, num_layers, pooling, skip_cls in [
-            ("cosine", 1, "mean", False),
-            ("cosine", 1, "max", False),
-            ("cosine", 1, "mean", True),
-            ("dot", 1, "mean", False),
-        ]
-    ]
-    averaged = [make_student(backbone, head="cosine", num_layers=k, average_layers=True) for k in (2, 3)]
-    for student in (*variants, *averaged):
-        student.head.load_state_dict(variants[0].head.state_dict())
-    assert len({student.fingerprint for student in (*variants, *averaged)}) == 6
-
-
-def test_fingerprint_of_a_cross_encoder(teacher: CrossEncoder, tmp_path) -> None:
-    before = fingerprint(teacher)
-    teacher.predict([("a", "b")])
-    teacher.save_pretrained(str(tmp_path))
-    assert fingerprint(teacher) == before == fingerprint(CrossEncoder(str(tmp_path), device="cpu"))
-    with torch.no_grad():
-        next(teacher.parameters()).view(-1)[0] += 1e-3
-    assert fingerprint(teacher) != before
-
-
-def test_eight_architectures_are_eight_models(models) -> None:
-    assert len({make_student(models(name)).fingerprint for name in BACKBONES}) == 8
 
 
 def test_two_threads_of_a_program_each_get_theirs_back():

@@ -11,6 +11,7 @@ from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
+from dse.encoding import auto_dtype
 from dse.errors import BadDataError, MismatchError
 from dse.teacher import kept_scores, label_pairs, labelling, teacher_name, teacher_scores
 from dse.teacher.kept_scores import ScoreFile
@@ -148,6 +149,94 @@ def test_another_kind_of_file(tmp_path, teacher, columns):
     with pytest.raises(BadDataError, match=r"train.parquet is no file of teacher scores"):
         label_pairs(teacher, make_pairs(BINARY, 4), BINARY, tmp_path / "train.parquet")
     assert (tmp_path / "train.parquet").read_bytes() == before
+
+
+# --------------------------------------------------------------------------------------- precision, and what is none
+
+
+def test_scores_belong_to_the_precision_they_were_computed_in(tmp_path, teacher, scored):
+    pairs, path = make_pairs(BINARY, 6), tmp_path / "s.parquet"
+    rough = label_pairs(teacher, pairs, BINARY, path, dtype="bfloat16")
+    exact = label_pairs(teacher, pairs, BINARY, path, dtype="float32")
+    assert len(scored) == 12 and np.abs(rough - exact).max() > 1e-6
+    assert np.array_equal(label_pairs(teacher, pairs, BINARY, path, dtype="bfloat16"), rough)
+    assert np.array_equal(label_pairs(teacher, pairs, BINARY, path, dtype="float32"), exact)
+    own = rough if auto_dtype(teacher.device) == torch.bfloat16 else exact
+    assert np.array_equal(label_pairs(teacher, pairs, BINARY, path), own)
+    assert len(scored) == 12
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_without_a_wish_kept_scores_of_any_precision_are_taken(tmp_path, teacher, never, dtype):
+    """A file labelled on a machine with a GPU is good for one without."""
+    pairs, path = make_pairs(BINARY, 6), tmp_path / "s.parquet"
+    scores = label_pairs(teacher, pairs, BINARY, path, dtype=dtype)
+    never()
+    assert np.array_equal(label_pairs(teacher, pairs, BINARY, path), scores)
+
+
+BAD = [float("nan"), float("inf"), -float("inf")]
+
+
+@pytest.mark.parametrize("value", BAD)
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_score_that_is_not_finite_is_named_and_not_kept(tmp_path, teacher, monkeypatch, value, kept):
+    def spoilt(teacher, pairs, *args, **kwargs):
+        scores = teacher_scores(teacher, pairs, *args, **kwargs)
+        scores[[pair[0] == bad[0] for pair in pairs]] = value
+        return scores
+
+    pairs, path = make_pairs(BINARY, 12), tmp_path / "s.parquet" if kept else None
+    bad = pairs.tuples()[7]
+    with monkeypatch.context() as patch:
+        patch.setattr(labelling, "teacher_scores", spoilt)
+        patch.setattr(labelling, "SHARD", 4)
+        with pytest.raises(BadDataError, match=rf"score of \('{bad[0]}', .* is not finite; .*--dtype float32"):
+            label_pairs(teacher, pairs, BINARY, path, **EXACT)
+    assert np.isfinite(label_pairs(teacher, pairs, BINARY, path, **EXACT)).all()
+
+
+@pytest.mark.parametrize("value", [*BAD, None])
+def test_kept_scores_that_are_not_finite_are_missing(tmp_path, teacher, scored, value):
+    """As earlier versions kept them."""
+    pairs, path = make_pairs(BINARY, 6), tmp_path / "s.parquet"
+    scores = label_pairs(teacher, pairs, BINARY, path, **EXACT)
+    table = pq.read_table(path)
+    column = table["scores"].to_pylist()
+    column[2] = [value]
+    pq.write_table(table.set_column(4, table.schema.field(4), pa.array(column, table.schema.field(4).type)), path)
+    del scored[:]
+    assert np.abs(label_pairs(teacher, pairs, BINARY, path, **EXACT) - scores).max() < 1e-6
+    assert scored == [tuple(table.select(["sentence1", "sentence2"]).to_pylist()[2].values())]
+    assert np.isfinite(ScoreFile(path).lookup(pairs.tuples())).all()
+
+
+def test_a_folder_of_parquet_files_is_no_file_of_scores(tmp_path, teacher):
+    label_pairs(teacher, make_pairs(BINARY, 4), BINARY, tmp_path / "folder" / "s.parquet", **EXACT)
+    with pytest.raises(BadDataError, match="folder is no file of teacher scores"):
+        label_pairs(teacher, make_pairs(BINARY, 4), BINARY, tmp_path / "folder", **EXACT)
+
+
+def test_what_is_no_shard_stays(tmp_path, teacher):
+    shards = tmp_path / "s.parquet.shards"
+    shards.mkdir()
+    (shards / "README.md").write_text("mine")
+    label_pairs(teacher, make_pairs(BINARY, 4), BINARY, tmp_path / "s.parquet", **EXACT)
+    assert [path.name for path in shards.iterdir()] == ["README.md"]
+    assert len(ScoreFile(tmp_path / "s.parquet")) == 4
+
+
+def test_two_processes_label_into_one_file(tmp_path, teacher, monkeypatch):
+    pairs, path = make_pairs(BINARY, 8), tmp_path / "s.parquet"
+    one, other = ScoreFile(path), ScoreFile(path)
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    one.add("t", pairs.tuples()[:4], np.ones((4, 1), np.float32))
+    monkeypatch.setattr("os.getpid", lambda: 2)
+    other.add("t", pairs.tuples()[4:], np.ones((4, 1), np.float32))
+    one.finish()
+    other.finish()
+    assert ScoreFile(path).missing("t", pairs.tuples()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["s.parquet"]
 
 
 # ----------------------------------------------------------------------------------------------- interruptions

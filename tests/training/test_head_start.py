@@ -264,3 +264,41 @@ def test_the_cosine_comes_before_the_task(backbone, pairs, tmp_path, monkeypatch
     settings = replace(STILL, head_steps=1, cosine_steps=steps)
     distill(student, pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=settings)
     assert len(calls) == times
+
+
+@pytest.mark.parametrize(
+    ("how", "values"),
+    [
+        ({}, 8),
+        ({"num_layers": 1}, 8),
+        ({"average_layers": True}, 8),
+        ({"projection": 16}, 16),
+        ({"projection": 20}, 20),
+    ],
+)
+def test_the_cosine_is_that_of_the_last_layer_or_of_a_whole_projection(
+    backbone, pairs, tmp_path, monkeypatch, how, values
+):
+    """Also where the width of the projection is a multiple of the layer's, 8."""
+    asked = []
+    monkeypatch.setattr("dse.training.head_start.fit_cosine", lambda *args: asked.append(args[5]))
+    monkeypatch.setattr("dse.training.distill.run", lambda *_: (_ for _ in ()).throw(Stop))
+    with pytest.raises(Stop):
+        distill(
+            DSE.from_backbone(backbone, **how), pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1))
+        )
+    assert asked == [values]
+
+
+def test_the_cosine_that_a_head_learns_is_that_of_the_values_asked_for():
+    u, v = torch.randn(64, 8), torch.randn(64, 8)
+    learned = {}
+    for last in (None, 2):
+        torch.manual_seed(0)
+        head = PairHead(8, hidden_dimension=32, dropout=0.0)
+        fit_cosine(head, u, v, Training(cosine_steps=300, head_learning_rate=0.01), 8, last)
+        learned[last] = head.score(u, v)[:, 0].sigmoid()
+    for last, other in ((None, 2), (2, None)):
+        cosine = torch.cosine_similarity(u[:, -(last or 8) :], v[:, -(last or 8) :]).clamp(0, 1)
+        near, far = (torch.corrcoef(torch.stack([learned[which], cosine]))[0, 1] for which in (last, other))
+        assert near > far + 0.2

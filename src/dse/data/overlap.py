@@ -41,7 +41,7 @@ def warn_of_known(test: Pairs, *learned: Pairs) -> None:
     shared = among(test, *learned)
     if shared.any():
         logger.warning(
-            "%s: %d of %d pairs reported on are training pairs too (in either order); results say less about new pairs.",
+            "%s: %d of %d pairs reported on are training pairs too (in either order), which flatters the results.",
             test.source,
             shared.sum(),
             len(test),

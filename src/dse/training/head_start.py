@@ -15,13 +15,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from sentence_transformers.sentence_transformer.modules import Dense
 from sentence_transformers.util import semantic_search
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dse.data.mining import NEAR
 from dse.model import DSE
-from dse.modules import PairHead
+from dse.modules import LayerConcat, PairHead
 from dse.training.losses import TARGETS, DistillationLoss
 from dse.training.settings import Training
 
@@ -82,7 +83,7 @@ def start_student_head(student: DSE, dataset: Any, loss: DistillationLoss, train
 
     informative = not head.formula.has_hidden_layer  # whether its scores mean anything before it is fitted
     if not informative and training.cosine_steps and training.head_rate(width):
-        fit_cosine(head, left, right, training, width)
+        fit_cosine(head, left, right, training, width, _last_layer(student))
         informative = True
     if informative:
         with torch.no_grad():
@@ -128,7 +129,17 @@ def fit_head(
     optimizer.zero_grad()
 
 
-def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, width: int) -> None:
+def _last_layer(student: DSE) -> int:
+    """How many of the last values of an embedding are those of the last layer; a projection mixes the layers: all."""
+    layers = [module for module in student.children() if isinstance(module, LayerConcat)]
+    if not layers or any(isinstance(module, Dense) for module in student.children()):
+        return student.head.embedding_dimension
+    return layers[0].hidden_dimension
+
+
+def fit_cosine(
+    head: PairHead, left: Tensor, right: Tensor, training: Training, width: int, last: int | None = None
+) -> None:
     """Teach an mlp head the cosine of the backbone, on the given pairs and on sentences beside their nearest ones.
 
     Trained on a small set of labels alone, such a head is less accurate than the plain cosine of the backbone. No
@@ -136,11 +147,12 @@ def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, 
 
     Args:
         head: One with a hidden layer.
-        left: Embeddings of the first sentences, (n, d); the last ``width`` values are those of the last layer, which
-            sentence encoders are trained by. All d values are used where d is no multiple of ``width``.
+        left: Embeddings of the first sentences, (n, d).
         right: Embeddings of the second sentences, (n, d).
         training: `Training.cosine_steps`, rate, weight decay and seed.
-        width: Of the backbone.
+        width: Of the backbone, on which the rate may depend.
+        last: How many of the last values the cosine is computed of: those of the last layer, by which sentence encoders
+            are trained; None takes all.
 
     Example:
         >>> u, v = torch.randn(64, 8), torch.randn(64, 8)
@@ -150,9 +162,8 @@ def fit_cosine(head: PairHead, left: Tensor, right: Tensor, training: Training, 
         >>> torch.corrcoef(torch.stack([learned, cosine]))[0, 1].item() > 0.5
         True
     """
-    start = -width if left.shape[1] % width == 0 else 0  # a projection mixes the layers
     (left, i), (right, j) = _distinct(left), _distinct(right)  # repeated sentences count once
-    a, b = left[:, start:], right[:, start:]  # (n, H): the last layer; with a projection all of it
+    a, b = (side[:, -(last or side.shape[1]) :] for side in (left, right))  # (n, H)
     neighbours = semantic_search(a, b, top_k=NEAR)
     near = [(row, int(hit["corpus_id"])) for row, hits in enumerate(neighbours) for hit in hits]
     rows = list(dict.fromkeys([*zip(i, j, strict=True), *near]))
