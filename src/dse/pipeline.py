@@ -161,6 +161,7 @@ def make_student(
         student = _train_student(
             train,
             validation,
+            test,
             unlabelled,
             task,
             recipe,

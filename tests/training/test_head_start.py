@@ -241,7 +241,7 @@ def test_an_mlp_head_learns_the_cosine_of_the_last_layer(kind, labels):
     last = [shared + 0.7 * torch.randn(96, 8) for _ in range(2)]
     u, v = (torch.cat([torch.randn(96, 8), side], dim=1) for side in last)  # two layers, of which the first is noise
     head = PairHead(16, num_labels=labels, kind=kind, hidden_dimension=64, dropout=0.0)
-    fit_cosine(head, u, v, Training(cosine_steps=400, head_learning_rate=5e-3), width=8)
+    fit_cosine(head, u, v, Training(cosine_steps=400, head_learning_rate=5e-3), width=8, last=8)
     target = torch.nn.functional.cosine_similarity(*last)
     for scores in head.score(u, v).detach().T:  # of each class
         assert torch.corrcoef(torch.stack([scores.sigmoid(), target]))[0, 1] > 0.8

@@ -55,9 +55,7 @@ def distill(
     ] = None,
     test_data: Annotated[
         str | None,
-        typer.Option(
-            "--test-data", help="File to report on. Default if --data is a file: a tenth of it.", rich_help_panel=o.DATA
-        ),
+        typer.Option("--test-data", help="File to report on; else a tenth of --data.", rich_help_panel=o.DATA),
     ] = None,
     unlabelled: Annotated[
         str | None,
