@@ -79,7 +79,7 @@ class PairScorer(FastEncoder):
 
     @property
     def fingerprints(self) -> tuple[str, str]:
-        """The fingerprint, and the one under which version 0.1 wrote its files (`dse.encoding.identity`)."""
+        """The fingerprint, and the one under which earlier versions wrote files (`dse.encoding.identity`)."""
         usage = (self.default_prompt_name, *self.prompts.items(), self.info.get("activation"))
         key = (*weights_key(self.parameters()), self.max_seq_length, len(self.tokenizer), usage)
         if self._fingerprints is None or self._fingerprints[0] != key:

@@ -86,9 +86,9 @@ def make_teacher(
         return fit_teacher(backbone, train, task, output, training=training, pooling=pooling, **kwargs)
     check_bootstrap(pooling)
     length, validation = kwargs.get("max_seq_length"), kwargs.get("validation")
-    claim = {"kind": "teacher", "task": task.to_dict(), "training": training.to_dict(), "backbone": backbone}
-    claim |= {"bootstrap_pairs": bootstrap_pairs, "max_seq_length": length, "loss": kwargs.get("regression_loss")}
-    claim |= {"data": data_hashes(train=train, validation=validation)}
+    claim: dict[str, Any] = {"kind": "teacher", "task": task.to_dict(), "training": training.to_dict()}
+    claim |= {"backbone": backbone, "bootstrap_pairs": bootstrap_pairs, "max_seq_length": length}
+    claim |= {"loss": kwargs.get("regression_loss"), "data": data_hashes(train=train, validation=validation)}
     claim_folder(output, claim)
     if not finished(output):
         backbone = bootstrap(backbone, train, output / "bootstrap", bootstrap_pairs, training, length)

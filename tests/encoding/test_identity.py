@@ -1,4 +1,4 @@
-"""The fingerprint changes with whatever changes a score, and with nothing else; files of version 0.1 are recognised."""
+"""The fingerprint changes with whatever changes a score, and with nothing else; files of earlier versions are recognised."""
 
 from __future__ import annotations
 
@@ -161,11 +161,11 @@ def test_what_changes_no_score(kind, changes, saved, tmp_path):
     assert fingerprint(load(kind, saved[kind])) == fingerprint(load(kind, other))
 
 
-# -------------------------------------------------------------------------------------------- files of version 0.1
+# -------------------------------------------------------------------------------------------- files of earlier versions
 
 
-def as_in_0_1(model: DSE | CrossEncoder) -> str:
-    """The fingerprint that version 0.1 made, written out so that no change of the code changes it."""
+def as_before(model: DSE | CrossEncoder) -> str:
+    """The fingerprint that earlier versions made, written out so that no change of the code changes it."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -180,34 +180,34 @@ def as_in_0_1(model: DSE | CrossEncoder) -> str:
 
 def test_the_earlier_name(student, teacher):
     for model in (student, teacher):
-        assert fingerprints(model)[1] == as_in_0_1(model) != fingerprint(model) == fingerprints(model)[0]
+        assert fingerprints(model)[1] == as_before(model) != fingerprint(model) == fingerprints(model)[0]
 
 
-def test_candidates_prepared_by_version_0_1(student):
+def test_candidates_prepared_by_an_earlier_version(student):
     texts = ["a red bicycle", "a blue tent"]
-    kept = Candidates(student.prepare(texts).embeddings, as_in_0_1(student))
+    kept = Candidates(student.prepare(texts).embeddings, as_before(student))
     assert student.rank("a tent", kept) == student.rank("a tent", student.prepare(texts))
     with pytest.raises(MismatchError, match="prepare them again"):
         student.rank("a tent", Candidates(kept.embeddings, "0" * 32))
 
 
-def test_an_index_made_by_version_0_1(student, tmp_path):
+def test_an_index_made_by_an_earlier_version(student, tmp_path):
     pytest.importorskip("lance")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(student), "fingerprints", property(lambda student: (as_in_0_1(student),) * 2))
+        patch.setattr(type(student), "fingerprints", property(lambda student: (as_before(student),) * 2))
         rows = [{"id": 1, "text": "a red bicycle"}, {"id": 2, "text": "a blue tent"}]
         CandidateIndex.create(tmp_path / "index", student).add(rows)
     index = CandidateIndex(tmp_path / "index", student)
-    assert index.info()["student"] == as_in_0_1(student)
+    assert index.info()["student"] == as_before(student)
     assert len(index.search("a tent", k=2)) == 2
 
 
-def test_scores_kept_by_version_0_1(teacher, tmp_path, monkeypatch):
+def test_scores_kept_by_an_earlier_version(teacher, tmp_path, monkeypatch):
     """Their precision is not known: they are taken unless one is asked for."""
     pairs, scores = make_pairs(BINARY, 4), np.array([[1.0], [2.0], [3.0], [4.0]], np.float32)
     file = ScoreFile(tmp_path / "s.parquet")
     order = f"-{BINARY.positive}-{','.join(BINARY.labels)}-[0]"
-    name = hashlib.blake2b((as_in_0_1(teacher) + order).encode(), digest_size=16).hexdigest()
+    name = hashlib.blake2b((as_before(teacher) + order).encode(), digest_size=16).hexdigest()
     file.add(name, pairs.tuples(), scores)
     file.finish()
     assert label_pairs(teacher, pairs, BINARY, tmp_path / "s.parquet").tolist() == scores.tolist()

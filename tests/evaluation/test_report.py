@@ -14,7 +14,7 @@ from torch import nn
 from dse.data.metrics import compute_metrics
 from dse.data.pairs import Pairs
 from dse.encoding.identity import fingerprint
-from dse.errors import BadDataError
+from dse.errors import BadDataError, MismatchError
 from dse.evaluation import evaluate, measure_speed, speed, table, write_report
 from dse.evaluation.render import regime
 from dse.evaluation.timing import Summary
@@ -198,3 +198,20 @@ def test_pairs_of_which_a_part_has_labels_are_refused(student):
     pairs = Pairs(["a", "b"], ["c", "d"], np.array([1.0, 0.0]), labelled=np.array([True, False]))
     with pytest.raises(BadDataError, match=r"pairs without a label; evaluate pairs\.select"):
         evaluate(student, pairs, BINARY, measure_speed=False)
+
+
+@pytest.mark.parametrize("name", ["README.md", "report.md", "report.json", "a file"])
+def test_a_report_is_written_over_a_report_only(student, binary, tmp_path, name):
+    report, folder = evaluate(student, binary, BINARY, measure_speed=False), tmp_path / "mine"
+    if name == "a file":
+        folder.write_text("mine", encoding="utf-8")
+    else:
+        folder.mkdir()
+        (folder / name).write_text('{"mine": 1}', encoding="utf-8")
+    with pytest.raises(MismatchError, match=str(folder)):
+        write_report(report, folder)
+    assert "mine" in (folder if name == "a file" else folder / name).read_text(encoding="utf-8")
+    for _ in range(2):
+        write_report(report, tmp_path / "own")
+    (tmp_path / "own" / "notes.txt").write_text("beside a report", encoding="utf-8")
+    write_report(report, tmp_path / "own")

@@ -31,6 +31,10 @@ def evaluate(
     as_json: o.JsonOption = False,
 ) -> None:
     """Measure a student on labelled pairs, or as a ranker of a corpus, beside its teacher if one is given."""
+    if output is not None:
+        from dse.evaluation.pages import check_report_folder
+
+        check_report_folder(output)
     if ranking.corpus is not None:
         if source.task or source.kind or source.data:
             raise typer.BadParameter("--corpus ranks a collection; --task, --kind and --data are of pairs.")

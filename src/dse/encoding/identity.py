@@ -22,7 +22,7 @@ UNSCORED = {
     *("output_attentions", "output_hidden_states", "return_dict", "transformers_version", "reference_compile"),
 }
 
-OFF = (None, False, -1, "absolute", [], {})  # values of settings that ask for nothing
+OFF: tuple[Any, ...] = (None, False, -1, "absolute", [], {})  # values of settings that ask for nothing
 
 
 def fingerprint(model: BaseModel) -> str:
@@ -39,7 +39,7 @@ def fingerprint(model: BaseModel) -> str:
 
 
 def fingerprints(model: BaseModel) -> tuple[str, str]:
-    """The fingerprint, and the one by which version 0.1 knew the model: without configuration, prompts, activation.
+    """The fingerprint, and the one by which earlier versions knew the model: without configuration, prompts, activation.
 
     Files that bear the latter are taken for those of the model.
     """
@@ -78,8 +78,8 @@ def _add_weights(digest: hashlib.blake2b, module: nn.Module) -> None:
 
 def _usage(model: BaseModel) -> list[Any]:
     """What decides outputs besides weights, tokenizer and modules."""
-    activation = getattr(model, "activation_fn", None)
-    named = activation if hasattr(activation, "__qualname__") else type(activation)  # a function, or a module
+    activation: Any = getattr(model, "activation_fn", None)
+    named: Any = activation if hasattr(activation, "__qualname__") else type(activation)  # a function, or a module
     reading = {name: getattr(model[0], name, None) or None for name in ("do_lower_case", "processing_kwargs")}
     prompts = {name: prompt for name, prompt in model.prompts.items() if prompt}
     activation_name = f"{named.__module__}.{named.__qualname__}"

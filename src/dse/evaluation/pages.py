@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from dse.errors import MismatchError
 from dse.evaluation import plots
 from dse.evaluation.plots import Plot
 from dse.evaluation.render import Group, as_rate, groups, headline, notes
@@ -43,10 +44,34 @@ def write_report(report: Report, folder: str | Path, *, student_folder: str | Pa
 
     Returns:
         The files, `report.json` first.
+
+    Raises:
+        MismatchError: If the folder holds anything but a report.
     """
+    check_report_folder(folder)
     folder = Path(folder)
     drawn = plots.write_plots(report, folder, student_folder)
     return [*write_pages(report, folder, drawn), *(folder / plot.file for plot in drawn)]
+
+
+def check_report_folder(folder: str | Path) -> None:
+    """Refuse to write a report over anything but an earlier report.
+
+    Raises:
+        MismatchError: If there is something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise MismatchError(f"{folder} is a file; give the name of a folder for the report.")
+    names = {path.name for path in folder.iterdir() if path.name[0] != "."} if folder.exists() else set()
+    if names <= {"plots"}:  # drawn first
+        return
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        report = None
+    if not isinstance(report, dict) or not {"fingerprints", "date"} <= report.keys():
+        raise MismatchError(f"{folder} holds {min(names)} and no report; choose an empty folder, or that of a report.")
 
 
 def write_pages(report: Report, folder: Path, drawn: Sequence[Plot]) -> list[Path]:

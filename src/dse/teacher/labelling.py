@@ -38,7 +38,7 @@ def label_pairs(
 
     A killed run loses at most one shard of 2,000 pairs; a pair whose scores the file holds is not scored again. Scores
     belong to the teacher, its task and the precision in which they were computed: with ``"auto"`` those of any
-    precision are taken, that of this machine first, and those of version 0.1, which did not note it.
+    precision are taken, that of this machine first, and those of earlier versions, which did not note it.
 
     Args:
         teacher: Any cross-encoder.
@@ -96,7 +96,7 @@ def kept_names(teacher: CrossEncoder, task: Task | None, dtype: Dtype) -> list[s
 
 
 def _teacher_names(teacher: CrossEncoder, task: Task | None) -> list[str]:
-    """The name, and the one that version 0.1 gave the teacher."""
+    """The name, and the one that earlier versions gave the teacher."""
     order = ""
     if task is not None:
         order = f"-{task.positive or ''}-{','.join(task.labels)}-{check_outputs(teacher, task)}"

@@ -79,7 +79,7 @@ def load_teacher(
 
 def _new_weights(teacher: CrossEncoder) -> list[str]:
     """Names of the weights of a classifier that its files do not hold, so that they start at random."""
-    model = teacher.transformers_model
+    model: Any = teacher.transformers_model
     if not type(model).__name__.endswith("ForSequenceClassification"):
         return []
     loaded = {name: getattr(weight, "_is_hf_initialized", False) for name, weight in model.named_parameters()}

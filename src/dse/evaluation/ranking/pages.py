@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dse.evaluation.pages import markdown_table, provenance
+from dse.evaluation.pages import check_report_folder, markdown_table, provenance
 from dse.evaluation.plots import Plot
 from dse.evaluation.ranking.agreement import AGREEMENT
 from dse.evaluation.ranking.metrics import METRICS
@@ -41,7 +41,11 @@ def write_ranking_report(report: RankingReport, folder: str | Path) -> list[Path
 
     Returns:
         The files, `report.json` first.
+
+    Raises:
+        MismatchError: If the folder holds anything but a report.
     """
+    check_report_folder(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = write_plots(report, folder)
