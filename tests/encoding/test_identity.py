@@ -1,4 +1,4 @@
-"""The fingerprint changes with whatever changes a score, and with nothing else; files of earlier versions are recognised."""
+"""The fingerprint changes with whatever changes a score, and with nothing else; files of earlier versions are known."""
 
 from __future__ import annotations
 

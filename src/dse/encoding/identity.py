@@ -39,9 +39,9 @@ def fingerprint(model: BaseModel) -> str:
 
 
 def fingerprints(model: BaseModel) -> tuple[str, str]:
-    """The fingerprint, and the one by which earlier versions knew the model: without configuration, prompts, activation.
+    """The fingerprint, and the one by which earlier versions knew the model; files that bear it are taken for its own.
 
-    Files that bear the latter are taken for those of the model.
+    The earlier one leaves out the transformer's configuration, prompts and the activation.
     """
     digest = hashlib.blake2b(digest_size=16)
     _add_weights(digest, model)
