@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import replace
@@ -438,6 +439,27 @@ def test_stopped_and_run_again_gives_the_same_student(binary, tmp_path, monkeypa
     assert difference(tensors(DSE(str(output))), tensors(student)) == 0.0
     assert student.info == DSE(str(output)).info
     assert again.metrics == report.metrics
+
+
+@pytest.mark.parametrize("state", ["finished", "checkpoint"])
+def test_a_teacher_that_was_trained_anew_in_the_same_place(tmp_path, backbone, monkeypatch, state):
+    given, output = save_teacher(tmp_path / "teacher", backbone, ("score",)), tmp_path / "s"
+    recipe = recipe_of(backbone, teacher=given)
+    with monkeypatch.context() as patch:
+        if state == "checkpoint":
+            patch.setattr(distillation.DistillationCollator, "__call__", at_batch(4))
+        with pytest.raises(KeyboardInterrupt) if state == "checkpoint" else contextlib.nullcontext():
+            make(BINARY, output, recipe)
+    other = CrossEncoder(given, device="cpu")
+    with torch.no_grad():
+        other.model.classifier.bias += 1
+    other.save_pretrained(given)
+    with pytest.raises(MismatchError, match=rf"{output} holds a student that learns from another teacher"):
+        make(BINARY, output, recipe)
+    with torch.no_grad():
+        other.model.classifier.bias -= 1
+    other.save_pretrained(given)
+    make(BINARY, output, recipe)
 
 
 def test_stopped_while_the_teacher_was_trained(binary, tmp_path, monkeypatch):

@@ -20,12 +20,11 @@ from dse.data.overlap import among, warn_of_known, without
 from dse.data.pairs import Pairs, split_pairs
 from dse.data.tasks import Task
 from dse.model import DSE
-from dse.recipe import Recipe
+from dse.recipe import Recipe, check_scores, check_teacher, folds_claim
 from dse.teacher import TeacherPooling, cross_fit, fit_teacher, label_pairs, load_teacher, teacher_name
 from dse.teacher.bootstrap import bootstrap, check_bootstrap
-from dse.teacher.cross_fitting import folds_folder, folds_run
+from dse.teacher.cross_fitting import folds_folder
 from dse.teacher.fit import need_labels
-from dse.teacher.kept_scores import check_score_file
 from dse.training.distill import distill
 from dse.training.run_folder import claim_folder, data_hashes, finished
 from dse.training.settings import Training
@@ -137,7 +136,8 @@ def make_student(
         The report, also written to ``output/report`` and to the model card.
 
     Raises:
-        MismatchError: If ``output`` holds a run with other settings or data, or the teacher does not fit the task.
+        MismatchError: If ``output`` holds a run with other settings or data, a student of another teacher or anything
+            else, or the teacher does not fit the task.
         ValueError: If there are unlabelled pairs and several teachers to judge them (``recipe.folds``), or a teacher
             that judges by ``[CLS]`` is to be bootstrapped.
     """
@@ -153,8 +153,10 @@ def make_student(
     claim = {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes}
     claim_folder(output, claim)
     file = Path(scores or output / "teacher_scores.parquet")
-    _check_scores(file, train, task, recipe)
+    check_scores(file, train, task, recipe)
     teacher = _teacher(train, validation, task, recipe, output)
+    if teacher is not None:
+        check_teacher(output, teacher, task)
     if finished(output):
         student = DSE(str(output))
     else:
@@ -187,19 +189,6 @@ def make_student(
     )
     write_card(output, report)
     return report
-
-
-def _check_scores(file: Path, train: Pairs, task: Task, recipe: Recipe) -> None:
-    """Refuse a file or folds that the scores cannot be kept in, before a teacher is trained."""
-    check_score_file(file)
-    if recipe.folds and recipe.distillation.alpha > 0:
-        claim_folder(folds_folder(file), _folds_claim(train, task, recipe))
-
-
-def _folds_claim(train: Pairs, task: Task, recipe: Recipe) -> dict[str, Any]:
-    pooling, training = recipe.teacher_pooling, recipe.teacher_training
-    claim = folds_run(recipe.backbone, train, task, recipe.folds, training, pooling=pooling)
-    return claim | {"bootstrap_pairs": recipe.bootstrap_pairs or None}
 
 
 def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output: Path) -> CrossEncoder | None:
@@ -277,7 +266,7 @@ def _cross_fit(train: Pairs, task: Task, recipe: Recipe, file: Path, bar: bool) 
         training=training,
         dtype=recipe.training.dtype,
         show_progress_bar=bar,
-        claim=_folds_claim(train, task, recipe),
+        claim=folds_claim(train, task, recipe),
         pooling=pooling,
     )
 

@@ -1,13 +1,26 @@
-"""What decides a student."""
+"""What decides a student, and what of another run is refused before any work."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from sentence_transformers import CrossEncoder
+
+from dse.data.pairs import Pairs
+from dse.data.tasks import Task
+from dse.errors import MismatchError
+from dse.model import INFO_FILE
+from dse.teacher.cross_fitting import folds_folder, folds_run
 from dse.teacher.fit import TeacherPooling
+from dse.teacher.kept_scores import check_score_file
+from dse.teacher.labelling import teacher_name, teacher_names
+from dse.training.loop import last_checkpoint
 from dse.training.losses import Distillation
+from dse.training.run_folder import claim_folder, finished
 from dse.training.settings import Training
 
 
@@ -54,3 +67,31 @@ class Recipe:
             raise ValueError(f"extra_pairs is {self.extra_pairs}; it must be 0 or more.")
         if self.extra_pairs and self.folds:
             raise ValueError("extra_pairs are judged by one teacher; leave out folds, whose teachers are several.")
+
+
+def check_scores(file: Path, train: Pairs, task: Task, recipe: Recipe) -> None:
+    """Refuse a file or folds that the scores cannot be kept in, before a teacher is trained."""
+    check_score_file(file)
+    if recipe.folds and recipe.distillation.alpha > 0:
+        claim_folder(folds_folder(file), folds_claim(train, task, recipe))
+
+
+def folds_claim(train: Pairs, task: Task, recipe: Recipe) -> dict[str, Any]:
+    """Everything that decides the teachers of a recipe's folds."""
+    pooling, training = recipe.teacher_pooling, recipe.teacher_training
+    claim = folds_run(recipe.backbone, train, task, recipe.folds, training, pooling=pooling)
+    return claim | {"bootstrap_pairs": recipe.bootstrap_pairs or None}
+
+
+def check_teacher(output: Path, teacher: CrossEncoder, task: Task) -> None:
+    """Refuse to go on with a student of another teacher: it may have been trained anew in the same place."""
+    folder = output if finished(output) else last_checkpoint(output / "checkpoints")
+    file = None if folder is None else folder / INFO_FILE
+    if file is None or not file.exists():
+        return
+    before = json.loads(file.read_text(encoding="utf-8")).get("teacher")
+    if before is not None and before not in teacher_names(teacher, task):
+        raise MismatchError(
+            f"{output} holds a student that learns from another teacher ({before[:12]}, now "
+            f"{teacher_name(teacher, task)[:12]}); choose another --output, or delete the folder."
+        )

@@ -80,7 +80,7 @@ def teacher_name(teacher: CrossEncoder, task: Task | None) -> str:
     Raises:
         MismatchError: If the teacher's outputs do not fit the task.
     """
-    return _teacher_names(teacher, task)[0]
+    return teacher_names(teacher, task)[0]
 
 
 def kept_names(teacher: CrossEncoder, task: Task | None, dtype: Dtype) -> list[str]:
@@ -89,14 +89,18 @@ def kept_names(teacher: CrossEncoder, task: Task | None, dtype: Dtype) -> list[s
     Raises:
         MismatchError: If the teacher's outputs do not fit the task.
     """
-    name, earlier = _teacher_names(teacher, task)
+    name, earlier = teacher_names(teacher, task)
     of = {torch.float32: name, torch.bfloat16: f"{name}-bfloat16"}
     own = of[resolve_dtype(dtype, teacher.device)]
     return [own] if dtype != "auto" else list(dict.fromkeys([own, *of.values(), earlier]))
 
 
-def _teacher_names(teacher: CrossEncoder, task: Task | None) -> list[str]:
-    """The name, and the one that earlier versions gave the teacher."""
+def teacher_names(teacher: CrossEncoder, task: Task | None) -> list[str]:
+    """The name, and the one that earlier versions gave the teacher.
+
+    Raises:
+        MismatchError: If the teacher's outputs do not fit the task.
+    """
     order = ""
     if task is not None:
         order = f"-{task.positive or ''}-{','.join(task.labels)}-{check_outputs(teacher, task)}"
