@@ -28,7 +28,8 @@ from benchmarks.ranking.plan import (
 from dse import DSE
 from dse.data import load_collection
 from dse.evaluation.ranking.rankings import Ranker
-from dse.ranking.rounds import train_in_rounds, training_queries
+from dse.ranking.inputs import training_queries
+from dse.ranking.rounds import LIST, plan_rounds, train_in_rounds
 from dse.teacher import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
@@ -105,21 +106,22 @@ def from_encoder(measured: Measured, output: Path) -> DSE:
     """A student of the encoder's vectors."""
     documents, log = measured.documents().texts, measured.log().texts
     vectors = encoder_teacher(measured.setup).vectors(documents, log, show_progress_bar=True)
-    settings = RankingTraining(steps=STEPS, refreshes=0, seed=measured.setup.seed)
+    settings = RankingTraining(steps=STEPS, seed=measured.setup.seed)
     student = measured.backbone("cosine-map")
     return distill_ranking(student, documents, log, output, teacher_vectors=vectors, settings=settings)
 
 
 def from_cross_encoder(measured: Measured, output: Path) -> DSE:
     """A student of pairs that the cross-encoder scores."""
-    documents, settings = measured.documents(), RankingTraining(steps=STEPS, refreshes=0, seed=measured.setup.seed)
+    documents, settings = measured.documents(), RankingTraining(steps=STEPS, seed=measured.setup.seed)
+    queries = training_queries(documents, measured.log(), TEACHER_PAIRS // LIST)
     return train_in_rounds(
         measured.backbone("cosine-map"),
         documents,
-        training_queries(documents, measured.log(), TEACHER_PAIRS),
+        queries,
         cross_encoder(measured),
         output,
-        budget=TEACHER_PAIRS,
+        rounds=plan_rounds(len(queries), TEACHER_PAIRS, settings.seed),
         settings=settings,
     )
 

@@ -234,7 +234,7 @@ class CandidateIndex:
             return self._reading(lambda v: v.store.count(where) if where is not None else v.store.count_ids(wanted))
         store = self._latest().store
         with store.writing():
-            check_student(next(iter(self._students)), store)
+            check_student(next(iter(self._students.values())).fingerprints, store)
             return store.delete_where(where) if where is not None else store.delete(wanted)
 
     def get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -383,4 +383,5 @@ class CandidateIndex:
             rebuilding.rebuild(self._latest().store, new, manifest, show_progress_bar=show_progress_bar)
         finally:
             made_with = self._store.latest().manifest.student
-            self._students = {made_with: self._students[made_with]}
+            kept = self._students[made_with]
+            self._students = dict.fromkeys(kept.fingerprints, kept)

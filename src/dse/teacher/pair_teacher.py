@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from dse.encoding.runtime import Dtype, FastCopy, fingerprint
+from dse.encoding.identity import fingerprint
+from dse.encoding.runtime import Dtype, FastCopy
 from dse.errors import MismatchError
 from dse.files import write_json
 from dse.model import DSE
