@@ -101,7 +101,8 @@ class DSE(PairScorer):
             head_dimension: Hidden width of the mlp heads.
             head_dropout: Dropout on the embeddings while training.
             freeze_backbone: Train projection and head only.
-            max_seq_length: Tokens read of each sentence; the backbone's own limit by default.
+            max_seq_length: Tokens read of each sentence. By default the limit that sentence-transformers has noted
+                beside the backbone, else the transformer's own.
             **kwargs: As `DSE` takes them.
 
         Returns:
@@ -111,6 +112,8 @@ class DSE(PairScorer):
             ValueError: If the backbone has fewer layers than ``num_layers``.
         """
         transformer = Transformer(backbone, max_seq_length=max_seq_length)
+        if max_seq_length is None:
+            transformer.max_seq_length = _own_length(backbone, transformer)
         layers = LayerConcat(
             transformer.get_embedding_dimension(),
             num_layers,
@@ -151,6 +154,14 @@ class DSE(PairScorer):
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
         # Our own classes need no `trust_remote_code`; every other reference goes the usual, guarded way.
         return MODULES.get(class_ref) or super()._load_module_class_from_ref(class_ref, *args, **kwargs)
+
+
+def _own_length(backbone: str, transformer: Transformer) -> int | None:
+    """``max_seq_length`` of an encoder's sentence_bert_config.json, or what the transformer can read if it is less."""
+    path = load_file_path(backbone, Transformer.config_file_name)
+    noted = None if path is None else json.loads(Path(path).read_text(encoding="utf-8")).get("max_seq_length")
+    lengths = [length for length in (noted, transformer.max_seq_length) if isinstance(length, int)]
+    return min(lengths, default=None)
 
 
 def _cls_stands_last(transformer: Transformer) -> bool:

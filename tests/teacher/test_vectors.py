@@ -164,7 +164,7 @@ def test_vectors_that_are_not_finite_are_not_kept(encoder, sentences, tmp_path, 
 
 
 def test_what_has_no_vectors_is_refused(teacher, student, backbone):
-    with pytest.raises(MismatchError, match="CrossEncoder scores pairs and has no vectors"):
+    with pytest.raises(MismatchError, match="CrossEncoder has no vectors"):
         teacher_vectors([teacher], ["a"], [])
     with pytest.raises(MismatchError, match="'mlp' head"):
         check_encoder(student)

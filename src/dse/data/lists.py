@@ -65,8 +65,8 @@ def load_lists(source: Source, collection: Collection | None = None) -> Lists:
         source: A table (.parquet .csv .tsv .jsonl .ndjson) with columns of queries, documents and scores: one pair a
             row, or one query a row with a list of documents and a list of scores, as sentence-transformers has them.
             Or a TREC run (.run, .trec, .txt): ``query Q0 document rank score tag``.
-        collection: Where the ids, or the texts, of queries and documents are looked up. Without one the table holds
-            the texts themselves.
+        collection: Where the ids, or the texts, of queries and documents are looked up. Without one, or for queries
+            without any in it, the table holds the texts themselves.
 
     Returns:
         The lists, queries and candidates in the order of their first row. A pair that occurs more than once, which
@@ -87,9 +87,10 @@ def load_lists(source: Source, collection: Collection | None = None) -> Lists:
     path = local_file(source, "scores")
     if path is None:
         raise BadDataError(f"there is no file {source}; check the path")
-    query_of, document_of = (str, str) if collection is None else map(_lookup, (collection.queries, collection.corpus))
+    queries, corpus = (None, None) if collection is None else (collection.queries or None, collection.corpus)
+    query_of, document_of = (str if texts is None else _lookup(texts) for texts in (queries, corpus))
     lists: dict[str, dict[str, list[float]]] = {}
-    for number, (query, document, cell) in _rows(path, collection is not None):
+    for number, (query, document, cell) in _rows(path, queries is not None, corpus is not None):
         score = _number(cell)
         if score is None:
             refuse(path, number, f"has the score {cell!r}; give a finite number")
@@ -109,29 +110,29 @@ def load_lists(source: Source, collection: Collection | None = None) -> Lists:
     return Lists(list(lists), [list(scored) for scored in lists.values()], scores, str(path))
 
 
-def _rows(path: Path, ids: bool) -> Iterator[tuple[int, tuple[str, str, Any]]]:
+def _rows(path: Path, query_ids: bool, document_ids: bool) -> Iterator[tuple[int, tuple[str, str, Any]]]:
     """Number, query, document and score of each scored pair; queries and documents as the file names them."""
     if path.suffix.lower() in TREC:
-        if not ids:
+        if not query_ids:
             raise BadDataError(f"{path} names queries and documents by id; give the corpus and the queries too")
         for number, cells in trec_rows(path, ("query", "Q0", "document", "rank", "score", "tag")):
             yield number, (cells[0], cells[2], cells[4])
         return
     table = open_table(path)
-    for number, (query, documents, scores) in rows_of(table, _columns(table, ids)):
+    for number, (query, documents, scores) in rows_of(table, _columns(table, query_ids, document_ids)):
         if not isinstance(documents, list) and not isinstance(scores, list):
             documents, scores = [documents], [scores]
         if not isinstance(documents, list) or not isinstance(scores, list) or len(documents) != len(scores):
             refuse(path, number, "does not have one score for each document; give lists of equal length")
         for document, score in zip(documents, scores, strict=True):
-            yield number, (_name(path, number, query, ids), _name(path, number, document, ids), score)
+            yield number, (_name(path, number, query, query_ids), _name(path, number, document, document_ids), score)
 
 
-def _columns(table: Table, ids: bool) -> list[str]:
+def _columns(table: Table, query_ids: bool, document_ids: bool) -> list[str]:
     """The columns of queries, documents and scores; those of ids only where ids can be looked up."""
     return [
-        known_column(table, (*QUERY_IDS, *QUERY_TEXTS) if ids else QUERY_TEXTS, "queries"),
-        known_column(table, (*DOCUMENT_IDS, *DOCUMENT_TEXTS) if ids else DOCUMENT_TEXTS, "documents"),
+        known_column(table, (*QUERY_IDS, *QUERY_TEXTS) if query_ids else QUERY_TEXTS, "queries"),
+        known_column(table, (*DOCUMENT_IDS, *DOCUMENT_TEXTS) if document_ids else DOCUMENT_TEXTS, "documents"),
         known_column(table, SCORES, "scores"),
     ]
 

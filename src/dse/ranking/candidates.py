@@ -10,13 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dse.data.collection import Texts
 from dse.evaluation.ranking.rankers import BM25Ranker, StudentRanker
 from dse.model import DSE
 
 DEPTH = 200  # ranks of the student that candidates come from
 BEST, FURTHER, BM25 = 0.3, 0.2, 0.2  # shares of a list; the rest is random
-PSEUDO_WORDS = 16  # of a document's beginning, which plays the query where it has no title
 
 Rows = np.ndarray
 
@@ -65,12 +63,3 @@ def _list(near: Rows, words: Rows, known: set[int], documents: int, size: int, g
         if row not in known:
             drawn[row] = None
     return np.array(list(drawn), np.int64)
-
-
-def pseudo_queries(documents: Texts) -> Texts:
-    """Queries made of documents, for a corpus without a query log: the title, or the first words."""
-    texts = [
-        title.strip() or " ".join(text.split()[:PSEUDO_WORDS])
-        for title, text in zip(documents.titles, documents.texts, strict=True)
-    ]
-    return Texts(documents.ids, texts, source=f"titles and beginnings of {documents.source}")

@@ -15,9 +15,10 @@ from dse.data.collection import Collection, Judgements, Texts
 from dse.data.lists import Lists
 from dse.errors import MismatchError, need_extra
 from dse.model import DSE
-from dse.ranking.rounds import ROUNDS
+from dse.ranking.inputs import check_texts
+from dse.ranking.rounds import BOUGHT
 from dse.ranking.ways import FromPairs, Way, choose_way
-from dse.recipe import claim_folder, finished
+from dse.recipe import claim_folder
 from dse.teacher.load import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining, check_student
@@ -43,7 +44,8 @@ class RankingRecipe:
             cross-encoder among them, the score is the mean of theirs, each normalised.
         student: Keywords of `DSE.from_backbone` besides head and number of layers.
         training: Optimiser settings.
-        teacher_pairs: How many pairs a teacher scores at most that is no encoder.
+        teacher_pairs: How many pairs a teacher that is no encoder scores at most for the student to learn from. The
+            report asks it about up to 200 documents for each of up to 100 queries more.
     """
 
     backbone: str
@@ -107,7 +109,9 @@ def make_ranker(
     for package in ("bm25s", "ir_measures", "Stemmer"):
         need_extra(package, "ranking")  # before any work
     output = Path(output)
-    collection = Collection(corpus, queries or Texts([], []), judgements or {}, name)
+    collection = Collection(corpus, Texts([], []) if queries is None else queries, judgements or {}, name)
+    check_texts(collection.corpus, "document")
+    check_texts(collection.queries, "query")
     given = teacher if isinstance(teacher, list | tuple) else [] if teacher is None else [teacher]
     if given and recipe.teachers:
         raise MismatchError("There are teachers in the recipe and beside it; give one of the two.")
@@ -124,11 +128,13 @@ def make_ranker(
     start = _start(recipe)
     names = {"teacher": way.teacher.fingerprint} if given else {}
     claim_folder(output, {"kind": "ranking", "recipe": _settings(recipe, way), "data": way.data()} | names)
-    if finished(output) and not (output / ROUNDS).exists():
+    if way.finished():
         student = DSE(str(output), dtype=start.inference_dtype, device=str(start.device))
     else:
         _say(collection, way)
-        student = way.train(_start(recipe))
+        student = _start(recipe)
+        student.info["backbone"] = recipe.backbone
+        student = way.train(student)
     from dse.evaluation.card import write_results
     from dse.evaluation.ranking import evaluate_ranking, ranking_results, write_ranking_report
 
@@ -165,9 +171,9 @@ def _start(recipe: RankingRecipe) -> DSE:
 
 
 def _say(collection: Collection, way: Way) -> None:
-    held_back = len(collection.queries) - len(way.log)
+    held_back = sum(text in way.held_back for text in collection.queries.texts)
     logger.info("learning from %s documents and %s queries", f"{len(way.documents):,}", f"{len(way.log):,}")
-    if held_back > 0:
+    if held_back:
         logger.info("%s queries are held back for the report", f"{held_back:,}")
     if held_back and not len(way.log):
         logger.info("no query is left to learn from, so the documents alone play the query; a query log would help")
@@ -207,5 +213,5 @@ def _how(way: Way, recipe: RankingRecipe) -> str:
 
 def _bought(output: Path) -> list[dict[str, float]]:
     """What each round of pairs bought; empty without rounds."""
-    file = output / "rounds.json"
+    file = output / BOUGHT
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []

@@ -1,8 +1,8 @@
 """A student of a teacher that scores pairs: candidates are drawn, scored and learned, ten thousand pairs at a time.
 
 Each round draws the documents that the student ranks best as it is by then, so that the teacher corrects what the
-student gets wrong. What every round bought is in the report. A killed run resumes: candidates, scores and students of
-finished rounds lie in the output folder until the end.
+student gets wrong. What every round bought is in the report. A killed run resumes: candidates and students of
+finished rounds lie in the output folder until the end, scores for good.
 """
 
 from __future__ import annotations
@@ -10,26 +10,30 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dse.data.collection import Texts
-from dse.data.lists import Lists
 from dse.errors import BadDataError
+from dse.evaluation.ranking.questions import own_row
 from dse.files import write_json
 from dse.model import DSE
-from dse.ranking.candidates import draw_candidates, pseudo_queries
+from dse.ranking.candidates import draw_candidates
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
-from dse.training.scored_lists import ScoredRows
+from dse.training.scored_lists import FEWEST, ScoredRows
 
 logger = logging.getLogger(__name__)
 
 ROUND = 10_000  # pairs
 LIST = 24  # documents of a query in a round
-ROUNDS = "rounds"
+MOST_LISTS = 4  # of a query: further ones repeat what it knows
+ROUNDS, BOUGHT = "rounds", "rounds.json"
+
+Scored = dict[int, tuple[list[int], list[float]]]  # row of the query: rows of its documents, their scores
 
 
 @dataclass(frozen=True)
@@ -54,38 +58,38 @@ def train_in_rounds(
     teacher: PairTeacher,
     output: Path,
     *,
-    budget: int,
+    rounds: list[list[int]],
     settings: RankingTraining,
     show_progress_bar: bool = False,
 ) -> DSE:
-    """Train a student on at most so many pairs that the teacher scores.
+    """Train a student on the pairs that a teacher scores, round by round.
 
     Args:
         student: Untrained, as `distill_ranking` takes it.
         documents: n documents.
-        queries: q queries. One with the id and the text, or the title, of a document is not compared with it.
+        queries: q queries, of different texts. No query is compared with a document that is the query itself.
         teacher: Of pairs.
         output: Folder of the student.
-        budget: Of pairs.
+        rounds: See `plan_rounds`.
         settings: Optimiser settings; ``steps`` are those of all rounds.
         show_progress_bar: Whether to show bars.
 
     Returns:
-        The student, saved; what each round bought is in ``output/rounds.json``.
+        The student, saved; what each round bought is in ``output/rounds.json``, which is written last.
 
     Raises:
-        BadDataError: If the budget is too small for 20 lists, or the teacher orders hardly any.
+        BadDataError: If the teacher orders the documents of fewer than 20 queries.
     """
-    rounds = plan_rounds(len(queries), budget, settings.seed)
     known = _own_documents(documents, queries)
-    scored: dict[int, tuple[list[int], list[float]]] = {}
+    scored: Scored = {}
     bought: list[Bought] = []
+    (output / ROUNDS).mkdir(parents=True, exist_ok=True)
     for number, rows in enumerate(rounds):
         folder = output if number == len(rounds) - 1 else output / ROUNDS / str(number)
-        texts, file = [queries.texts[row] for row in rows], output / ROUNDS / f"{number}.json"
+        texts, own = [queries.texts[row] for row in rows], [known[row] for row in rows]
+        file = output / ROUNDS / f"{number}.json"
         if not file.exists():
             generator = np.random.default_rng((settings.seed, number, 4))
-            own = [known[row] for row in rows]
             drawn = draw_candidates(student, texts, documents.texts, own, LIST, generator, show_progress_bar)
             write_json(file, [found.tolist() for found in drawn])
         candidates: list[list[int]] = json.loads(file.read_text(encoding="utf-8"))
@@ -105,16 +109,12 @@ def train_in_rounds(
                 documents.texts,
                 [queries.texts[row] for row in scored],
                 folder,
-                lists=[(np.array(rows, np.int64), np.array(values)) for rows, values in scored.values()],
+                lists=_as_lists(scored),
                 settings=replace(settings, steps=max(1, steps)),
                 show_progress_bar=show_progress_bar,
             )
-        held_out = json.loads((folder / "training.json").read_text(encoding="utf-8"))["held_out"]
-        bought.append(Bought(sum(len(found) for found, _ in scored.values()), held_out["before"], held_out["after"]))
-        logger.info(
-            "after %(pairs)d pairs: divergence of held-out lists %(after).4f, before %(before).4f", vars(bought[-1])
-        )
-    write_json(output / "rounds.json", [vars(entry) for entry in bought])
+        bought.append(_bought(folder, scored))
+    write_json(output / BOUGHT, [asdict(entry) for entry in bought])
     shutil.rmtree(output / ROUNDS, ignore_errors=True)
     return student
 
@@ -123,79 +123,61 @@ def plan_rounds(queries: int, budget: int, seed: int) -> list[list[int]]:
     """Which queries get a list in each round: all in turn, until the budget is spent.
 
     Raises:
-        BadDataError: If the budget does not pay for 20 lists.
+        BadDataError: If the budget does not pay for 20 lists, or there are fewer than 20 queries.
 
     Example:
         >>> [len(rows) for rows in plan_rounds(queries=500, budget=20_000, seed=0)]
-        [416, 416]
+        [417, 416]
     """
-    if budget < 20 * LIST:
-        raise BadDataError(f"{budget} teacher pairs make {budget // LIST} lists; give at least {20 * LIST}.")
-    lists = min(budget // LIST, 4 * queries)  # beyond four lists a query repeats what it knows
-    each = min(ROUND // LIST, lists, queries)
+    if budget < FEWEST * LIST:
+        raise BadDataError(f"{budget} teacher pairs make {budget // LIST} lists; give at least {FEWEST * LIST}.")
+    if queries < FEWEST:
+        raise BadDataError(
+            f"There are {queries} queries and documents to make queries of, too few for a teacher of pairs; give at "
+            f"least {FEWEST}."
+        )
+    lists = min(budget // LIST, MOST_LISTS * queries)
+    each = min(queries, -(-lists // max(1, round(lists * LIST / ROUND))))
     generator = np.random.default_rng((seed, 5))
     order: list[int] = []
     rounds: list[list[int]] = []
-    while lists >= each > 0 and (not rounds or lists >= min(each, 20)):
-        while len(order) < each:
-            more = generator.permutation(queries).tolist()
-            order += [row for row in more if row not in order] or more
-        rounds.append(order[:each])
-        order, lists = order[each:], lists - each
+    while lists >= FEWEST:
+        size = min(each, lists)
+        if len(order) < size:
+            left = set(order)
+            order += [row for row in generator.permutation(queries).tolist() if row not in left]
+        rounds.append(order[:size])
+        order, lists = order[size:], lists - size
     return rounds
 
 
-def training_queries(documents: Texts, log: Texts, budget: int) -> Texts:
-    """The query log and, where it is too small for the budget, titles and beginnings of documents.
-
-    Example:
-        >>> training_queries(Texts(["d"], ["a red bicycle"]), Texts(["q"], ["bike"]), budget=480).texts
-        ['bike', 'a red bicycle']
-    """
-    missing = min(budget // LIST - len(log), len(documents))
-    if missing <= 0:
-        return log
-    taken = set(log.texts)
-    made = pseudo_queries(documents)
-    rows = [row for row, text in enumerate(made.texts) if text and text not in taken]
-    more = made.select(rows[:: max(1, len(rows) // missing)][:missing])
-    return Texts([*log.ids, *more.ids], [*log.texts, *more.texts], source=log.source)
+def _as_lists(scored: Scored) -> list[ScoredRows]:
+    return [(np.array(rows, np.int64), np.array(scores)) for rows, scores in scored.values()]
 
 
-def rows_of_lists(lists: Lists, documents: Texts, held_back: set[str]) -> tuple[list[str], list[ScoredRows]]:
-    """Lists of texts as rows of the documents, those of held-back queries left out.
-
-    Raises:
-        BadDataError: If a candidate is no document, or no list is left.
-    """
-    places = {text: row for row, text in enumerate(documents.texts)}
-    texts, rows = [], []
-    for query, candidates, scores in zip(lists.queries, lists.candidates, lists.scores, strict=True):
-        if query in held_back:
-            continue
-        unknown = next((text for text in candidates if text not in places), None)
-        if unknown is not None:
-            raise BadDataError(
-                f"{lists.source}: {unknown[:60]!r}, scored for {query[:60]!r}, is no document of {documents.source}."
-            )
-        texts.append(query)
-        rows.append((np.array([places[text] for text in candidates], np.int64), np.asarray(scores, np.float64)))
-    if not texts:
-        raise BadDataError(f"{lists.source}: every query is held back for the report; give scores of other queries.")
-    return texts, rows
+def _bought(folder: Path, scored: Scored) -> Bought:
+    held_out: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))["held_out"]
+    bought = Bought(sum(len(found) for found, _ in scored.values()), held_out["before"], held_out["after"])
+    message = "after %s pairs: divergence of the held-out lists from the teacher's %.4f, before the round %.4f"
+    logger.info(message, f"{bought.pairs:,}", bought.after, bought.before)
+    return bought
 
 
 def _own_documents(documents: Texts, queries: Texts) -> list[set[int]]:
-    """For each query the rows of the documents that are the query itself."""
+    """For each query the rows of the documents that are the query itself: of equal text, or of which it is a part."""
     same: dict[str, set[int]] = {}
     for row, text in enumerate(documents.texts):
-        same.setdefault(text, set()).add(row)
+        same.setdefault(_plain(text), set()).add(row)
     places = {name: row for row, name in enumerate(documents.ids)}
     found = []
     for name, text in zip(queries.ids, queries.texts, strict=True):
-        own = set(same.get(text, ()))
-        place = places.get(name, -1)
-        if place >= 0 and documents.texts[place].startswith(text):
-            own.add(place)
+        own = set(same.get(_plain(text), ()))
+        place = own_row(name, text, documents, places.get(name, -1))
+        if place >= 0:
+            own |= same[_plain(documents.texts[place])]
         found.append(own)
     return found
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dse.data.collection import HELD_BACK, Collection, Texts
+from dse.data.collection import Collection, Texts
 from dse.data.lists import Lists
 from dse.encoding.runtime import Dtype
 from dse.errors import MismatchError
 from dse.model import DSE
-from dse.ranking.rounds import rows_of_lists, train_in_rounds, training_queries
-from dse.recipe import texts_hash
+from dse.ranking.inputs import held_back_texts, rows_of_lists, training_queries
+from dse.ranking.rounds import BOUGHT, LIST, ROUNDS, plan_rounds, train_in_rounds
+from dse.recipe import finished, texts_hash
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
-from dse.training.ranking_lists import split_anchors
-from dse.training.scored_lists import HELD_OUT, draw_of
+from dse.training.ranking_lists import check_documents, split_anchors
+from dse.training.scored_lists import ScoredLists, ScoredRows
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Way(ABC):
         training: Optimiser settings.
         output: Folder of the student.
         bar: Whether to show bars.
+        held_back: Queries that are only reported on, by text.
         teacher: For the report; None without.
     """
 
@@ -42,7 +45,12 @@ class Way(ABC):
     training: RankingTraining
     output: Path
     bar: bool
+    held_back: frozenset[str]
     teacher: Any = None
+
+    def finished(self) -> bool:
+        """Whether the student is made; what a killed run left is deleted then."""
+        return finished(self.output)
 
     def data(self) -> dict[str, str]:
         """Hashes of what is learned from."""
@@ -52,9 +60,11 @@ class Way(ABC):
     def train(self, student: DSE) -> DSE:
         """Train and save, or go on with it."""
 
-    @abstractmethod
     def held_out(self) -> Texts:
-        """Texts that are no anchors, for a report without judgements."""
+        """Queries whose lists were held out, for a report without judgements."""
+        log = json.loads((self.output / "training.json").read_text(encoding="utf-8"))
+        chosen = set(log["held_out"]["queries"])
+        return self.log.select([row for row, text in enumerate(self.log.texts) if text in chosen])
 
     @abstractmethod
     def how(self) -> str:
@@ -82,7 +92,7 @@ class FromVectors(Way):
         )
 
     def held_out(self) -> Texts:
-        """Queries; where there are none, documents."""
+        """Queries that are no anchors; where there are none, documents."""
         n = len(self.documents)
         rows, _ = split_anchors(n + len(self.log), self.training.seed)
         queries = self.log.select([row - n for row in rows if row >= n])
@@ -108,8 +118,16 @@ class FromPairs(Way):
     budget: int = 0
 
     def __post_init__(self) -> None:
-        """Let documents play the query where the log is too small."""
-        self.log = training_queries(self.documents, self.log, self.budget)
+        """Let documents play the query where the log is too small; plan the rounds."""
+        self.log = training_queries(self.documents, self.log, self.budget // LIST, self.held_back)
+        self._rounds = plan_rounds(len(self.log), self.budget, self.training.seed)
+
+    def finished(self) -> bool:
+        """Whether the last round is done."""
+        done = (self.output / BOUGHT).exists() and finished(self.output)
+        if done:
+            shutil.rmtree(self.output / ROUNDS, ignore_errors=True)
+        return done
 
     def train(self, student: DSE) -> DSE:
         """Draw, score and learn, round by round."""
@@ -120,19 +138,14 @@ class FromPairs(Way):
             self.log,
             self.teacher,
             self.output,
-            budget=self.budget,
+            rounds=self._rounds,
             settings=self.training,
             show_progress_bar=self.bar,
         )
 
-    def held_out(self) -> Texts:
-        """Queries whose lists are held out."""
-        texts = self.log.texts
-        return self.log.select([row for row, text in enumerate(texts) if draw_of(text, self.training.seed) < HELD_OUT])
-
     def how(self) -> str:
         """The pairs and the loss."""
-        rounds = json.loads((self.output / "rounds.json").read_text(encoding="utf-8"))
+        rounds = json.loads((self.output / BOUGHT).read_text(encoding="utf-8"))
         return (
             f"Trained without labels on {rounds[-1]['pairs']:,} pairs of {self._learned_from()} that its teacher "
             "scored: Kullback-Leibler divergence of its lists from the teacher's. Its score estimates the teacher's."
@@ -144,23 +157,19 @@ class FromLists(Way):
     """Lists from elsewhere.
 
     Attributes:
-        lists: The lists.
-        held_back: Queries that are only reported on.
+        lists: The queries of the log, and which rows of the documents were scored for each.
     """
 
-    lists: Lists | None = None
-    held_back: frozenset[str] = frozenset()
+    lists: list[ScoredRows] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Find the documents of the lists."""
-        assert self.lists is not None
-        texts, self._rows = rows_of_lists(self.lists, self.documents, set(self.held_back))
-        self.log = Texts([str(row) for row in range(len(texts))], texts, source=self.lists.source)
+        """Refuse lists that cannot be learned from."""
+        ScoredLists(self.documents.texts, self.log.texts, self.lists, self.training)
 
     def data(self) -> dict[str, str]:
         """Hashes of the texts, and of the lists."""
         digest = hashlib.blake2b(digest_size=8)
-        for rows, scores in self._rows:
+        for rows, scores in self.lists:
             digest.update(rows.tobytes() + scores.tobytes())
         return super().data() | {"lists": digest.hexdigest()}
 
@@ -171,21 +180,15 @@ class FromLists(Way):
             self.documents.texts,
             self.log.texts,
             self.output,
-            lists=self._rows,
+            lists=self.lists,
             settings=self.training,
             show_progress_bar=self.bar,
         )
 
-    def held_out(self) -> Texts:
-        """Queries whose lists are held out."""
-        texts = self.log.texts
-        return self.log.select([row for row, text in enumerate(texts) if draw_of(text, self.training.seed) < HELD_OUT])
-
     def how(self) -> str:
-        """The pairs and the loss."""
-        assert self.lists is not None
+        """The lists and the loss."""
         return (
-            f"Trained on {len(self._rows):,} lists of scored documents: Kullback-Leibler divergence of its lists from "
+            f"Trained on {len(self.lists):,} lists of scored documents: Kullback-Leibler divergence of its lists from "
             "the given ones. Its score estimates the given ones."
         )
 
@@ -206,25 +209,27 @@ def choose_way(
         MismatchError: If there is neither a teacher nor lists, or a teacher does not fit.
         BadDataError: If lists do not fit the corpus.
     """
-    documents = collection.corpus.for_training()
-    held_back = {*collection.queries.of_splits(HELD_BACK).texts, *collection.judged().texts}
-    rows = [row for row, text in enumerate(collection.queries.texts) if text not in held_back]
+    corpus, held_back = collection.corpus, held_back_texts(collection.queries, collection.judged())
+    documents = corpus.for_training()
+    check_documents(documents.texts)
+    log = collection.queries.select([row for row, text in enumerate(collection.queries.texts) if text not in held_back])
     shared: Mapping[str, Any] = {
         "documents": documents,
-        "log": collection.queries.select(rows),
         "training": training,
         "output": output,
         "bar": bar,
+        "held_back": frozenset(held_back),
+        "teacher": _teacher(teachers, output, training.dtype) if teachers else None,
     }
     if lists is not None:
-        teacher = _teacher(teachers, output, training.dtype) if teachers else None
-        return FromLists(**shared, teacher=teacher, lists=lists, held_back=frozenset(held_back))
+        texts, rows = rows_of_lists(lists, corpus, held_back)
+        log = Texts([str(row) for row in range(len(texts))], texts, source=lists.source)
+        return FromLists(**shared, log=log, lists=rows)
     if not teachers:
         raise MismatchError("There is no teacher; give a teacher, or lists that one has scored.")
-    teacher = _teacher(teachers, output, training.dtype)
-    if isinstance(teacher, EncoderTeacher):
-        return FromVectors(**shared, teacher=teacher)
-    return FromPairs(**shared, teacher=teacher, budget=budget)
+    if isinstance(shared["teacher"], EncoderTeacher):
+        return FromVectors(**shared, log=log)
+    return FromPairs(**shared, log=log, budget=budget)
 
 
 def _teacher(teachers: Sequence[Any], output: Path, dtype: Dtype) -> EncoderTeacher | PairTeacher:

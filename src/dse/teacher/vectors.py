@@ -134,9 +134,8 @@ def check_encoder(teacher: Any) -> SentenceTransformer:
     """
     if not isinstance(teacher, SentenceTransformer):
         raise MismatchError(
-            f"A {type(teacher).__name__} scores pairs and has no vectors, from which ranking is learned so far; "
-            "give an encoder of sentence-transformers as the teacher, or make a student from pairs "
-            "(`dse distill --data`)."
+            f"A {type(teacher).__name__} has no vectors; give an encoder of sentence-transformers, or let "
+            "PairTeacher score pairs with it."
         )
     if isinstance(teacher, DSE) and teacher.head.kind != "cosine":
         raise MismatchError(

@@ -95,7 +95,9 @@ def distill_ranking(
         trainer.fit_scale(left, right)
     student.info |= {"task": _task(data).to_dict(), "activation": "identity"}
     student.save_pretrained(str(output))
-    held_out = {"before": trainer.before, "after": trainer.after}
+    held_out: dict[str, Any] = {"before": trainer.before, "after": trainer.after}
+    if isinstance(data, ScoredLists):  # which ones depends on the lists
+        held_out["queries"] = [data.texts[row] for row in data.held_out]
     log = {"settings": asdict(settings), "held_out": held_out, "kept_start": kept_start, "maps": maps}
     write_json(output / "training.json", log | {"log": trainer.log})
     shutil.rmtree(output / "checkpoints", ignore_errors=True)

@@ -94,6 +94,16 @@ def split_anchors(texts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return order[:held_out], order[held_out:]
 
 
+def check_documents(corpus: Sequence[str]) -> None:
+    """Refuse a corpus that cannot be ordered.
+
+    Raises:
+        BadDataError: If there are fewer than two distinct documents.
+    """
+    if len(set(corpus)) < 2:
+        raise BadDataError(f"The corpus holds {len(set(corpus))} distinct document(s); ranking needs at least two.")
+
+
 class RankingLists:
     """The texts, and the teacher's distribution over the documents for each of them.
 
@@ -128,9 +138,7 @@ class RankingLists:
         self.scale: float | None = 1.0
 
     def _checked(self, vectors: np.ndarray, queries: int) -> np.ndarray:
-        distinct = len(set(self.texts[: self.n]))
-        if distinct < 2:
-            raise BadDataError(f"The corpus holds {distinct} distinct document(s); ranking needs at least two.")
+        check_documents(self.texts[: self.n])
         if vectors.ndim != 2 or len(vectors) != len(self.texts):
             raise MismatchError(
                 f"Teacher vectors of shape {vectors.shape} do not fit {self.n} documents and {queries} queries; "

@@ -117,12 +117,16 @@ class RankingTrainer:
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 parts.append(self.student(features)["sentence_embedding"].float())
             order += rows
-        return F.normalize(torch.cat(parts)[torch.tensor(order).argsort().to(device)], dim=1)
+        return self._normalized(torch.cat(parts)[torch.tensor(order).argsort().to(device)])
 
     def _encode_all(self) -> Tensor:
         """Embeddings of all texts without gradient, of length 1: (m, d)."""
         embeddings = self.student.encode(self.lists.texts, convert_to_tensor=True, show_progress_bar=False)
-        return F.normalize(embeddings.float(), dim=1).clone()  # out of inference mode
+        return self._normalized(embeddings.float()).clone()  # out of inference mode
+
+    def _normalized(self, embeddings: Tensor) -> Tensor:
+        """What the head computes its cosine of, at length 1."""
+        return F.normalize(self.student.head.cosine_part(embeddings), dim=1)
 
     # ---------------------------------------------------------------------------------------- before and after
 

@@ -48,8 +48,8 @@ def fit_maps(head: PairHead, trainer: RankingTrainer) -> dict[str, float]:
         if len(order) < QUERIES:
             order = generator.permutation(lists.anchors).tolist()
         rows, order = np.array(order[:QUERIES]), order[QUERIES:]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(step)
+        with torch.random.fork_rng(devices=[bank.device] if bank.is_cuda else []):
+            torch.manual_seed(trainer.settings.seed + step)
             left = kind.left_vectors(head, F.dropout(bank[torch.from_numpy(rows).to(bank.device)], DROPOUT))  # (B, d)
         right = kind.right_vectors(head, bank)  # (m, d)
         candidates: Any = lists.candidates(step)
@@ -71,7 +71,7 @@ def fit_maps(head: PairHead, trainer: RankingTrainer) -> dict[str, float]:
     gain = (cosine - best).cpu().double()  # (h,)
     error = float(gain.std() / np.sqrt(len(gain))) if len(gain) > 1 else float("inf")
     if not float(gain.mean()) > error:
-        best, factor = cosine, 0.0
+        best, factor, chosen = cosine, 0.0, [torch.zeros_like(weight) for weight in weights]
     _set(weights, chosen, factor)
     fitted = {"before": float(cosine.mean()), "after": float(best.mean()), "standard_error": error, "factor": factor}
     logger.info(

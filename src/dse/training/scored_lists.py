@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dse.errors import BadDataError, MismatchError
-from dse.training.ranking_lists import MOST_HELD_OUT, RankingTraining
+from dse.training.ranking_lists import MOST_HELD_OUT, RankingTraining, check_documents
 
 HELD_OUT = 0.1  # of the queries
 ANCHORS = 0.25  # share of queries among the texts of a step
 FEWEST = 20  # lists
+MOST = 1e100  # of a score
 
 ScoredRows = tuple[NDArray[np.int64], NDArray[np.float64]]  # rows of the documents (m,), their scores (m,)
 
@@ -51,39 +53,49 @@ class ScoredLists:
         settings: RankingTraining,
     ) -> None:
         self.texts, self.n, self.settings = [*corpus, *queries], len(corpus), settings
-        self._check(lists, len(queries))
-        usable = [i for i, (_, scores) in enumerate(lists) if len(scores) > 1 and np.ptp(scores) > 0]
-        if len(usable) < FEWEST:
+        checked = self._checked(lists, len(queries))
+        self._lists = {  # by row of the query's text
+            self.n + i: rows for i, rows in enumerate(checked) if len(rows[1]) > 1 and np.ptp(rows[1]) > 0
+        }
+        usable = len({self.texts[row] for row in self._lists})
+        if usable < FEWEST:
             raise BadDataError(
-                f"{len(usable)} of {len(lists)} lists prefer a document to another; give at least {FEWEST} such lists."
+                f"Of {len(lists)} lists {usable} prefer one document to another; give at least {FEWEST} such lists, "
+                "of different queries."
             )
-        self._lists = {self.n + i: lists[i] for i in usable}  # by row of the query's text
         self.held_out, self.anchors = self._split()
         self.spread = _spread([scores for _, scores in self._lists.values()])
         self.scale: float | None = None  # r, once the student's cosines are known
         self.queries_of_step = max(1, round(ANCHORS * settings.batch_size))
 
-    def _check(self, lists: Sequence[ScoredRows], queries: int) -> None:
-        if len(set(self.texts[: self.n])) < 2:
-            raise BadDataError(
-                f"The corpus holds {len(set(self.texts[: self.n]))} distinct document(s); ranking needs at least two."
-            )
+    def _checked(self, lists: Sequence[ScoredRows], queries: int) -> list[ScoredRows]:
+        """The lists as arrays."""
+        check_documents(self.texts[: self.n])
         if len(lists) != queries:
             raise MismatchError(f"There are {len(lists)} lists for {queries} queries; give one for each.")
-        for i, (rows, scores) in enumerate(lists):
-            if len(rows) != len(scores) or len(np.unique(rows)) != len(rows):
-                raise BadDataError(f"List {i + 1} does not have one score for each of its documents, each named once.")
-            if len(rows) and not 0 <= min(rows) <= max(rows) < self.n:
-                raise BadDataError(f"List {i + 1} names a document outside rows 0 to {self.n - 1}; check the rows.")
-            if not np.isfinite(scores).all():
-                raise BadDataError(f"List {i + 1} has a score that is not finite; check the teacher.")
+        return [self._checked_list(i + 1, rows, scores) for i, (rows, scores) in enumerate(lists)]
+
+    def _checked_list(self, number: int, rows: Any, scores: Any) -> ScoredRows:
+        rows, scores = np.asarray(rows), np.asarray(scores)
+        if rows.ndim != 1 or rows.shape != scores.shape or len(np.unique(rows)) != len(rows):
+            raise BadDataError(f"List {number} does not have one score for each of its documents, each named once.")
+        if len(rows) and (rows.dtype.kind not in "iu" or not 0 <= rows.min() <= rows.max() < self.n):
+            raise BadDataError(f"List {number} names a document outside rows 0 to {self.n - 1}; check the rows.")
+        if scores.dtype.kind not in "fiub" or not (np.abs(scores.astype(np.float64)) < MOST).all():
+            raise BadDataError(f"List {number} has a score that is no finite number; check the teacher.")
+        return rows.astype(np.int64), scores.astype(np.float64)
 
     def _split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Queries that are held out, and those that are learned; the same query is always on the same side."""
-        rows = sorted(self._lists, key=lambda row: draw_of(self.texts[row], self.settings.seed))
-        share = [row for row in rows if draw_of(self.texts[row], self.settings.seed) < HELD_OUT]
-        number = max(2, min(MOST_HELD_OUT, len(share)))
-        return np.array(rows[:number], np.int64), np.array(rows[number:], np.int64)
+        """Queries that are held out, and those that are learned: equal texts are on the same side.
+
+        With more lists a learned query is never held out, as what is held out are the lowest draws.
+        """
+        draws = {row: draw_of(self.texts[row], self.settings.seed) for row in self._lists}
+        lowest = sorted(set(draws.values()))
+        number = max(2, min(MOST_HELD_OUT, sum(draw < HELD_OUT for draw in lowest)))
+        rows = sorted(draws, key=lambda row: draws[row])
+        held_out = [row for row in rows if draws[row] <= lowest[number - 1]]
+        return np.array(held_out, np.int64), np.array(rows[len(held_out) :], np.int64)
 
     def steps(self) -> int:
         """How many steps the settings ask for; by default until every scored document was encoded once."""
@@ -108,7 +120,7 @@ class ScoredLists:
             (bank[torch.from_numpy(documents).to(bank.device)] @ bank[row]).cpu().double().numpy()
             for row, (documents, _) in self._lists.items()
         ]
-        self.scale = _spread(cosines) / self.spread
+        self.scale = max(1e-6, _spread(cosines)) / self.spread
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """The texts that a step encodes: queries, and documents of their lists, each once."""
@@ -142,7 +154,7 @@ class ScoredLists:
             candidates: See `candidates`.
 
         Returns:
-            Three tensors (Q, k), k the length of the longest list; scores as they were given.
+            Three tensors (Q, k), k the length of the longest list; scores as they were given, in float64.
         """
         queries = [int(row) for row in rows if row in self._lists]
         longest = max(len(self._lists[query][0]) for query in queries)
@@ -157,14 +169,14 @@ class ScoredLists:
         fresh = encoded[at].to(e.device)  # (Q, k)
         v = torch.where((fresh >= 0)[..., None], e[fresh.clamp_min(0)], bank[at.to(e.device)])  # (Q, k, d)
         cosines = torch.einsum("qd,qkd->qk", e[: len(queries)], v)
-        t = torch.from_numpy(scores).to(e)
-        return t, cosines, torch.from_numpy(none).to(e.device)
+        return torch.from_numpy(scores).to(e.device), cosines, torch.from_numpy(none).to(e.device)
 
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: None) -> Tensor:
         """KL of the student's lists from the teacher's, one a query, (Q,); arguments as in `cosines`."""
         assert self.scale is not None
         teacher, student, none = self.cosines(rows, e, bank, candidates)
-        t, s = (x.div(self.settings.temperature).masked_fill(none, -torch.inf) for x in (self.scale * teacher, student))
+        teacher = (self.scale * (teacher - teacher[:, :1])).to(e)  # a large number that all scores share is no loss
+        t, s = (x.div(self.settings.temperature).masked_fill(none, -torch.inf) for x in (teacher, student))
         p, q = t.log_softmax(dim=1), s.log_softmax(dim=1)  # (Q, k)
         return (p.exp() * (p - q)).masked_fill(none, 0.0).sum(dim=1)
 
@@ -182,4 +194,6 @@ def draw_of(text: str, seed: int) -> float:
 
 def _spread(lists: Sequence[NDArray[np.float64]]) -> float:
     """Standard deviation within lists."""
-    return max(1e-6, float(np.sqrt(np.mean([scores.var() for scores in lists]))))
+    deviations = [scores - scores.mean() for scores in lists]
+    largest = max(float(np.abs(values).max()) for values in deviations) or 1.0
+    return largest * float(np.sqrt(np.mean([np.square(values / largest).mean() for values in deviations])))

@@ -130,7 +130,7 @@ def test_a_cross_encoder_gives_raw_scores(teacher):
 def test_scores_that_do_not_fit_are_refused(scores):
     scorer = Counting()
     scorer.predict = lambda pairs: scores
-    with pytest.raises(MismatchError, match="the teacher"):
+    with pytest.raises(MismatchError, match="The teacher"):
         PairRanker(scorer, QUERIES[:1], DOCUMENTS).scores([np.array([0, 1])])
 
 

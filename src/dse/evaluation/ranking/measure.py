@@ -24,6 +24,7 @@ from dse.evaluation.ranking.rankings import CorpusRanker, Ranker, Ranking, ranke
 from dse.evaluation.ranking.report import BM25, COSINE, STUDENT, TEACHER, CurvePoint, RankingReport, reranking
 from dse.evaluation.ranking.rows import lead_kept, ranking_rows
 from dse.model import DSE
+from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
 
 FIRST = 100  # documents of a first stage that are reranked
@@ -77,7 +78,7 @@ def evaluate_ranking(
         raise BadDataError(
             f"{collection.name} has no judgements and there is no teacher to compare with; give one of the two"
         )
-    encoder = _encoder(backbone)
+    encoder = _encoder(backbone, student)
     rankers: dict[str, Ranker] = {BM25: BM25Ranker(questions.queries.texts, questions.corpus.texts)}
     for name, model in ((COSINE, encoder), (STUDENT, student), (TEACHER, teacher)):
         if model is not None:
@@ -120,10 +121,12 @@ def evaluate_ranking(
     )
 
 
-def _encoder(backbone: str | SentenceTransformer | None) -> SentenceTransformer | None:
-    if isinstance(backbone, str):
-        return DSE.from_backbone(backbone, num_layers=1, head="cosine")  # in `encode`: the mean of the last layer
-    return backbone
+def _encoder(backbone: str | SentenceTransformer | None, student: DSE) -> SentenceTransformer | None:
+    """The backbone as a model: the mean of its last layer, of texts as long as a student made from it reads."""
+    if not isinstance(backbone, str):
+        return backbone
+    length = student.max_seq_length if backbone == student.info.get("backbone") else None
+    return DSE.from_backbone(backbone, num_layers=1, head="cosine", max_seq_length=length)
 
 
 def _ranker(model: Any, name: str, questions: Questions, pool: bool, show_progress_bar: bool) -> Ranker:
@@ -140,7 +143,7 @@ def _ranker(model: Any, name: str, questions: Questions, pool: bool, show_progre
 
 def _name(model: Any) -> str:
     """Fingerprint of a model; of any other scorer the name of its class."""
-    if isinstance(model, EncoderTeacher):
+    if isinstance(model, EncoderTeacher | PairTeacher):
         return model.fingerprint
     return fingerprint(model) if isinstance(model, SentenceTransformer | CrossEncoder) else type(model).__name__
 

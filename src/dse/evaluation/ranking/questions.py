@@ -64,7 +64,7 @@ def ask(collection: Collection, split: str, pool: bool) -> Questions:
         grades,
         [np.sort(np.array([rows[document] for document in judged], dtype=np.intp)) for judged in grades],
         [
-            _own(name, text, corpus, rows.get(name, -1)) if name not in judged else -1
+            own_row(name, text, corpus, rows.get(name, -1)) if name not in judged else -1
             for name, text, judged in zip(queries.ids, queries.texts, grades, strict=True)
         ],
     )
@@ -81,7 +81,7 @@ def _of_split(queries: Texts, split: str) -> Texts:
     return chosen
 
 
-def _own(name: str, text: str, corpus: Texts, row: int) -> int:
+def own_row(name: str, text: str, corpus: Texts, row: int) -> int:
     """The row of a document if it is the query itself: the same id, and the query's text in it; else -1.
 
     The same id alone says nothing, as both sides may be numbered from 1.

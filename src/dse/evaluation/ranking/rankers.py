@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import dot_score, semantic_search
 
-from dse.errors import MismatchError, need_extra
+from dse.errors import need_extra
 from dse.evaluation.ranking.metrics import Floats
 from dse.evaluation.ranking.rankings import Ranker, Ranking, Rows, ranked
 from dse.model import DSE
-from dse.teacher.scoring import teacher_scores
+from dse.teacher.pair_teacher import PairTeacher, check_pair_scorer
 from dse.teacher.vectors import EncoderTeacher
 
 QUERIES = 64  # queries whose results are held as Python objects at a time
@@ -154,10 +154,10 @@ class StudentRanker:
 
 
 class PairRanker:
-    """Anything with ``predict(pairs)``, such as a cross-encoder; no pair is scored twice.
+    """Anything that scores pairs, such as a cross-encoder; no pair is scored twice.
 
     Args:
-        scorer: A `CrossEncoder` with one output, whose raw scores are taken, or an object with ``predict``.
+        scorer: As `PairTeacher` takes them, or such a teacher.
         queries: Texts.
         documents: Texts.
         show_progress_bar: Whether a `CrossEncoder` shows one.
@@ -169,31 +169,14 @@ class PairRanker:
     def __init__(
         self, scorer: Any, queries: Sequence[str], documents: Sequence[str], show_progress_bar: bool = False
     ) -> None:
-        check_scorer(scorer)
-        self._scorer, self._show = scorer, show_progress_bar
-        self._queries, self._documents = queries, documents
-        self._known: dict[tuple[int, int], float] = {}
+        self._teacher = scorer if isinstance(scorer, PairTeacher) else PairTeacher([scorer])
+        self._queries, self._documents, self._show = queries, documents, show_progress_bar
 
     def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
         """Scores of each query with its own candidates."""
-        keys = [(query, int(row)) for query, rows in enumerate(candidates) for row in rows]
-        new = [key for key in dict.fromkeys(keys) if key not in self._known]
-        if new:
-            scores = self._predict([(self._queries[query], self._documents[row]) for query, row in new])
-            self._known.update(zip(new, scores.tolist(), strict=True))
-        return [np.array([self._known[q, int(row)] for row in rows], float) for q, rows in enumerate(candidates)]
-
-    def _predict(self, pairs: list[tuple[str, str]]) -> Floats:
-        if isinstance(self._scorer, CrossEncoder):
-            scores = teacher_scores(self._scorer, pairs, show_progress_bar=self._show)
-        else:
-            scores = np.asarray(self._scorer.predict(pairs))
-        if scores.size != len(pairs) or scores.dtype.kind not in "fiu":
-            raise MismatchError(f"the teacher gave scores of shape {scores.shape} for {len(pairs)} pairs; one each")
-        if not np.isfinite(scores).all():
-            row = int(np.flatnonzero(~np.isfinite(scores.ravel()))[0])
-            raise MismatchError(f"the teacher's score of {pairs[row]} is {scores.ravel()[row]}; it must be finite")
-        return scores.reshape(-1).astype(np.float64)
+        pairs = [(self._queries[q], self._documents[row]) for q, rows in enumerate(candidates) for row in rows]
+        scores = self._teacher.scores(pairs, show_progress_bar=self._show)
+        return np.split(scores, np.cumsum([len(rows) for rows in candidates])[:-1])
 
 
 class PartRanker:
@@ -229,12 +212,8 @@ def check_scorer(model: Any) -> None:
     Raises:
         MismatchError: If the model gives several scores per pair, or is neither an encoder nor has ``predict(pairs)``.
     """
-    number = model.num_labels if isinstance(model, DSE | CrossEncoder) else 1
-    if number != 1:
-        what = "student" if isinstance(model, DSE) else "cross-encoder"
-        raise MismatchError(f"this {what} gives {number} scores per pair; ranking needs one that gives a single score")
-    if not _is_encoder(model) and not callable(getattr(model, "predict", None)):
-        raise MismatchError(f"{type(model).__name__} has no predict(pairs); give a cross-encoder or an encoder")
+    if isinstance(model, DSE) or not _is_encoder(model):
+        check_pair_scorer(model)
 
 
 def _is_encoder(model: Any) -> bool:

@@ -1,0 +1,103 @@
+"""What a student is made from, checked before any work: texts, queries to learn from, lists that fit the corpus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+from itertools import compress
+
+import numpy as np
+
+from dse.data.collection import HELD_BACK, Texts
+from dse.data.lists import Lists
+from dse.errors import BadDataError
+from dse.training.scored_lists import ScoredRows
+
+logger = logging.getLogger(__name__)
+
+PSEUDO_WORDS = 16  # of a document's beginning, which plays the query where it has no title
+
+
+def check_texts(texts: Texts, what: str) -> None:
+    """Refuse texts without an id of their own, or without a word. Files are checked when they are read.
+
+    Raises:
+        BadDataError: If an id occurs twice or a text is empty.
+    """
+    first: dict[str, int] = {}
+    for row, (name, text) in enumerate(zip(texts.ids, texts.texts, strict=True), start=1):
+        if name in first:
+            raise BadDataError(
+                f"{texts.source}: {what} {row} repeats the id {name!r} of {what} {first[name]}; give each its own."
+            )
+        if not text.strip():
+            raise BadDataError(f"{texts.source}: {what} {row}, {name!r}, has no text; leave it out.")
+        first[name] = row
+
+
+def training_queries(documents: Texts, log: Texts, number: int, held_back: Set[str] = frozenset()) -> Texts:
+    """So many queries of different texts: the log and, where it is smaller, titles and beginnings of documents.
+
+    Args:
+        documents: The corpus.
+        log: Queries.
+        number: How many are wanted; a larger log is taken whole.
+        held_back: Texts that are not learned.
+
+    Example:
+        >>> training_queries(Texts(["d"], ["a red bicycle"]), Texts(["q"], ["bike"]), number=20).texts
+        ['bike', 'a red bicycle']
+    """
+    distinct = {text: row for row, text in reversed(list(enumerate(log.texts)))}
+    log = log.select(sorted(distinct.values()))
+    if len(log) >= number:
+        return log
+    made: dict[str, int] = {}  # text: row of the document
+    for row, (title, text) in enumerate(zip(documents.titles, documents.texts, strict=True)):
+        query = title.strip() or " ".join(text.split()[:PSEUDO_WORDS])
+        if query and query not in distinct and query not in held_back:
+            made.setdefault(query, row)
+    missing = number - len(log)
+    chosen = list(made)[:: max(1, len(made) // missing)][:missing]
+    return Texts([*log.ids, *(documents.ids[made[text]] for text in chosen)], [*log.texts, *chosen], source=log.source)
+
+
+def rows_of_lists(lists: Lists, corpus: Texts, held_back: Set[str]) -> tuple[list[str], list[ScoredRows]]:
+    """Queries of lists, and each list as rows of the corpus that is learned from.
+
+    What is held back is left out: whole lists of such queries, and documents of split test.
+
+    Raises:
+        BadDataError: If a candidate is no document, or no list is left.
+    """
+    everything, documents = set(corpus.texts), corpus.for_training()
+    places = {text: row for row, text in enumerate(documents.texts)}
+    texts, rows, skipped = [], [], 0
+    for query, candidates, scores in zip(lists.queries, lists.candidates, lists.scores, strict=True):
+        if query in held_back:
+            skipped += 1
+            continue
+        for text in candidates:
+            if text not in everything:
+                raise BadDataError(
+                    f"{lists.source}: {text[:60]!r}, scored for {query[:60]!r}, is no document of {corpus.source}; "
+                    "add it there, or leave it out."
+                )
+        learned = [text in places for text in candidates]
+        texts.append(query)
+        rows.append((np.array([places[t] for t in compress(candidates, learned)], np.int64), scores[learned]))
+    if not texts:
+        raise BadDataError(f"{lists.source}: every query is held back for the report; give scores of other queries.")
+    if skipped:
+        logger.warning(
+            "%s: %s of %s lists are of queries that are held back for the report, and are left out.",
+            lists.source,
+            f"{skipped:,}",
+            f"{len(lists):,}",
+        )
+    return texts, rows
+
+
+def held_back_texts(queries: Texts, judged: Texts) -> set[str]:
+    """Queries that are only reported on, by text: those of split test, and those that are judged."""
+    return {*queries.of_splits(HELD_BACK).texts, *judged.texts}
