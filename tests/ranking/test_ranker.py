@@ -11,18 +11,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dse import DSE, ranking
+from dse import DSE
 from dse.data import Texts
-from dse.errors import MismatchError
+from dse.errors import BadDataError, MismatchError
 from dse.evaluation.ranking import plots
-from dse.ranking import RankingRecipe, make_ranker
+from dse.ranking import RankingRecipe, make_ranker, ways
 from dse.teacher import load_ranking_teacher, vectors
 from dse.training.ranking import RankingTraining
 from dse.training.ranking_loop import RankingTrainer
 from tests import processes
 from tests.samples import difference, tensors
 from tests.test_cli import ENV, dse
-from tests.training.ranking_samples import CORPUS, QUERIES
+from tests.training.ranking_samples import CORPUS, QUERIES, SubjectTeacher
 
 QUICK = RankingTraining(steps=6, batch_size=16, learning_rate=1e-3, checkpoint_steps=2, dtype="float32", seed=3)
 
@@ -61,8 +61,8 @@ def learned(monkeypatch):
         given.append((list(corpus), list(queries), kwargs["teacher_vectors"]))
         return distill(student, corpus, queries, output, **kwargs)
 
-    distill = ranking.distill_ranking
-    monkeypatch.setattr(ranking, "distill_ranking", spy)
+    distill = ways.distill_ranking
+    monkeypatch.setattr(ways, "distill_ranking", spy)
     return given
 
 
@@ -81,6 +81,7 @@ def test_the_whole_way(recipe, encoder, tmp_path, learned):
     assert not (tmp_path / "s" / "checkpoints").exists()
     student = DSE(str(tmp_path / "s"), device="cpu")
     assert student.head.kind == "cosine" and len(student.info["teacher"]) == 32
+    assert student.info["backbone"] == recipe.backbone
     assert report.fingerprints == {"student": student.fingerprint, "teacher": student.info["teacher"]}
     corpus, log, teacher = learned[0]
     assert corpus == CORPUS and log == QUERIES[::2]
@@ -140,7 +141,7 @@ def test_each_step_resumes(recipe, tmp_path, monkeypatch):
         patch.setattr("dse.evaluation.ranking.evaluate_ranking", stop)
         with pytest.raises(KeyboardInterrupt):
             make_ranker(*arguments)
-    monkeypatch.setattr(ranking, "distill_ranking", fail)
+    monkeypatch.setattr(ways, "distill_ranking", fail)
     report = make_ranker(*arguments)
     assert report.agreement == whole.agreement and report.fingerprints == whole.fingerprints
     one, other = (DSE(str(tmp_path / name), device="cpu") for name in ("whole", "s"))
@@ -163,13 +164,31 @@ def other_data() -> Texts:
     return documents().select(range(50))
 
 
-def test_a_teacher_without_vectors_is_refused_before_any_work(recipe, teacher, tmp_path):
-    teacher.save_pretrained(str(tmp_path / "cross"))
-    with pytest.raises(MismatchError, match="has no vectors"):
-        make_ranker(documents(), None, replace(recipe, teachers=(str(tmp_path / "cross"),)), tmp_path / "s")
-    assert not (tmp_path / "s").exists()
+def test_what_does_not_fit_is_refused_before_any_work(recipe, tmp_path):
     with pytest.raises(MismatchError, match="cosine head"):
         make_ranker(documents(), None, replace(recipe, student={"head": "dot"}), tmp_path / "s")
+    with pytest.raises(MismatchError, match="There is no teacher"):
+        make_ranker(documents(), None, replace(recipe, teachers=()), tmp_path / "s")
+    with pytest.raises(MismatchError, match="give one of the two"):
+        make_ranker(documents(), None, recipe, tmp_path / "s", teacher=SubjectTeacher())
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("corpus", "log", "message"),
+    [
+        (Texts([], []), None, "holds 0 distinct document"),
+        (Texts(["a", "b"], ["one", "one"]), None, "holds 1 distinct document"),
+        (Texts(["a", "a"], ["one", "two"], source="c.csv"), None, "c.csv: document 2 repeats the id 'a' of document 1"),
+        (Texts(["a", "b"], ["one", " "], source="c.csv"), None, "c.csv: document 2, 'b', has no text; leave it out"),
+        (None, Texts(["q", "q"], ["one", "two"], source="log"), "log: query 2 repeats the id 'q' of query 1"),
+        (None, Texts(["q"], [""], source="log"), "log: query 1, 'q', has no text"),
+    ],
+)
+def test_bad_texts_are_refused_before_any_work(recipe, tmp_path, monkeypatch, corpus, log, message):
+    monkeypatch.setattr("dse.teacher.vectors._embed", fail)
+    with pytest.raises(BadDataError, match=message):
+        make_ranker(documents() if corpus is None else corpus, log, recipe, tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
 
