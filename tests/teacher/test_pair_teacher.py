@@ -51,9 +51,7 @@ def test_scores_come_as_arrays_lists_or_tensors(make):
 
 
 def test_half_precision_and_labels():
-    assert np.allclose(
-        PairTeacher([Says(lambda s: torch.from_numpy(s).bfloat16())]).scores(PAIRS), EXPECTED, rtol=0.01
-    )
+    assert np.allclose(PairTeacher([Says(lambda s: torch.from_numpy(s).bfloat16())]).scores(PAIRS), EXPECTED, rtol=0.01)
     assert PairTeacher([Says(lambda s: s > 2)]).scores(PAIRS).tolist() == (EXPECTED > 2).tolist()
     assert PairTeacher([Says(lambda s: s.astype(int))]).scores(PAIRS).tolist() == EXPECTED.astype(int).tolist()
 

@@ -28,7 +28,9 @@ VECTORS = make_vectors([*CORPUS, *QUERIES])
 
 def score_of(query: str, document: str) -> float:
     """A teacher's score of a pair: whether both are on one subject, and how many words they share."""
-    one, other = (next((s for known, s in SUBJECT_OF.items() if text.startswith(known)), -1) for text in (query, document))
+    one, other = (
+        next((s for known, s in SUBJECT_OF.items() if text.startswith(known)), -1) for text in (query, document)
+    )
     return 3.0 * (one == other) + 0.1 * len(set(query.split()) & set(document.split()))
 
 

@@ -204,7 +204,9 @@ def test_held_out_queries_are_named_and_never_encoded(backbone, tmp_path, monkey
     assert held_out and not set(held_out) & set(learned) and set(QUERIES) <= {*held_out, *learned}
     data = ScoredLists(CORPUS, QUERIES, LISTS, settings_)
     first, bank = (model.encode(data.texts, normalize_embeddings=True) for model in (new_student(backbone), student))
-    assert log["held_out"]["after"] == pytest.approx(plain_loss(LISTS, first, data.held_out, bank[data.held_out], bank, 0.1), abs=1e-5)
+    assert log["held_out"]["after"] == pytest.approx(
+        plain_loss(LISTS, first, data.held_out, bank[data.held_out], bank, 0.1), abs=1e-5
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- bad input
