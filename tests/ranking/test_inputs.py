@@ -60,7 +60,7 @@ def test_documents_that_are_held_back_are_left_out_of_lists():
 
 
 def test_what_does_not_fit_is_named():
-    with pytest.raises(BadDataError, match="s.run: 'a tent', scored for 'a', is no document of corpus.csv; add it"):
+    with pytest.raises(BadDataError, match=r"s\.run: 'a tent', scored for 'a', is no document of corpus\.csv; add it"):
         rows_of_lists(lists_of("a", candidates=("the old house", "a tent")), CORPUS, set())
-    with pytest.raises(BadDataError, match="s.run: every query is held back for the report; give scores of other"):
+    with pytest.raises(BadDataError, match=r"s\.run: every query is held back for the report; give scores of other"):
         rows_of_lists(lists_of("a", "b"), CORPUS, {"a", "b"})

@@ -50,6 +50,16 @@ def test_an_encoder_as_teacher_ranks_the_corpus_too(student, backbone, encoder):
     assert report.fingerprints["student"] == student.fingerprint and report.backbone == backbone
 
 
+def test_the_backbone_reads_as_far_as_the_student_made_from_it(backbone):
+    """Untrained, both rank alike; a student that notes no backbone is compared with what was asked for."""
+    student = make_student(backbone, head="cosine", num_layers=1, max_seq_length=4)  # two words
+    for noted in (backbone, None):
+        student.info["backbone"] = noted
+        report = evaluate_ranking(student, SHOP, backbone=backbone)
+        alike = [report.values[STUDENT][name] == report.values[COSINE][name] for name in report.values[STUDENT]]
+        assert np.all(alike) == (noted is not None)
+
+
 def test_a_cross_encoder_reranks(student, backbone, teacher):
     report = evaluate_ranking(student, SHOP, backbone=backbone, teacher=teacher)
     assert names(report) == [BM25, COSINE, STUDENT, *RERANKED, "teacher on BM25's 100", "teacher on cosine's 100"]
