@@ -61,18 +61,14 @@ LABELLED, SMALL_SHARD = 60, 6
 # Between and within drawing, scoring and training of the first round, then of the second, and at the end.
 KILLS = [
     "rounds.draw_candidates:0",
-    "rounds.write_json:0",
     "_Scorer.scores:1",
     "ScoreFile.finish:0",
-    "RankingTrainer._step:0",
     "RankingTrainer._save:2",
     "DSE.save_pretrained:0",
     "ranking.write_json:0",
     "rounds.draw_candidates:0",
     "_Scorer.scores:1",
-    "RankingTrainer._step:1",
     "RankingTrainer._step:2",
-    "DSE.save_pretrained:0",
     "ranking.write_json:0",
     "rounds.write_json:0",
     "shutil.rmtree:2",
@@ -126,6 +122,10 @@ def rank_in_rounds(backbone: str, output: Path, kills: list[str]) -> None:
     """
     import signal
 
+    import bm25s
+    import Stemmer
+
+    assert bm25s and Stemmer
     from dse.ranking import rounds
     from dse.teacher import kept_scores, pair_teacher
     from dse.training import ranking, ranking_loop, ranking_maps
@@ -177,6 +177,7 @@ def rank_in_rounds(backbone: str, output: Path, kills: list[str]) -> None:
         plan = rounds.plan_rounds(len(queries), 6 * 40, settings.seed)
         rounds.train_in_rounds(student, documents, queries, teacher, output, rounds=plan, settings=settings)
 
+    make_student(backbone, head="cosine-map", num_layers=1)  # what is loaded here, no child loads again
     for kill in [*kills, None]:
         child = os.fork()
         if child == 0:
