@@ -155,13 +155,16 @@ def test_a_bad_score_is_named_by_file_and_row(dse, shop, backbone, tmp_path, row
     ("words", "code", "message"),
     [
         (["distill", "--task", "mrpc", "--teacher-pairs", "480"], 2, "--teacher-pairs"),
+        (["distill", "--task", "mrpc", "--config", "{pairs}"], 2, "--teacher-pairs"),
         (["distill", "--corpus", "{corpus}", "--teacher-pairs", "0", "--teacher", "t"], 2, "--teacher-pairs"),
         (["distill", "--corpus", "{corpus}"], 2, "--scores"),
         (["distill", "--corpus", "{corpus}", "--scores", "missing.run"], 4, "no file or folder missing.run"),
     ],
 )
 def test_options_that_do_not_fit(dse, shop, tmp_path, words, code, message):
-    given = [word.format(corpus=shop / "corpus.jsonl") for word in words]
+    pairs = tmp_path / "pairs.yaml"
+    pairs.write_text("teacher_pairs: 480\n", encoding="utf-8")
+    given = [word.format(corpus=shop / "corpus.jsonl", pairs=pairs) for word in words]
     done, out, err = dse(*given, "-o", tmp_path / "s")
     assert (done, out) == (code, "") and message in err and not (tmp_path / "s").exists()
 
