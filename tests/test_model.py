@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,6 +198,19 @@ def test_every_option_is_saved(options: dict, backbone: str, tmp_path, pairs: li
     again = DSE(str(tmp_path), dtype="float32", device="cpu")
     np.testing.assert_array_equal(again.predict(pairs), student.predict(pairs))
     assert again.fingerprint == student.fingerprint and again.max_seq_length == student.max_seq_length
+
+
+@pytest.mark.parametrize(("noted", "length"), [(9, 9), (500, 64), (None, 64), ("no file", 64)])
+def test_a_backbone_is_read_as_far_as_its_folder_says(noted, length: int, backbone: str, tmp_path) -> None:
+    """`max_seq_length` of sentence_bert_config.json, but no further than the transformer reads; saved and loaded."""
+    folder = shutil.copytree(backbone, tmp_path / "backbone")
+    if noted != "no file":
+        (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": noted}), encoding="utf-8")
+    student = make_student(str(folder))
+    assert student.max_seq_length == length
+    assert make_student(str(folder), max_seq_length=20).max_seq_length == 20
+    student.save_pretrained(str(tmp_path / "s"))
+    assert DSE(str(tmp_path / "s"), device="cpu").max_seq_length == length
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 python -m tests.worker student|ranks BACKBONE OUTPUT SECONDS   trains a student (SECONDS: pause before a batch)
 python -m tests.worker ranking BACKBONE OUTPUT SECONDS         learns a ranking (SECONDS: pause before a step)
+python -m tests.worker rounds BACKBONE OUTPUT SECONDS          learns from pairs, killed by itself at every stage
 python -m tests.worker label TEACHER OUTPUT SECONDS            labels pairs     (SECONDS: pause before a shard)
 """
 
@@ -11,11 +12,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dse import DSE
+from dse.data import Texts
 from dse.teacher import labelling
 from dse.training import distill as distillation
 from dse.training.settings import Training
@@ -55,6 +58,22 @@ def train_on_ranks(backbone: str, output: Path) -> None:
 
 LABELLED, SMALL_SHARD = 60, 6
 
+# Between and within drawing, scoring and training of the first round, then of the second, and at the end.
+KILLS = [
+    "rounds.draw_candidates:0",
+    "_Scorer.scores:1",
+    "ScoreFile.finish:0",
+    "RankingTrainer._save:2",
+    "DSE.save_pretrained:0",
+    "ranking.write_json:0",
+    "rounds.draw_candidates:0",
+    "_Scorer.scores:1",
+    "RankingTrainer._step:2",
+    "ranking.write_json:0",
+    "rounds.write_json:0",
+    "shutil.rmtree:2",
+]
+
 
 def label_slowly(teacher: str, output: Path, seconds: float) -> None:
     """Label `LABELLED` pairs in shards of `SMALL_SHARD`."""
@@ -93,10 +112,91 @@ def rank_slowly(backbone: str, output: Path, seconds: float) -> None:
     ranking.distill_ranking(student, CORPUS, QUERIES, output, teacher_vectors=VECTORS, settings=settings)
 
 
+def rank_in_rounds(backbone: str, output: Path, kills: list[str]) -> None:
+    """Make a student in two rounds, in one process after the other: each but the last kills itself with -9.
+
+    Args:
+        backbone: Folder.
+        output: Folder of the student; beside it a text file names the pairs that the teacher scored.
+        kills: Where each process dies: a stage, and how many of that stage it completes.
+    """
+    import signal
+
+    import bm25s
+    import Stemmer
+
+    assert bm25s and Stemmer
+    from dse.ranking import rounds
+    from dse.teacher import kept_scores, pair_teacher
+    from dse.training import ranking, ranking_loop, ranking_maps
+    from tests.training.ranking_samples import CORPUS, QUERIES, SubjectTeacher
+
+    settings = ranking.RankingTraining(
+        steps=8, batch_size=8, learning_rate=1e-3, checkpoint_steps=1, refreshes=1, seed=7
+    )
+    rounds.LIST, rounds.ROUND, pair_teacher.SHARD, ranking_maps.STEPS = 6, 6 * 20, 50, 25
+    documents = Texts([f"d{i}" for i in range(len(CORPUS))], list(CORPUS))
+    queries = Texts([f"q{i}" for i in range(20)], QUERIES[:20])
+    stages: list[tuple[Any, str]] = [
+        (rounds, "draw_candidates"),
+        (rounds, "write_json"),
+        (pair_teacher._Scorer, "scores"),
+        (kept_scores.ScoreFile, "finish"),
+        (ranking_loop.RankingTrainer, "_step"),
+        (ranking_loop.RankingTrainer, "_save"),
+        (DSE, "save_pretrained"),
+        (ranking, "write_json"),
+        (rounds.shutil, "rmtree"),
+    ]
+
+    def stop(stage: str, number: int) -> None:
+        """Kill this process when it begins this stage for the number-th time, counted from 0."""
+        names = [f"{owner.__name__.split('.')[-1]}.{name}" for owner, name in stages]
+        owner, attribute = stages[names.index(stage)]
+        inner, calls = getattr(owner, attribute), []
+
+        def counted(*args: object, **kwargs: object) -> object:
+            if len(calls) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            calls.append(None)
+            return inner(*args, **kwargs)
+
+        setattr(owner, attribute, counted)
+
+    class Noted(SubjectTeacher):
+        fingerprint = "subjects"
+
+        def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
+            with output.with_suffix(".txt").open("a", encoding="utf-8") as file:
+                file.writelines(f"{a}\t{b}\n" for a, b in pairs)
+            return super().predict(pairs)
+
+    def work() -> None:
+        teacher = pair_teacher.PairTeacher([Noted()], output / "teacher_scores.parquet")
+        student = make_student(backbone, head="cosine-map", num_layers=1, dtype="auto")
+        plan = rounds.plan_rounds(len(queries), 6 * 40, settings.seed)
+        rounds.train_in_rounds(student, documents, queries, teacher, output, rounds=plan, settings=settings)
+
+    make_student(backbone, head="cosine-map", num_layers=1)  # what is loaded here, no child loads again
+    for kill in [*kills, None]:
+        child = os.fork()
+        if child == 0:
+            if kill is not None:
+                name, number = kill.split(":")
+                stop(name, int(number))
+            work()
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status == (-signal.SIGKILL if kill else 0), f"{kill}: {status}"
+
+
 def main(what: str, folder: str, output: str, seconds: float) -> None:
     """Run the command at the top of this file."""
     if what == "ranking":
         return rank_slowly(folder, Path(output), seconds)
+    if what == "rounds":
+        rank_in_rounds(folder, Path(output) / "whole", [])
+        return rank_in_rounds(folder, Path(output) / "killed", KILLS)
     if what == "label":
         return label_slowly(folder, Path(output), seconds)
     collate = distillation.DistillationCollator.__call__

@@ -92,7 +92,8 @@ def test_the_whole_way(recipe, encoder, tmp_path, learned):
     assert (report.split, report.query_count, report.backbone) == ("test", len(QUERIES[1::2]), recipe.backbone)
     card = (tmp_path / "s" / "README.md").read_text()
     assert "Agreement with the teacher" in card and "report/report.md" in card
-    assert "Trained without labels on 75 documents and 13 queries, to order the documents as the cosine of `" in card
+    assert "Trained without labels on 75 documents and 13 queries, to order the documents as the cosine of its" in card
+    assert "Teacher: `model`." in card
     assert "- cross-encoder" not in card and "- text-ranking" in card
     assert json.loads((tmp_path / "s" / "report" / "report.json").read_text()) == json.loads(
         json.dumps(report.to_dict())

@@ -24,7 +24,7 @@ from dse.model import DSE
 from dse.ranking.candidates import draw_candidates
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
-from dse.training.scored_lists import FEWEST, ScoredRows
+from dse.training.scored_lists import FEWEST
 
 logger = logging.getLogger(__name__)
 
@@ -86,20 +86,15 @@ def train_in_rounds(
     (output / ROUNDS).mkdir(parents=True, exist_ok=True)
     for number, rows in enumerate(rounds):
         folder = output if number == len(rounds) - 1 else output / ROUNDS / str(number)
-        texts, own = [queries.texts[row] for row in rows], [known[row] for row in rows]
-        file = output / ROUNDS / f"{number}.json"
-        if not file.exists():
-            generator = np.random.default_rng((settings.seed, number, 4))
-            drawn = draw_candidates(student, texts, documents.texts, own, LIST, generator, show_progress_bar)
-            write_json(file, [found.tolist() for found in drawn])
-        candidates: list[list[int]] = json.loads(file.read_text(encoding="utf-8"))
-        pairs = [(text, documents.texts[d]) for text, found in zip(texts, candidates, strict=True) for d in found]
-        scores = iter(teacher.scores(pairs, show_progress_bar=show_progress_bar).tolist())
-        for row, found in zip(rows, candidates, strict=True):
-            known[row] |= set(found)
-            lists = scored.setdefault(row, ([], []))
-            lists[0].extend(found)
-            lists[1].extend(next(scores) for _ in found)
+        own = [known[row] for row in rows]
+        asked = queries.select(rows)
+        file, generator = output / ROUNDS / f"{number}.json", np.random.default_rng((settings.seed, number, 4))
+        candidates = _candidates(file, student, asked, documents, own, generator, show_progress_bar)
+        pairs = [(text, documents.texts[d]) for text, new in zip(asked.texts, candidates, strict=True) for d in new]
+        scores = teacher.scores(pairs, show_progress_bar=show_progress_bar)
+        _add(scored, rows, candidates, scores.tolist())
+        for row, new in zip(rows, candidates, strict=True):
+            known[row] |= set(new)
         if (folder / "training.json").exists():
             student = DSE(str(folder), dtype=student.inference_dtype, device=str(student.device))
         else:
@@ -109,7 +104,7 @@ def train_in_rounds(
                 documents.texts,
                 [queries.texts[row] for row in scored],
                 folder,
-                lists=_as_lists(scored),
+                lists=[(np.array(found, np.int64), np.array(values)) for found, values in scored.values()],
                 settings=replace(settings, steps=max(1, steps)),
                 show_progress_bar=show_progress_bar,
             )
@@ -143,16 +138,38 @@ def plan_rounds(queries: int, budget: int, seed: int) -> list[list[int]]:
     rounds: list[list[int]] = []
     while lists >= FEWEST:
         size = min(each, lists)
-        if len(order) < size:
+        if len(order) < size:  # the next pass; those whose turn of the last one is still to come stand at its end
             left = set(order)
-            order += [row for row in generator.permutation(queries).tolist() if row not in left]
+            order += sorted(generator.permutation(queries).tolist(), key=left.__contains__)
         rounds.append(order[:size])
         order, lists = order[size:], lists - size
     return rounds
 
 
-def _as_lists(scored: Scored) -> list[ScoredRows]:
-    return [(np.array(rows, np.int64), np.array(scores)) for rows, scores in scored.values()]
+def _candidates(
+    file: Path,
+    student: DSE,
+    asked: Texts,
+    documents: Texts,
+    known: list[set[int]],
+    generator: np.random.Generator,
+    bar: bool,
+) -> list[list[int]]:
+    """Rows of the documents that a round asks about for each query; drawn once, then read from its file."""
+    if not file.exists():
+        drawn = draw_candidates(student, asked.texts, documents.texts, known, LIST, generator, bar)
+        write_json(file, [rows.tolist() for rows in drawn])
+    candidates: list[list[int]] = json.loads(file.read_text(encoding="utf-8"))
+    return candidates
+
+
+def _add(scored: Scored, rows: list[int], candidates: list[list[int]], scores: list[float]) -> None:
+    """Add the scores of a round, in the order of its queries and their candidates."""
+    values = iter(scores)
+    for row, new in zip(rows, candidates, strict=True):
+        found, own = scored.setdefault(row, ([], []))
+        found.extend(new)
+        own.extend(next(values) for _ in new)
 
 
 def _bought(folder: Path, scored: Scored) -> Bought:

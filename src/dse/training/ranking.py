@@ -94,6 +94,9 @@ def distill_ranking(
             left, right = moved(student.head, trainer.bank)
         trainer.fit_scale(left, right)
     student.info |= {"task": _task(data).to_dict(), "activation": "identity"}
+    if teacher_vectors is not None:
+        card = student.model_card_data
+        card.tags = [tag for tag in card.tags or [] if tag != "cross-encoder"]  # its teacher embeds texts
     student.save_pretrained(str(output))
     held_out: dict[str, Any] = {"before": trainer.before, "after": trainer.after}
     if isinstance(data, ScoredLists):  # which ones depends on the lists

@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from dse.data import Collection, Texts
 from dse.errors import BadDataError, MismatchError
 from dse.evaluation import evaluate_ranking, ranking_metrics
+from dse.evaluation.ranking import measure
 from dse.evaluation.ranking.rankers import StudentRanker
 from dse.evaluation.ranking.report import BM25, COSINE, STUDENT, TEACHER
 from tests.conftest import make_student
@@ -48,6 +49,14 @@ def test_an_encoder_as_teacher_ranks_the_corpus_too(student, backbone, encoder):
         assert points[-1].value == pytest.approx(report.row(name).metrics["nDCG@10"].value)
     assert json.loads(json.dumps(report.to_dict()))["rows"][2]["name"] == STUDENT
     assert report.fingerprints["student"] == student.fingerprint and report.backbone == backbone
+
+
+def test_the_backbone_reads_as_far_as_the_student_made_from_it(backbone):
+    """Another encoder, or that of a student that notes none, reads as far as its own folder says."""
+    student = make_student(backbone, head="cosine", num_layers=1, max_seq_length=4)
+    for noted, length in ((backbone, 4), ("another", 64), (None, 64)):
+        student.info["backbone"] = noted
+        assert measure._encoder(backbone, student).max_seq_length == length
 
 
 def test_a_cross_encoder_reranks(student, backbone, teacher):

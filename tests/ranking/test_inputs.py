@@ -1,0 +1,66 @@
+"""What a student is made from: queries that are not held back, lists that fit the corpus."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from dse.data import Texts
+from dse.data.lists import Lists
+from dse.errors import BadDataError
+from dse.ranking.inputs import rows_of_lists, training_queries
+
+CORPUS = Texts(
+    ["d1", "d2", "d3", "d4"],
+    ["Tents\nwhere to sleep", "a red bicycle " * 9, "the old house", "the test"],
+    ["Tents ", "", "", ""],
+    ["", "", "", "test"],
+    source="corpus.csv",
+)
+LEARNED = CORPUS.for_training()
+
+
+def test_documents_play_the_query_where_the_log_is_small():
+    """By title or by the first sixteen words; none twice, none held back."""
+    log = Texts(["q1", "q2", "q3"], ["a bike", "the old house", "a bike"])
+    found = training_queries(LEARNED, log, 20)
+    assert found.texts == ["a bike", "the old house", "Tents", " ".join(("a red bicycle " * 9).split()[:16])]
+    assert found.ids == ["q1", "q2", "d1", "d2"]
+    assert training_queries(LEARNED, log, 20, {"Tents"}).ids == ["q1", "q2", "d2"]
+    assert training_queries(LEARNED, log, 2).texts == ["a bike", "the old house"]
+    assert len(training_queries(LEARNED, Texts([], []), 2)) == 2
+
+
+def test_they_are_spread_over_the_corpus():
+    documents = Texts([f"d{i}" for i in range(100)], [f"document {i}" for i in range(100)])
+    assert training_queries(documents, Texts([], []), 10).ids == [f"d{i}" for i in range(0, 100, 10)]
+
+
+def lists_of(*queries, candidates=("the old house", "Tents\nwhere to sleep")) -> Lists:
+    return Lists(
+        list(queries), [list(candidates)] * len(queries), [np.arange(float(len(candidates)))] * len(queries), "s.run"
+    )
+
+
+def test_lists_as_rows(caplog):
+    texts, rows = rows_of_lists(lists_of("a", "b", "c"), CORPUS, {"b"})
+    assert texts == ["a", "c"] and [r.tolist() for r, _ in rows] == [[2, 0]] * 2
+    assert "s.run: 1 of 3 lists are of queries that are held back for the report, and are left out." in caplog.text
+    with caplog.at_level(logging.WARNING):
+        caplog.clear()
+        rows_of_lists(lists_of("a"), CORPUS, {"b"})
+    assert not caplog.text
+
+
+def test_documents_that_are_held_back_are_left_out_of_lists():
+    _, rows = rows_of_lists(lists_of("a", candidates=("the test", "the old house")), CORPUS, set())
+    assert [(r.tolist(), s.tolist()) for r, s in rows] == [([2], [1.0])]
+
+
+def test_what_does_not_fit_is_named():
+    with pytest.raises(BadDataError, match=r"s\.run: 'a tent', scored for 'a', is no document of corpus\.csv; add it"):
+        rows_of_lists(lists_of("a", candidates=("the old house", "a tent")), CORPUS, set())
+    with pytest.raises(BadDataError, match=r"s\.run: every query is held back for the report; give scores of other"):
+        rows_of_lists(lists_of("a", "b"), CORPUS, {"a", "b"})
