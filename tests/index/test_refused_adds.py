@@ -95,6 +95,16 @@ def test_new_and_wider_columns_come_in_the_commit_of_their_rows(store, replace):
     store.data.validate()
 
 
+@pytest.mark.parametrize("name", ["my index", "50%", "a#b", "a?b", "é 日本", "a%20b", "a'b"])
+def test_folders_of_any_name(tmp_path, name):
+    create(str(tmp_path / name))
+    store = Store(tmp_path / name)
+    write(store, prepared(8))
+    write(store, [{"id": "row 1", "text": "x", "number": 0.5, "price": 3}], replace=True)
+    assert store.find(["row 1", "row 2"], ["number"]).sort_by("number")["number"].to_pylist() == [0.5, 2.0]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
 def test_a_commit_that_fails_leaves_no_file(store, monkeypatch):
     def failing(*args, **kwargs):
         raise OSError("No space left on device")

@@ -17,17 +17,17 @@ from dse.data.columns import convert
 Change = Callable[[lance.LanceDataset], lance.LanceDataset]
 
 
-def in_one_commit(data: lance.LanceDataset, change: Change) -> lance.LanceDataset:
+def in_one_commit(root: Path, data: lance.LanceDataset, change: Change) -> lance.LanceDataset:
     """Make changes to a shallow copy, then move the files it made and commit its list of files as the dataset's own.
 
     Args:
-        data: A dataset in a folder, at its latest commit, with no other writer.
+        root: Folder of a dataset.
+        data: The dataset, at its latest commit, with no other writer.
         change: Takes the copy, and returns it after any number of commits that add rows, columns or metadata.
 
     Returns:
         The dataset at the new commit; if anything fails there is none.
     """
-    root = Path(data.uri.removeprefix("file://"))
     folder = root.with_name("staged.lance")
     shutil.rmtree(folder, ignore_errors=True)  # of a process that died
     moved: list[Path] = []

@@ -153,7 +153,7 @@ class Store(Snapshot):
                 counts.append(count)
                 return staged
 
-            self.data = in_one_commit(self.data, both)
+            self.data = in_one_commit(Path(self.uri("rows")), self.data, both)
             written = counts[0]
         else:
             self.data, written = change(with_columns(self.data, kinds), table)
