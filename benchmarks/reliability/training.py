@@ -32,7 +32,9 @@ from dse.teacher import labelling
 from dse.teacher.kept_scores import ScoreFile
 from dse.training.distill import distill
 
-WORDS = "a the red blue old new small bicycle tent house river cat dog man woman book is was reads sees in on".split()
+WORDS = (
+    "a the red blue old new small bicycle tent house river cat dog man woman book is was reads sees in on by".split()
+)
 TASK = Task("alike", "binary", labels=("different", "alike"))
 TRAINING = Training(epochs=1, batch_size=8, checkpoint_steps=2, head_steps=4, cosine_steps=4, dtype="float32")
 ROWS, SHARD = 48, 6
