@@ -28,6 +28,7 @@ LAYERS = [
     ["model"],
     ["pair_scorer"],
     ["modules", "model_card"],
+    ["saved"],
     ["encoding", "scoring"],
     ["data"],
     ["errors", "files"],

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import OrderedDict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling
-from sentence_transformers.util import load_file_path
 from torch import nn
 
 from dse.encoding.runtime import Dtype
-from dse.files import write_json
 from dse.model_card import DSEModelCardData
 from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.pair_scorer import PairScorer
+from dse.saved import read_transformer
 from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
 
 PoolingMode = Literal["mean", "mean_sqrt_len_tokens", "max", "cls"]
-INFO_FILE = "dse.json"
 MODULES: dict[str, type] = {f"dse.modules.{module.__name__}": module for module in (LayerConcat, PairHead, VectorInput)}
 
 
@@ -62,10 +58,6 @@ class DSE(PairScorer):
                 f"{model_name_or_path} holds no pair head; DSE.from_backbone({str(model_name_or_path)!r}) makes an "
                 "untrained student from it, `dse distill` a trained one."
             )
-        hub = {k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")}
-        path = load_file_path(model_name_or_path, INFO_FILE, **hub)
-        if path is not None:
-            self.info = json.loads(Path(path).read_text(encoding="utf-8"))
 
     # ---------------------------------------------------------------------------------------------- building
 
@@ -110,7 +102,7 @@ class DSE(PairScorer):
         Raises:
             ValueError: If the backbone has fewer layers than ``num_layers``.
         """
-        transformer = Transformer(backbone, max_seq_length=max_seq_length)
+        transformer: Any = read_transformer(backbone, max_seq_length)
         layers = LayerConcat(
             transformer.get_embedding_dimension(),
             num_layers,
@@ -138,11 +130,6 @@ class DSE(PairScorer):
         return student
 
     # ---------------------------------------------------------------------------------------------- files
-
-    def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Write the student to a folder: an ordinary sentence-transformers model, and `dse.json` beside it."""
-        super().save(path, *args, **kwargs)
-        write_json(Path(path) / INFO_FILE, self.info)
 
     def _get_model_config(self) -> dict[str, Any]:
         # Without dse installed, sentence-transformers then says what to install instead of failing on an import.

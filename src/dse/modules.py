@@ -11,7 +11,9 @@ move or rename them.
 
 from __future__ import annotations
 
-from typing import Any, Self
+import json
+from pathlib import Path
+from typing import Any, Self, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassFieldValidationError
@@ -20,6 +22,7 @@ from sentence_transformers.base.modules import InputModule, Module
 from torch import Tensor, nn
 
 from dse.errors import MismatchError
+from dse.saved import INFO_FILE, SEGMENTS, STUDENT, finish_folder
 from dse.scoring.head import PairFunction
 from dse.scoring.kinds import HEAD_KINDS, KINDS, HeadKind
 
@@ -137,6 +140,12 @@ class _NoTokens(dict[str, int]):
         return self
 
 
+def _keep_out_of_root(model: nn.Module) -> None:
+    first: Any = next(model.children(), None)
+    if first is not None:
+        first.save_in_root = False
+
+
 class PairHead(PairFunction, Module):
     """The learned function of two embeddings, s(u, v), as the last module of a student; its kinds: `dse.scoring.kinds`.
 
@@ -152,6 +161,9 @@ class PairHead(PairFunction, Module):
         hidden_dimension: h, width of the hidden layer of the mlp kinds.
         dropout: Dropout on the embeddings while training (0.1 in the paper's code).
         cosine_dimension: Of kinds with a cosine: how many of the last values of an embedding it is computed of.
+
+    Attributes:
+        info: What the student remembers of its training (`dse.json`); here, so that it is saved by whatever saves this.
 
     Raises:
         ValueError: If the kind is another one.
@@ -185,6 +197,11 @@ class PairHead(PairFunction, Module):
             raise ValueError(f"Unknown pair head {kind!r}; choose one of {', '.join(HEAD_KINDS)}.")
         super().__init__(KINDS[kind], embedding_dimension, num_labels, hidden_dimension, cosine_dimension)
         self.kind, self.dropout = kind, dropout
+        self.info: dict[str, Any] = {}
+
+    def on_model_ready(self, model: nn.Module) -> None:
+        """Save the transformer in a folder of its own (`dse.saved`)."""
+        _keep_out_of_root(model)
 
     def forward(self, features: dict[str, Any], pairs: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Leave the features as they are, or, with ``pairs=True``, add ``scores`` (n, C)."""
@@ -200,9 +217,10 @@ class PairHead(PairFunction, Module):
         return {name: value for name, value in super().get_config_dict().items() if value is not None}
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write configuration and weights (safetensors)."""
+        """Write configuration and weights (safetensors), and `dse.json` beside the modules."""
         self.save_config(output_path)
         self.save_torch_weights(output_path, safe_serialization=True)
+        finish_folder(output_path, STUDENT, self.info)
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:  # type: ignore[override]
@@ -215,6 +233,9 @@ class PairHead(PairFunction, Module):
                 f"{model_name_or_path}/{subfolder} has no model.safetensors; save the student again."
             )
         load_model(head, weights)
+        info = cls.load_file_path(model_name_or_path, INFO_FILE, **hub)
+        if info is not None:
+            head.info = cast("dict[str, Any]", json.loads(Path(info).read_text(encoding="utf-8")))
         return head
 
 
@@ -245,6 +266,10 @@ class SegmentPooling(Module):
         super().__init__()
         self.separator = separator
 
+    def on_model_ready(self, model: nn.Module) -> None:
+        """Save the transformer in a folder of its own (`dse.saved`)."""
+        _keep_out_of_root(model)
+
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Add ``sentence_embedding``, (B, 4H)."""
         tokens, mask = features["token_embeddings"], features["attention_mask"]  # (B, T, H), (B, T)
@@ -267,5 +292,6 @@ class SegmentPooling(Module):
         return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)  # (B, H)
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the (empty) configuration; there are no weights."""
+        """Write the configuration; there are no weights."""
         self.save_config(output_path)
+        finish_folder(output_path, SEGMENTS)

@@ -21,14 +21,9 @@ Texts = Sequence[str] | np.ndarray | Tensor
 
 
 class PairScorer(FastEncoder):
-    """The methods of `DSE` that score pairs, and what they need to know of the student.
-
-    Attributes:
-        info: What the student remembers of its training: task, alpha, teacher, threshold, activation (`dse.json`).
-    """
+    """The methods of `DSE` that score pairs, and what they need to know of the student."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.info: dict[str, Any] = {}
         self._fingerprint: tuple[Any, str] | None = None
         super().__init__(*args, **kwargs)
 
@@ -36,6 +31,15 @@ class PairScorer(FastEncoder):
     def head(self) -> PairHead:
         """The pair head."""
         return cast(PairHead, self[-1])
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the student remembers of its training: task, alpha, teacher, threshold, activation (`dse.json`)."""
+        return self.head.info
+
+    @info.setter
+    def info(self, info: dict[str, Any]) -> None:
+        self.head.info = info
 
     @property
     def num_labels(self) -> int:

@@ -375,7 +375,9 @@ def test_saved_student_is_the_one_returned_and_holds_no_pickle(trained):
     files = [path.relative_to(trained.folder) for path in trained.folder.rglob("*") if path.is_file()]
     assert not [file for file in files if file.suffix in (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")]
     assert not (trained.folder / "checkpoints").exists()
-    assert {"dse.json", "modules.json", "model.safetensors", "training.json"} <= {str(file) for file in files}
+    assert {"dse.json", "modules.json", "0_Transformer/model.safetensors", "training.json"} <= {
+        str(file) for file in files
+    }
 
 
 @pytest.mark.parametrize("task", [REGRESSION, NLI], ids=lambda task: task.kind)
