@@ -27,6 +27,8 @@ LAYERS = [
     ["training"],
     ["model"],
     ["pair_scorer"],
+    ["pair_encoder"],
+    ["pair_inputs"],
     ["modules", "model_card"],
     ["saved"],
     ["encoding", "scoring"],

@@ -12,6 +12,8 @@ move or rename them.
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -25,6 +27,8 @@ from dse.errors import MismatchError
 from dse.saved import INFO_FILE, SEGMENTS, STUDENT, finish_folder
 from dse.scoring.head import PairFunction
 from dse.scoring.kinds import HEAD_KINDS, KINDS, HeadKind
+
+logger = logging.getLogger(__name__)
 
 
 class LayerConcat(Module):
@@ -75,7 +79,7 @@ class LayerConcat(Module):
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Replace ``token_embeddings`` by the joined layers, (B, T, d)."""
-        states = features.pop("all_layer_embeddings")[-self.num_layers :]  # K tensors (B, T, H)
+        states = self._last_states(features)  # K tensors (B, T, H)
         if self.average:
             features["token_embeddings"] = torch.stack(states).mean(dim=0)  # (B, T, H)
         else:
@@ -84,6 +88,19 @@ class LayerConcat(Module):
             keep = features["input_ids"] != self.skip_token_id
             features["attention_mask"] = features["attention_mask"] * keep
         return features
+
+    def _last_states(self, features: dict[str, Any]) -> list[Tensor]:
+        """The K layers that end in the one which is the transformer's output; as many as there are, the first repeated.
+
+        `AdaptiveLayerLoss` puts an earlier layer in the place of the last, and reads all of them again.
+        """
+        states, output = features["all_layer_embeddings"], features.get("token_embeddings")
+        if not self.training:
+            del features["all_layer_embeddings"]  # frees those that are not used
+        elif output is not None:
+            states = states[: next((i + 1 for i, state in enumerate(states) if state is output), len(states))]
+        used = list(states[-self.num_layers :])
+        return [used[0]] * (self.num_layers - len(used)) + used
 
     def get_embedding_dimension(self) -> int:
         """Width of the joined layers."""
@@ -198,6 +215,7 @@ class PairHead(PairFunction, Module):
         super().__init__(KINDS[kind], embedding_dimension, num_labels, hidden_dimension, cosine_dimension)
         self.kind, self.dropout = kind, dropout
         self.info: dict[str, Any] = {}
+        self._warned = False
 
     def on_model_ready(self, model: nn.Module) -> None:
         """Save the transformer in a folder of its own (`dse.saved`)."""
@@ -210,7 +228,23 @@ class PairHead(PairFunction, Module):
             embeddings = nn.functional.dropout(embeddings, self.dropout, self.training)
             left, right = features["pairs"].unbind(dim=1)  # (n,), (n,)
             features["scores"] = self.score(embeddings[left], embeddings[right])
+        elif self.training and torch.is_grad_enabled() and not self._warned and self.kind not in ("cosine", "dot"):
+            self._warned = True
+            logger.warning(
+                "This loss trains the embeddings and leaves the pair head as it is, so that predict and rank no longer "
+                "fit; train with dse.distill, or with a loss that calls model(features, pairs=True)."
+            )
         return features
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the weights, and keep them in float32: they are small, and scores are computed in it."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        super()._apply(moved, recurse)
+        return self
 
     def get_config_dict(self) -> dict[str, Any]:
         """The configuration; ``cosine_dimension`` only if set, as older students do not have it."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
-from dse.encoding.runtime import FastCopy
+from dse.encoding.fast_copy import FastCopy
 from dse.errors import BadDataError
 from dse.files import write_json
 from dse.teacher.load import Teacher, config_of

@@ -12,7 +12,8 @@ from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
-from dse.encoding.runtime import Dtype, FastCopy, fingerprint
+from dse.encoding.fast_copy import FastCopy
+from dse.encoding.runtime import Dtype, fingerprint
 from dse.teacher.kept_scores import ScoreFile
 from dse.teacher.load import check_outputs
 from dse.teacher.scoring import teacher_scores

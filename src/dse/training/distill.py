@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,7 +83,7 @@ def distill(
     distillation, training = distillation or Distillation(), settings_for_head(training or Training(), student)
     output = Path(output)
     _check_student(student, task)
-    dataset = _dataset(train, teacher_scores, task, distillation)
+    dataset = _dataset(_with_prompts(train, student), teacher_scores, task, distillation)
     if validation is not None:
         validation = validation.select(validation.labelled) if validation.labelled.any() else None
     student.info |= {"task": task.to_dict(), "alpha": distillation.alpha}
@@ -149,6 +149,16 @@ def _check_student(student: DSE, task: Task) -> None:
             f"The student gives {student.num_labels} scores per pair, task {task.name!r} ({task.kind}) needs "
             f"{task.num_labels}; build it with num_labels={task.num_labels}."
         )
+
+
+def _with_prompts(train: Pairs, student: DSE) -> Pairs:
+    """The pairs as `predict` reads them: behind the student's prompts for queries and documents, if it has any."""
+    query, document = student.pair_prompts
+    if not query and not document:
+        return train
+    return replace(
+        train, sentence1=[query + text for text in train.sentence1], sentence2=[document + t for t in train.sentence2]
+    )
 
 
 def _dataset(train: Pairs, scores: np.ndarray | None, task: Task, distillation: Distillation) -> Any:
