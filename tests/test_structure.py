@@ -18,7 +18,7 @@ SOURCE = Path(dse.__file__).parent
 # From the top down; a name may import those after it. Packages of one line do not import each other.
 LAYERS = [
     ["__main__"],
-    ["cli"],
+    ["cli", "integrations"],
     ["bench", "quickstart"],
     ["pipeline", "ranking"],
     ["recipe"],
