@@ -16,6 +16,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import CrossEncoder
 
 from dse.cli import main, options
 from dse.cli.parsing import column_names, comma
@@ -219,3 +220,14 @@ def test_column_names() -> None:
         column_names("sentence1=title, short")
     with pytest.raises(typer.BadParameter, match="opens a double quote and does not close it"):
         column_names('sentence1="title')
+
+
+def test_truncated_weights_of_a_teacher(run, backbone: str, tmp_path: Path) -> None:
+    CrossEncoder(backbone, num_labels=1, device="cpu").save_pretrained(str(tmp_path / "teacher"))
+    weights = tmp_path / "teacher" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (tmp_path / "pairs.csv").write_text("sentence1,sentence2\na,b\n", encoding="utf-8")
+    done = run(
+        "label", tmp_path / "teacher", "--kind", "binary", "--data", tmp_path / "pairs.csv", "-o", tmp_path / "s"
+    )
+    assert done.code == 4 and "cannot be read" in done.err and done.err.count("\n") == 1

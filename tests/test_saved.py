@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,14 @@ def test_a_teacher_of_segments_is_no_plain_classifier(backbone: str, tmp_path: P
     again = CrossEncoder(str(tmp_path), trust_remote_code=True, device="cpu")
     np.testing.assert_array_equal(again.predict(PAIRS), teacher.predict(PAIRS))
     assert make_student(str(tmp_path)).encode("bike").shape == (32,)
+
+
+def test_a_missing_file_of_information_is_told(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(saved, tmp_path / "student")
+    (tmp_path / "student" / "dse.json").unlink()
+    with caplog.at_level(logging.WARNING, logger="dse"):
+        assert DSE(str(tmp_path / "student"), device="cpu").info == {}
+    assert [r.message for r in caplog.records if "has no dse.json: threshold, task and activation" in r.message]
 
 
 def test_a_head_saved_alone_writes_into_its_own_folder(student: DSE, tmp_path: Path) -> None:

@@ -268,7 +268,14 @@ class PairHead(PairFunction, Module):
             )
         load_model(head, weights)
         info = cls.load_file_path(model_name_or_path, INFO_FILE, **hub)
-        if info is not None:
+        if info is None:
+            logger.warning(
+                "%s has no %s: threshold, task and activation of the student are lost, and the usual ones are taken; "
+                "copy the whole folder that was saved.",
+                model_name_or_path,
+                INFO_FILE,
+            )
+        else:
             head.info = cast("dict[str, Any]", json.loads(Path(info).read_text(encoding="utf-8")))
         return head
 

@@ -100,7 +100,9 @@ def main() -> None:
             raise
         code = getattr(error, "exit_code", 1)
         message = " ".join(str(error).split())
-        if not isinstance(error, DSEError | OSError | ValueError):
+        if type(error).__name__ == "SafetensorError":  # of a teacher or an encoder; a student's names the folder
+            code, message = 4, f"Weights of a model cannot be read ({message}); copy or download it again."
+        elif not isinstance(error, DSEError | OSError | ValueError):
             message = f"{message or type(error).__name__} (unexpected; `dse --verbose ...` prints where it happened)"
         if "--json" in sys.argv:
             message = json.dumps({"error": {"code": code, "message": message}})
