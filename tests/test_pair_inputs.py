@@ -178,6 +178,17 @@ def test_normalised_embeddings_are_refused(head: str, backbone: str) -> None:
         student.prepare(student.encode(TEXTS, normalize_embeddings=True))
 
 
+def test_one_embedding_may_have_length_one_by_chance(backbone: str) -> None:
+    student = make_student(backbone, head="dot", projection=6)
+    with torch.no_grad():
+        student.projection.linear.weight.div_(float(student.embed_texts(["a", "the"]).norm(dim=1).mean()))
+        student.projection.linear.bias.zero_()
+    normalised = student.encode(TEXTS, normalize_embeddings=True)
+    assert student.score_matrix(normalised[:1], TEXTS).shape == (1, 3)
+    with pytest.raises(ValueError, match="embeddings of length 1"):
+        student.score_matrix(normalised, TEXTS)
+
+
 def test_normalised_embeddings_where_they_are_right(backbone: str, encoder: str) -> None:
     cosine = make_student(backbone, head="cosine")
     normalised = cosine.encode(TEXTS, normalize_embeddings=True)
