@@ -170,7 +170,7 @@ def test_a_student_moves_towards_its_teacher(backbone, tmp_path):
     assert np.array_equal(student.raw_scores(pairs), saved.raw_scores(pairs)) and saved.info == student.info
 
 
-# ------------------------------------------------------------------------------------------------------ what is held out
+# ----------------------------------------------------------------------------------------------------- what is held out
 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=300), st.integers(20, 60), st.integers(0, 5))
