@@ -478,14 +478,39 @@ def test_scores_do_not_depend_on_the_other_pairs(student: DSE, pairs: list[tuple
     assert abs(together[0] - together[1]) > 1e-4  # the paper's head is not symmetric
 
 
-def test_prompts_stand_before_both_sentences(student: DSE) -> None:
-    student.prompts = {"q": "the old "}
-    expected = student.predict([("the old man reads", "the old dog")])
+def test_contract_of_prompts(build) -> None:
+    """A prompt stands before the first sentence only."""
+    scorer = build(1)
+    scorer.prompts = {"q": "the old "}
+    expected = scorer.predict([("the old man reads", "dog")])
     for kwargs in ({"prompt": "the old "}, {"prompt_name": "q"}):
-        np.testing.assert_allclose(student.predict([("man reads", "dog")], **kwargs), expected, atol=1e-6)
-    assert not np.allclose(student.predict([("man reads", "dog")]), expected, atol=1e-6)
-    ranked = student.rank("man reads", ["dog"], prompt_name="q")
+        np.testing.assert_allclose(scorer.predict([("man reads", "dog")], **kwargs), expected, atol=1e-6)
+    assert not np.allclose(scorer.predict([("man reads", "dog")]), expected, atol=1e-6)
+    ranked = scorer.rank("man reads", ["dog"], prompt_name="q")
     assert ranked[0]["score"] == pytest.approx(float(expected[0]), abs=1e-6)
+    scorer.default_prompt_name = "q"
+    np.testing.assert_allclose(scorer.predict([("man reads", "dog")]), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="Prompt name 'other' not found"):
+        scorer.predict([("a", "b")], prompt_name="other")
+
+
+@pytest.mark.parametrize("name", ["document", "passage", "corpus"])
+def test_queries_and_documents_have_prompts_of_their_own(name: str, student: DSE) -> None:
+    """As `encode_query` and `encode_document` have it: for models such as E5."""
+    texts = ["dog", "man reads", "dog"]
+    expected = student.predict([("the old man reads", f"two {text}") for text in texts])
+    twice, other = student.predict([("the old dog", "two dog"), ("who man reads", "two dog")])
+    student.prompts = {"query": "the old ", name: "two "}
+    assert student.pair_prompts == ("the old ", "two ")
+    np.testing.assert_allclose(student.predict([("man reads", text) for text in texts]), expected, atol=1e-5)
+    np.testing.assert_allclose(student.predict(("dog", "dog")), twice, atol=1e-5)  # on both sides
+    np.testing.assert_allclose(student.predict(("man reads", "dog"), prompt="who "), other, atol=1e-5)
+    np.testing.assert_allclose(student.score_matrix("man reads", texts)[0], expected, atol=1e-5)
+    order = np.argsort(-expected, kind="stable").tolist()
+    for documents in (texts, student.prepare(texts)):
+        hits = student.rank("man reads", documents)
+        assert [hit["corpus_id"] for hit in hits] == order
+        np.testing.assert_allclose([hit["score"] for hit in hits], expected[order], atol=1e-5)
 
 
 # ----------------------------------------------------------------------------------------- score_matrix and topk

@@ -172,7 +172,7 @@ def layer_features() -> dict[str, object]:
 def test_layers_are_joined_in_their_order() -> None:
     features = layer_features()
     states = features["all_layer_embeddings"]
-    layers = LayerConcat(D, 2)
+    layers = LayerConcat(D, 2).eval()
     joined = layers(features)
     assert torch.equal(joined["token_embeddings"], torch.cat(states[-2:], dim=-1))
     assert "all_layer_embeddings" not in joined  # or every layer stays in memory

@@ -18,7 +18,7 @@ SOURCE = Path(dse.__file__).parent
 # From the top down; a name may import those after it. Packages of one line do not import each other.
 LAYERS = [
     ["__main__"],
-    ["cli"],
+    ["cli", "integrations"],
     ["bench", "quickstart"],
     ["pipeline", "ranking"],
     ["recipe"],
@@ -27,7 +27,10 @@ LAYERS = [
     ["training"],
     ["model"],
     ["pair_scorer"],
+    ["pair_encoder"],
+    ["pair_inputs"],
     ["modules", "model_card"],
+    ["saved"],
     ["encoding", "scoring"],
     ["data"],
     ["errors", "files"],

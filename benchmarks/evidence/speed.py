@@ -27,8 +27,8 @@ from benchmarks.evidence.plan import COSINE, HEADS, SEEDS, Row
 from dse import DSE, scoring
 from dse.data.pairs import load_pairs
 from dse.data.tasks import get_task
+from dse.encoding.fast_copy import FastCopy
 from dse.encoding.offline import offline_backbone
-from dse.encoding.runtime import FastCopy
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.timing import alternate
 from dse.files import write_json

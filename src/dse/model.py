@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from abc import ABCMeta
 from collections import OrderedDict
+from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, cast
 
+from safetensors import SafetensorError
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling
-from sentence_transformers.util import load_file_path
-from torch import nn
+from sentence_transformers.util.decorators import cross_encoder_init_args_decorator
+from torch import Tensor, nn
 
 from dse.encoding.runtime import Dtype
-from dse.files import share_weights, write_json
+from dse.errors import BadDataError
 from dse.model_card import DSEModelCardData
 from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.pair_scorer import PairScorer
+from dse.saved import noted_length, read_transformer
 from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
 
 PoolingMode = Literal["mean", "mean_sqrt_len_tokens", "max", "cls"]
-INFO_FILE = "dse.json"
 MODULES: dict[str, type] = {f"dse.modules.{module.__name__}": module for module in (LayerConcat, PairHead, VectorInput)}
 
 
-class DSE(PairScorer):
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def _older_names(init: Init) -> Init:
+    """Take the arguments that `CrossEncoder` has renamed under their older names too."""
+    return cast(Init, cross_encoder_init_args_decorator(init))
+
+
+class _SentenceTransformersClass(ABCMeta):
+    """Says what the class is. KeyBERT and BERTopic look for that word in it, and take another model without it."""
+
+    def __repr__(cls) -> str:
+        return f"<class '{cls.__module__}.{cls.__qualname__}' (a model of sentence_transformers)>"
+
+
+class DSE(PairScorer, metaclass=_SentenceTransformersClass):
     """A Distilled Sentence Embedding model: `SentenceTransformer` for sentences, `CrossEncoder` for pairs.
 
     The transformer reads every distinct sentence once; a pair costs one small function of two vectors.
@@ -36,11 +52,17 @@ class DSE(PairScorer):
     Args:
         model_name_or_path: Folder or hub id of a saved student.
         dtype: Precision of the transformer in `encode` and `predict`: ``"auto"`` takes bfloat16 where the
-            hardware multiplies it and float32 elsewhere. Weights and scores stay float32.
+            hardware multiplies it and float32 elsewhere. Weights and scores stay float32. What `encode` does not give
+            as one embedding a text (``output_value`` of tokens or None, inputs that are dicts, a compiled model) is
+            computed in float32 always, and so differs a little; ``"float32"`` computes everything in it.
+        num_labels: Scores that a pair should get; another number than the student's is refused.
+        max_length: Tokens read of a text, in place of the saved number.
+        activation_fn: What `predict` applies to raw scores, in place of the saved function.
         **kwargs: As `SentenceTransformer` takes them (``device``, ``token``, ``revision``, ...).
 
     Raises:
-        ValueError: If the folder holds no pair head.
+        ValueError: If the folder holds no pair head, or one for another number of labels.
+        BadDataError: If its weights cannot be read.
 
     Example:
         >>> student = getfixture("student")                       # DSE("path-or-hub-id")
@@ -53,26 +75,52 @@ class DSE(PairScorer):
 
     model_card_data_class = DSEModelCardData  # type: ignore[assignment]  # a subclass, as sentence-transformers means it
 
-    def __init__(self, model_name_or_path: str | None = None, *, dtype: Dtype = "auto", **kwargs: Any) -> None:
-        super().__init__(model_name_or_path, dtype=dtype, **kwargs)
-        if model_name_or_path is None:
+    @_older_names
+    def __init__(
+        self,
+        model_name_or_path: str | None = None,
+        *,
+        dtype: Dtype = "auto",
+        num_labels: int | None = None,
+        max_length: int | None = None,
+        activation_fn: Callable[[Tensor], Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        try:
+            super().__init__(model_name_or_path, dtype=dtype, **kwargs)
+        except SafetensorError as error:
+            raise BadDataError(
+                f"The weights of {model_name_or_path} cannot be read ({error}); copy or download them again."
+            ) from error
+        self._check_modules(model_name_or_path, num_labels)
+        if max_length is not None:
+            self._check_length(max_length)
+            self.max_seq_length = max_length
+        if activation_fn is not None:
+            self.activation_fn = activation_fn
+
+    def _check_modules(self, model_name_or_path: str | None, num_labels: int | None) -> None:
+        if not len(self):
             return
-        if not any(isinstance(module, PairHead) for module in self.children()):
+        if not isinstance(self[-1], PairHead):
+            if model_name_or_path is None:
+                raise ValueError(f"A student ends in a PairHead, not in {type(self[-1]).__name__}; put one there.")
             raise ValueError(
                 f"{model_name_or_path} holds no pair head; DSE.from_backbone({str(model_name_or_path)!r}) makes an "
                 "untrained student from it, `dse distill` a trained one."
             )
-        hub = {k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")}
-        path = load_file_path(model_name_or_path, INFO_FILE, **hub)
-        if path is None:
-            logger.warning(
-                "%s has no %s: threshold, task and activation of the student are lost, and the usual ones are taken; "
-                "copy the whole folder that was saved.",
-                model_name_or_path,
-                INFO_FILE,
+        if num_labels not in (None, self.num_labels):
+            raise ValueError(
+                f"num_labels is {num_labels}, the student gives {self.num_labels} scores per pair; leave it out, or "
+                "distil a student for that task."
             )
-        else:
-            self.info = json.loads(Path(path).read_text(encoding="utf-8"))
+
+    def _check_length(self, max_length: int) -> None:
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if max_length < 1 or (positions is not None and max_length > positions):
+            raise ValueError(
+                f"max_length is {max_length}; this student reads 1 to {positions or 'any number of'} tokens of a text."
+            )
 
     # ---------------------------------------------------------------------------------------------- building
 
@@ -118,9 +166,9 @@ class DSE(PairScorer):
         Raises:
             ValueError: If the backbone has fewer layers than ``num_layers``.
         """
-        transformer = Transformer(backbone, max_seq_length=max_seq_length)
+        transformer: Any = read_transformer(backbone, max_seq_length)
         if max_seq_length is None:
-            transformer.max_seq_length = _own_length(backbone, transformer)
+            transformer.max_seq_length = noted_length(backbone, transformer)
         layers = LayerConcat(
             transformer.get_embedding_dimension(),
             num_layers,
@@ -149,12 +197,6 @@ class DSE(PairScorer):
 
     # ---------------------------------------------------------------------------------------------- files
 
-    def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Write the student to a folder: an ordinary sentence-transformers model, and `dse.json` beside it."""
-        super().save(path, *args, **kwargs)
-        share_weights(path)
-        write_json(Path(path) / INFO_FILE, self.info)
-
     def _get_model_config(self) -> dict[str, Any]:
         # Without dse installed, sentence-transformers then says what to install instead of failing on an import.
         return super()._get_model_config() | {"requirements": {"dse": f">={version('dse')}"}}
@@ -162,14 +204,6 @@ class DSE(PairScorer):
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
         # Our own classes need no `trust_remote_code`; every other reference goes the usual, guarded way.
         return MODULES.get(class_ref) or super()._load_module_class_from_ref(class_ref, *args, **kwargs)
-
-
-def _own_length(backbone: str, transformer: Transformer) -> int | None:
-    """``max_seq_length`` of an encoder's sentence_bert_config.json, or what the transformer can read if it is less."""
-    path = load_file_path(backbone, Transformer.config_file_name)
-    noted = None if path is None else json.loads(Path(path).read_text(encoding="utf-8")).get("max_seq_length")
-    lengths = [length for length in (noted, transformer.max_seq_length) if isinstance(length, int)]
-    return min(lengths, default=None)
 
 
 def _cls_stands_last(transformer: Transformer) -> bool:

@@ -11,7 +11,11 @@ move or rename them.
 
 from __future__ import annotations
 
-from typing import Any, Self
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassFieldValidationError
@@ -20,8 +24,11 @@ from sentence_transformers.base.modules import InputModule, Module
 from torch import Tensor, nn
 
 from dse.errors import MismatchError
+from dse.saved import INFO_FILE, SEGMENTS, STUDENT, finish_folder
 from dse.scoring.head import PairFunction
 from dse.scoring.kinds import HEAD_KINDS, KINDS, HeadKind
+
+logger = logging.getLogger(__name__)
 
 
 class LayerConcat(Module):
@@ -72,7 +79,7 @@ class LayerConcat(Module):
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Replace ``token_embeddings`` by the joined layers, (B, T, d)."""
-        states = features.pop("all_layer_embeddings")[-self.num_layers :]  # K tensors (B, T, H)
+        states = self._last_states(features)  # K tensors (B, T, H)
         if self.average:
             features["token_embeddings"] = torch.stack(states).mean(dim=0)  # (B, T, H)
         else:
@@ -81,6 +88,19 @@ class LayerConcat(Module):
             keep = features["input_ids"] != self.skip_token_id
             features["attention_mask"] = features["attention_mask"] * keep
         return features
+
+    def _last_states(self, features: dict[str, Any]) -> list[Tensor]:
+        """The K layers that end in the one which is the transformer's output; as many as there are, the first repeated.
+
+        `AdaptiveLayerLoss` puts an earlier layer in the place of the last, and reads all of them again.
+        """
+        states, output = features["all_layer_embeddings"], features.get("token_embeddings")
+        if not self.training:
+            del features["all_layer_embeddings"]  # frees those that are not used
+        elif output is not None:
+            states = states[: next((i + 1 for i, state in enumerate(states) if state is output), len(states))]
+        used = list(states[-self.num_layers :])
+        return [used[0]] * (self.num_layers - len(used)) + used
 
     def get_embedding_dimension(self) -> int:
         """Width of the joined layers."""
@@ -137,6 +157,12 @@ class _NoTokens(dict[str, int]):
         return self
 
 
+def _keep_out_of_root(model: nn.Module) -> None:
+    first: Any = next(model.children(), None)
+    if first is not None:
+        first.save_in_root = False
+
+
 class PairHead(PairFunction, Module):
     """The learned function of two embeddings, s(u, v), as the last module of a student; its kinds: `dse.scoring.kinds`.
 
@@ -152,6 +178,9 @@ class PairHead(PairFunction, Module):
         hidden_dimension: h, width of the hidden layer of the mlp kinds.
         dropout: Dropout on the embeddings while training (0.1 in the paper's code).
         cosine_dimension: Of kinds with a cosine: how many of the last values of an embedding it is computed of.
+
+    Attributes:
+        info: What the student remembers of its training (`dse.json`); here, so that it is saved by whatever saves this.
 
     Raises:
         ValueError: If the kind is another one.
@@ -185,6 +214,12 @@ class PairHead(PairFunction, Module):
             raise ValueError(f"Unknown pair head {kind!r}; choose one of {', '.join(HEAD_KINDS)}.")
         super().__init__(KINDS[kind], embedding_dimension, num_labels, hidden_dimension, cosine_dimension)
         self.kind, self.dropout = kind, dropout
+        self.info: dict[str, Any] = {}
+        self._warned = False
+
+    def on_model_ready(self, model: nn.Module) -> None:
+        """Save the transformer in a folder of its own (`dse.saved`)."""
+        _keep_out_of_root(model)
 
     def forward(self, features: dict[str, Any], pairs: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Leave the features as they are, or, with ``pairs=True``, add ``scores`` (n, C)."""
@@ -193,16 +228,33 @@ class PairHead(PairFunction, Module):
             embeddings = nn.functional.dropout(embeddings, self.dropout, self.training)
             left, right = features["pairs"].unbind(dim=1)  # (n,), (n,)
             features["scores"] = self.score(embeddings[left], embeddings[right])
+        elif self.training and torch.is_grad_enabled() and not self._warned and self.kind not in ("cosine", "dot"):
+            self._warned = True
+            logger.warning(
+                "This loss trains the embeddings and leaves the pair head as it is, so that predict and rank no longer "
+                "fit; train with dse.distill, or with a loss that calls model(features, pairs=True)."
+            )
         return features
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the weights, and keep them in float32: they are small, and scores are computed in it."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        super()._apply(moved, recurse)
+        return self
 
     def get_config_dict(self) -> dict[str, Any]:
         """The configuration; ``cosine_dimension`` only if set, as older students do not have it."""
         return {name: value for name, value in super().get_config_dict().items() if value is not None}
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write configuration and weights (safetensors)."""
+        """Write configuration and weights (safetensors), and `dse.json` beside the modules."""
         self.save_config(output_path)
         self.save_torch_weights(output_path, safe_serialization=True)
+        finish_folder(output_path, STUDENT, self.info)
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:  # type: ignore[override]
@@ -215,6 +267,16 @@ class PairHead(PairFunction, Module):
                 f"{model_name_or_path}/{subfolder} has no model.safetensors; save the student again."
             )
         load_model(head, weights)
+        info = cls.load_file_path(model_name_or_path, INFO_FILE, **hub)
+        if info is None:
+            logger.warning(
+                "%s has no %s: threshold, task and activation of the student are lost, and the usual ones are taken; "
+                "copy the whole folder that was saved.",
+                model_name_or_path,
+                INFO_FILE,
+            )
+        else:
+            head.info = cast("dict[str, Any]", json.loads(Path(info).read_text(encoding="utf-8")))
         return head
 
 
@@ -245,6 +307,10 @@ class SegmentPooling(Module):
         super().__init__()
         self.separator = separator
 
+    def on_model_ready(self, model: nn.Module) -> None:
+        """Save the transformer in a folder of its own (`dse.saved`)."""
+        _keep_out_of_root(model)
+
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Add ``sentence_embedding``, (B, 4H)."""
         tokens, mask = features["token_embeddings"], features["attention_mask"]  # (B, T, H), (B, T)
@@ -267,5 +333,6 @@ class SegmentPooling(Module):
         return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)  # (B, H)
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the (empty) configuration; there are no weights."""
+        """Write the configuration; there are no weights."""
         self.save_config(output_path)
+        finish_folder(output_path, SEGMENTS)

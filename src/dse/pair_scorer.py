@@ -2,89 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.util.decorators import cross_encoder_predict_rank_args_decorator
-from torch import Tensor, nn
+from torch import Tensor
 
 from dse import scoring
-from dse.encoding.encoder import FastEncoder
-from dse.encoding.identity import fingerprints
-from dse.encoding.runtime import Dtype, auto_dtype, resolve_dtype, weights_key
-from dse.modules import PairHead
+from dse.encoding.runtime import Dtype, auto_dtype, resolve_dtype
+from dse.pair_encoder import PairEncoder
+from dse.pair_inputs import (
+    as_embeddings,
+    as_pairs,
+    as_texts,
+    document_prompt,
+    encode_options,
+    query_prompt,
+)
 from dse.scoring.candidates import Candidates
 
 Texts = Sequence[str] | np.ndarray | Tensor
 
 
-class PairScorer(FastEncoder):
-    """The methods of `DSE` that score pairs, and what they need to know of the student.
-
-    Attributes:
-        info: What the student remembers of its training: task, alpha, teacher, threshold, activation (`dse.json`).
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.info: dict[str, Any] = {}
-        self._fingerprints: tuple[Any, tuple[str, str]] | None = None
-        super().__init__(*args, **kwargs)
-
-    @property
-    def head(self) -> PairHead:
-        """The pair head."""
-        return cast(PairHead, self[-1])
-
-    @property
-    def num_labels(self) -> int:
-        """C: scores a pair gets; 1 for binary tasks and regression."""
-        return self.head.num_labels
-
-    @property
-    def label_names(self) -> list[str] | None:
-        """Names of the classes in the order of the scores, where the task has them."""
-        return cast("list[str] | None", self.info.get("task", {}).get("labels"))
-
-    @property
-    def threshold(self) -> float:
-        """Score above which a pair counts as positive (binary tasks), on the scale that `predict` returns by default.
-
-        Chosen on held-out rows when distilled; a student without one decides at a raw score of 0.
-
-        Example:
-            >>> student = getfixture("student")
-            >>> student.threshold, student.raw_threshold
-            (0.5, 0.0)
-        """
-        return float(self.activation_fn(torch.tensor(self.raw_threshold, dtype=torch.float64)))
-
-    @property
-    def raw_threshold(self) -> float:
-        """The threshold on the scale of `raw_scores`, before the activation, as `dse.json` keeps it."""
-        return float(self.info.get("threshold", 0.0))
-
-    @property
-    def activation_fn(self) -> nn.Module:
-        """What `predict` applies to raw scores: the teacher's own, by default Sigmoid for one label, else nothing."""
-        default = "sigmoid" if self.num_labels == 1 else "identity"
-        return nn.Sigmoid() if self.info.get("activation", default) == "sigmoid" else nn.Identity()
-
-    @property
-    def fingerprint(self) -> str:
-        """Name of all that decides the scores (`dse.encoding.fingerprint`); made again when some of it has changed."""
-        return self.fingerprints[0]
-
-    @property
-    def fingerprints(self) -> tuple[str, str]:
-        """The fingerprint, and the one under which earlier versions wrote files (`dse.encoding.identity`)."""
-        usage = (self.default_prompt_name, *self.prompts.items(), self.info.get("activation"))
-        key = (*weights_key(self.parameters()), self.max_seq_length, len(self.tokenizer), usage)
-        if self._fingerprints is None or self._fingerprints[0] != key:
-            self._fingerprints = (key, fingerprints(self))
-        return self._fingerprints[1]
+class PairScorer(PairEncoder):
+    """The methods of `DSE` that score pairs."""
 
     @torch.inference_mode()
     @cross_encoder_predict_rank_args_decorator
@@ -110,7 +55,8 @@ class PairScorer(FastEncoder):
 
         Args:
             inputs: Pairs of sentences, or one pair.
-            prompt_name: Name of a saved prompt put before every sentence.
+            prompt_name: Name of a saved prompt put before the first sentence of each pair, in place of the student's
+                own prompt ``query``. Before the second stands the student's ``document`` or ``passage``, if it has one.
             prompt: The prompt itself.
             batch_size: Sentences the transformer reads at a time.
             show_progress_bar: Whether to show one.
@@ -121,7 +67,8 @@ class PairScorer(FastEncoder):
             device: Where to compute; a list of devices uses one process each.
             pool: From `start_multi_process_pool`.
             chunk_size: Sentences per message to a process of the pool.
-            **kwargs: Handed to `encode`, such as ``processing_kwargs`` for the tokenizer.
+            **kwargs: Handed to `encode`, such as ``processing_kwargs`` for the tokenizer; options that change the
+                embeddings are refused.
 
         Returns:
             Float32 scores: (n,) for one label, (n, C) for more; for a single pair without the first axis.
@@ -132,10 +79,8 @@ class PairScorer(FastEncoder):
         if batch_size <= 0:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size}.")
         singular = CrossEncoder.is_singular_input(cast(CrossEncoder, self), inputs)
-        pairs: list[Any] = [inputs] if singular else list(inputs)
-        for row, pair in enumerate(pairs):
-            if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-                raise ValueError(f"Input {row} is {pair!r}; give pairs of texts, (sentence1, sentence2).")
+        singular = singular and not isinstance(inputs, Iterator)
+        pairs = as_pairs(inputs, singular)
         if pairs:
             scores = self._scores(
                 pairs,
@@ -178,27 +123,24 @@ class PairScorer(FastEncoder):
             return self._scores(pairs, **({"show_progress_bar": False} | encode_kwargs)).cpu().numpy()
 
     def _scores(self, pairs: Sequence[Sequence[str]], **encode_kwargs: Any) -> Tensor:
-        rows: dict[str, int] = {}
-        index = torch.tensor([[rows.setdefault(text, len(rows)) for text in pair] for pair in pairs])  # (n, 2)
-        embeddings = self._embeddings(list(rows), "inputs", **encode_kwargs)  # (m, d), m distinct sentences
-        left, right = index.to(embeddings.device).unbind(dim=1)
-        return scoring.score_pairs(self.head, embeddings, embeddings, left, right)  # (n, C)
+        kwargs = encode_options(encode_kwargs)
+        prompt = query_prompt(self, kwargs.pop("prompt", None), kwargs.pop("prompt_name", None))
+        if prompt == document_prompt(self):
+            rows: dict[str, int] = {}
+            index = torch.tensor([[rows.setdefault(text, len(rows)) for text in pair] for pair in pairs])  # (n, 2)
+            u = v = self._embeddings(list(rows), "inputs", prompt, **kwargs)  # (m, d), m distinct sentences
+            left, right = index.to(u.device).unbind(dim=1)
+            return scoring.score_pairs(self.head, u, v, left, right)  # (n, C)
+        sides: list[dict[str, int]] = [{}, {}]  # a text that is on both sides is read with each of the two prompts
+        index = torch.tensor([[side.setdefault(t, len(side)) for side, t in zip(sides, p, strict=True)] for p in pairs])
+        u = self._embeddings(list(sides[0]), "inputs", prompt, **kwargs)
+        v = self._embeddings(list(sides[1]), "inputs", document_prompt(self), **kwargs)
+        left, right = index.to(u.device).unbind(dim=1)
+        return scoring.score_pairs(self.head, u, v, left, right)
 
     def _activate(self, scores: Tensor, activation_fn: Callable[[Tensor], Tensor] | None) -> Tensor:
         scores = (activation_fn or self.activation_fn)(scores)
         return scores.squeeze(-1) if self.num_labels == 1 else scores
-
-    def _embeddings(self, inputs: Texts | str, what: str, **encode_kwargs: Any) -> Tensor:
-        """Embeddings of texts, or the embeddings given, checked: (n, d) float32 on the model's device."""
-        if isinstance(inputs, str):
-            inputs = [inputs]
-        if len(inputs) == 0:
-            return torch.empty(0, self.head.embedding_dimension, device=self.device)
-        if _are_embeddings(inputs):
-            embeddings = torch.as_tensor(inputs)
-        else:
-            embeddings = self.encode(list(inputs), convert_to_tensor=True, **encode_kwargs)
-        return scoring.check_embeddings(embeddings, self.head, what)
 
     @cross_encoder_predict_rank_args_decorator
     def rank(
@@ -219,8 +161,8 @@ class PairScorer(FastEncoder):
         """Order documents by their score with a query; signature and return of `CrossEncoder.rank`.
 
         Args:
-            query: The query.
-            documents: What to rank: texts, or candidates from `prepare`.
+            query: The query, one text.
+            documents: What to rank: texts, from a generator too, or candidates from `prepare`.
             top_k: How many to return; all by default.
             return_documents: Also return the texts.
             prompt_name: As in `predict`.
@@ -236,16 +178,23 @@ class PairScorer(FastEncoder):
             ``{"corpus_id": int, "score": float}`` per document, and ``"text"`` on request, best first.
 
         Raises:
-            ValueError: If the student gives more than one score per pair.
+            ValueError: If the student gives more than one score per pair, or an argument is not what it should be.
             MismatchError: If the candidates were prepared by another student.
         """
         self._need_one_label("rank")
-        if return_documents and isinstance(documents, Candidates):
-            raise ValueError("Prepared candidates hold no texts; look them up by corpus_id, or rank the texts.")
+        if not isinstance(query, str):
+            raise ValueError(f"query is a {type(query).__name__}; give one text, and several to topk.")
+        if top_k is not None and top_k < 0:
+            raise ValueError(f"top_k is {top_k}; give how many documents to return, or None for all.")
+        given: Any = documents
+        if not isinstance(documents, Candidates) and as_embeddings(documents, "documents") is None:
+            given = as_texts(documents, "documents")
+        elif return_documents:
+            raise ValueError("Embeddings hold no texts; look them up by corpus_id, or rank the texts.")
         hits = self.topk(
             query,
-            documents,
-            max(1, len(documents) if top_k is None else top_k),
+            given,
+            max(1, len(given) if top_k is None else top_k),
             activation_fn=activation_fn,
             prompt_name=prompt_name,
             prompt=prompt,
@@ -255,10 +204,10 @@ class PairScorer(FastEncoder):
             pool=pool,
             chunk_size=chunk_size,
         )
-        results: list[dict[Any, Any]] = list(hits[0])
-        if return_documents and not isinstance(documents, Candidates):
+        results: list[dict[Any, Any]] = list(hits[0])[:top_k]
+        if return_documents:
             for result in results:
-                result["text"] = documents[result["corpus_id"]]
+                result["text"] = given[result["corpus_id"]]
         return results
 
     def prepare(self, sentences: Texts, *, dtype: Dtype = "auto", **encode_kwargs: Any) -> Candidates:
@@ -279,7 +228,9 @@ class PairScorer(FastEncoder):
             >>> student.rank("a bicycle", candidates) == student.rank("a bicycle", candidates, top_k=2)
             True
         """
-        embeddings = self._embeddings(sentences, "sentences", **encode_kwargs)
+        embeddings = self._documents(sentences, "sentences", encode_kwargs)
+        if dtype == "auto" and self.inference_dtype == "float32":
+            dtype = "float32"
         return Candidates(embeddings.to(resolve_dtype(dtype, self.device)), self.fingerprint)
 
     def score_matrix(
@@ -305,8 +256,8 @@ class PairScorer(FastEncoder):
             ValueError: If embeddings have another width than the student's, or hold NaN or infinite values.
             MismatchError: If the candidates were prepared by another student.
         """
-        left = self._embeddings(queries, "queries", **encode_kwargs)
-        right = self._candidates(candidates, **encode_kwargs)
+        left = self._queries(queries, encode_kwargs)
+        right = self._candidates(candidates, encode_kwargs)
         if not isinstance(right, Tensor | np.ndarray):
             raise ValueError("score_matrix needs the candidates at once; join the blocks, or use topk.")
         scores = scoring.score_matrix(self.head, left, right)
@@ -347,8 +298,8 @@ class PairScorer(FastEncoder):
         self._need_one_label("topk")
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one candidate.")
-        left = self._embeddings(queries, "queries", **encode_kwargs)
-        right = self._candidates(candidates, **encode_kwargs)
+        left = self._queries(queries, encode_kwargs)
+        right = self._candidates(candidates, encode_kwargs)
         dtype = torch.float32 if exact else auto_dtype(self.device)
         scores, rows = scoring.topk(self.head, left, right, k, dtype)
         scores = self._activate(scores.unsqueeze(-1), activation_fn)
@@ -358,22 +309,35 @@ class PairScorer(FastEncoder):
         ]
 
     def _candidates(
-        self, candidates: Texts | Candidates | Iterator[np.ndarray | Tensor] | str, **encode_kwargs: Any
+        self, candidates: Texts | Candidates | Iterator[np.ndarray | Tensor] | str, encode_kwargs: dict[str, Any]
     ) -> scoring.Embeddings | Iterator[scoring.Embeddings]:
         """Embeddings to score against; those that need not be are not copied, and stay where and as they are."""
         if isinstance(candidates, Candidates):
             candidates.check(*self.fingerprints)
             return candidates.embeddings
-        if isinstance(candidates, Iterator) or _are_embeddings(candidates):
-            return cast("scoring.Embeddings | Iterator[scoring.Embeddings]", candidates)
-        return self._embeddings(candidates, "candidates", **encode_kwargs)
+        if isinstance(candidates, Iterator):
+            first = next(candidates, None)
+            rest: Iterator[Any] = iter(()) if first is None else chain([first], candidates)
+            if isinstance(first, np.ndarray | Tensor):
+                return self._blocks(rest)
+            candidates = list(rest)  # texts from a generator
+        given = as_embeddings(candidates, "candidates")
+        if given is None:
+            return self._documents(candidates, "candidates", encode_kwargs)
+        self._refuse_normalised(given, "candidates")
+        return given
+
+    def _blocks(self, blocks: Iterable[Any]) -> Iterator[scoring.Embeddings]:
+        """Blocks of embeddings, checked as they come."""
+        for block in blocks:
+            given = as_embeddings(block, "candidates")
+            if given is None:
+                raise ValueError(f"candidates: a block is a {type(block).__name__}; give embeddings (n, d).")
+            self._refuse_normalised(given, "candidates")
+            yield given
 
     def _need_one_label(self, method: str) -> None:
         if self.num_labels != 1:
             raise ValueError(
                 f"{method} needs one score per pair, this student gives {self.num_labels}; use predict or score_matrix."
             )
-
-
-def _are_embeddings(inputs: Any) -> bool:
-    return isinstance(inputs, Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f")

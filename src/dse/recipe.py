@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.errors import MismatchError
-from dse.model import INFO_FILE
+from dse.saved import INFO_FILE
 from dse.teacher.cross_fitting import folds_folder, folds_run
 from dse.teacher.fit import TeacherPooling
 from dse.teacher.kept_scores import check_score_file

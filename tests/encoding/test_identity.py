@@ -89,6 +89,8 @@ def test_eight_architectures_are_eight_models(models) -> None:
 def changed_config(folder: str, to: Path, file: str = "config.json", **changes: object) -> str:
     """A copy of a model with other settings and the same weights."""
     shutil.copytree(folder, to)
+    if file == "config.json" and (to / "0_Transformer").exists():  # of a student
+        file = "0_Transformer/config.json"
     config = json.loads((to / file).read_text())
     (to / file).write_text(json.dumps(config | changes))
     return str(to)

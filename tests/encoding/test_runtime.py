@@ -7,6 +7,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,8 @@ from sentence_transformers import CrossEncoder
 
 from dse import DSE
 from dse.encoding import runtime
-from dse.encoding.runtime import FastCopy, length_batches, resolve_dtype, run_sorted
+from dse.encoding.fast_copy import FastCopy
+from dse.encoding.runtime import length_batches, resolve_dtype, run_sorted
 
 # ----------------------------------------------------------------------------------------------------- batches
 
@@ -50,6 +52,21 @@ def test_run_sorted_keeps_the_order_over_chunks(
     assert rows.squeeze(1).tolist() == [len(student.tokenizer(text)["input_ids"]) for text in sentences]
     assert sum(n for n, _ in shapes) == len(sentences)
     assert all(n * width <= runtime.TOKENS_PER_ROW["cpu"] or n == 1 for n, width in shapes)
+
+
+def test_long_texts_are_tokenized_in_small_chunks(
+    student: DSE, sentences: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokens of 16,384 long texts took a gigabyte."""
+    expected, read, preprocess = student.encode(sentences), [], student.preprocess
+    monkeypatch.setattr(runtime, "CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr(
+        student, "preprocess", lambda texts, **kwargs: read.append(texts) or preprocess(texts, **kwargs)
+    )
+    student.encode(sentences)
+    assert [text for texts in read for text in texts] == sentences
+    assert len(read) > 2 and all(sum(map(len, texts[:-1])) < 100 for texts in read)
+    np.testing.assert_allclose(student.encode(sentences), expected, atol=1e-5)
 
 
 def test_run_sorted_reads_pairs_of_texts(teacher: CrossEncoder, pairs: list[tuple[str, str]]) -> None:

@@ -362,3 +362,14 @@ def test_a_killed_rebuild_goes_on(index, backbone, monkeypatch):
     index.rebuild(new)
     assert sorted(embedded) == sorted(f"a dog {i}" for i in range(100))  # each once
     assert index.info()["student"] == new.fingerprint
+
+
+def test_an_index_reads_texts_behind_the_students_prompts_and_in_full_width(backbone, tmp_path):
+    student = make_student(backbone, prompts={"query": "who ", "document": "the old "}, truncate_dim=8)
+    index = CandidateIndex.create(tmp_path / "index", student)
+    texts = ["man", "red bicycle", "tent"]
+    index.add([{"id": str(n), "text": text} for n, text in enumerate(texts)])
+    expected = student.rank("sells", texts)
+    found = index.search("sells", k=3, exact=True)
+    assert [int(hit["id"]) for hit in found] == [hit["corpus_id"] for hit in expected]
+    assert [hit["score"] for hit in found] == pytest.approx([hit["score"] for hit in expected], abs=1e-3)

@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task, get_task
-from dse.encoding.runtime import FastCopy
+from dse.encoding.fast_copy import FastCopy
 from dse.errors import BadDataError, MismatchError
 from dse.teacher import check_outputs, fit, fit_teacher, load_teacher, segments, teacher_scores
 from dse.teacher.segments import segment_teacher

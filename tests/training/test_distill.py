@@ -18,7 +18,7 @@ from dse.data.metrics import best_threshold
 from dse.data.pairs import Pairs
 from dse.errors import BadDataError, MismatchError
 from dse.training import loop
-from dse.training.distill import DistillationCollator, distill
+from dse.training.distill import DistillationCollator, _with_prompts, distill
 from dse.training.losses import Distillation, DistillationLoss
 from dse.training.settings import Training
 from tests.conftest import make_student
@@ -375,7 +375,7 @@ def test_saved_student_is_the_one_returned_and_holds_no_pickle(trained):
     files = [path.relative_to(trained.folder) for path in trained.folder.rglob("*") if path.is_file()]
     assert not [file for file in files if file.suffix in (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")]
     assert not (trained.folder / "checkpoints").exists()
-    assert {"dse.json", "modules.json", "model.safetensors", "training.json"} <= {str(file) for file in files}
+    assert {"dse.json", "modules.json", "training.json", "0_Transformer/model.safetensors"} <= set(map(str, files))
 
 
 @pytest.mark.parametrize("task", [REGRESSION, NLI], ids=lambda task: task.kind)
@@ -418,3 +418,11 @@ def test_start_from_the_teacher(tmp_path, backbone):
     assert len(theirs) > 20 and difference(theirs, ours) == 0.0
     before = tensors(student)
     assert moved(before, train(student, tmp_path / "s")) == {"pair_head", "transformer"}
+
+
+def test_a_student_is_trained_on_what_it_predicts_from(backbone: str) -> None:
+    """Its prompts stand before the texts in training too."""
+    rows = Pairs(["a man", "a dog"], ["tent", "bird"], np.array([0.0, 1.0]))
+    read = _with_prompts(rows, make_student(backbone, prompts={"query": "who ", "passage": "the "}))
+    assert read.tuples() == [("who a man", "the tent"), ("who a dog", "the bird")]
+    assert read.label is rows.label and _with_prompts(rows, make_student(backbone)) is rows

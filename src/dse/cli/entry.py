@@ -6,7 +6,10 @@ import json
 import logging
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from functools import wraps
+from io import TextIOWrapper
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +24,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+RESUMED = ("teacher", "label", "distill", "quickstart", "add")  # commands that go on where they stopped
+
+
+def _guarded(command: Callable[..., None], resumed: bool) -> Callable[..., None]:
+    """Let an interrupted command say what is left of it, and see that all of its output was written."""
+
+    @wraps(command)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except KeyboardInterrupt:  # Typer would print "Aborted" and exit with 1
+            print(f"Interrupted{'; run the same command again to continue' * resumed}.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return call
+
+
 for command in (  # in the order in which `dse --help` lists them
     teacher.teacher,
     label.label,
@@ -33,7 +54,10 @@ for command in (  # in the order in which `dse --help` lists them
     search.search,
     transfer.transfer,
 ):
-    app.command()(command)
+    app.command()(_guarded(command, command.__name__ in RESUMED))
+for registered in index.index_app.registered_commands:
+    if registered.callback is not None:
+        registered.callback = _guarded(registered.callback, registered.callback.__name__ in RESUMED)
 app.add_typer(index.index_app, name="index")
 
 
@@ -52,30 +76,45 @@ def common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Log messages of dse from INFO on, those of libraries from WARNING on."""
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("dse").setLevel(level if verbose else logging.INFO)
+    """Log messages of dse from INFO on, those of libraries from WARNING on; with --verbose one level more of each."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    logging.getLogger("dse").setLevel(logging.DEBUG if verbose else logging.INFO)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     # The libraries draw a bar for every file they load, even into a pipe.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
 def main() -> None:
-    """Run a command; an expected failure prints one sentence on stderr and exits with the code of its kind."""
+    """Run a command; a failure prints one sentence on stderr and exits with the code of its kind."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal need not know every sign
     try:
         app()
-    except (DSEError, OSError, ValueError) as error:
+    except Exception as error:
+        _forget_output()
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
         code = getattr(error, "exit_code", 1)
         message = " ".join(str(error).split())
+        if type(error).__name__ == "SafetensorError":  # of a teacher or an encoder; a student's names the folder
+            code, message = 4, f"Weights of a model cannot be read ({message}); copy or download it again."
+        elif not isinstance(error, DSEError | OSError | ValueError):
+            message = f"{message or type(error).__name__} (unexpected; `dse --verbose ...` prints where it happened)"
         if "--json" in sys.argv:
-            message = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
+            message = json.dumps({"error": {"code": code, "message": message}})
         else:
             message = f"Error: {message}"
         print(message, file=sys.stderr)
         sys.exit(code)
-    except KeyboardInterrupt:
-        print("Interrupted; run the same command again to continue.", file=sys.stderr)
-        sys.exit(130)
+
+
+def _forget_output() -> None:
+    """Drop what cannot be written, which Python would try once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

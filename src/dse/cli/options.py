@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -12,9 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from dse.cli.parsing import column_names
+from dse.cli.parsing import comma as comma  # where the commands look for it
+
 if TYPE_CHECKING:
     from dse.data.pairs import Pairs
     from dse.data.tasks import Task
+
+_stdin_is_read = False
 
 DATA = "Data"  # panels of --help
 MODEL = TRAIN = "Model and training"
@@ -200,21 +206,6 @@ class CollectionOptions:
                 raise typer.BadParameter(f"--{field.name} needs --corpus, the documents to rank.")
 
 
-def comma(text: str | None) -> tuple[str, ...]:
-    """Split a comma-separated option."""
-    return tuple(part.strip() for part in text.split(",")) if text else ()
-
-
-def column_names(text: str | None) -> dict[str, str] | None:
-    """The mapping given by --columns."""
-    if text is None:
-        return None
-    parts = [part.split("=", 1) for part in comma(text)]
-    if any(len(part) != 2 for part in parts):
-        raise typer.BadParameter(f"--columns is {text!r}; write it as sentence1=NAME,sentence2=NAME,label=NAME.")
-    return {ours.strip(): theirs.strip() for ours, theirs in parts}
-
-
 def backbone_or_offline(backbone: str | None) -> str:
     """The backbone given, or the offline one."""
     from dse.encoding.offline import offline_backbone
@@ -228,13 +219,25 @@ def read_pairs(
     """Load pairs as the options say."""
     from dse.data.pairs import load_pairs
 
-    return load_pairs(data, task, split, columns=column_names(columns), skip_bad_rows=skip, label_required=labelled)
+    _claim_stdin(data)
+    names = column_names(columns)
+    if task is None and names is not None:  # pairs without a task have no labels
+        names.pop("label", None)
+    return load_pairs(data, task, split, columns=names, skip_bad_rows=skip, label_required=labelled)
+
+
+def _claim_stdin(data: str | None) -> None:
+    """Refuse to read standard input twice: the second time it is empty."""
+    global _stdin_is_read
+    if data != "-":
+        return
+    if _stdin_is_read:
+        raise typer.BadParameter("standard input can be read once; give files for the other rows, as by --test-data.")
+    _stdin_is_read = True
 
 
 def command_line() -> str:
     """The command as it was typed, for reports."""
-    import shlex
-
     return shlex.join(["dse", *sys.argv[1:]])
 
 
@@ -253,4 +256,10 @@ def need_training() -> None:
 
 def show(result: dict[str, Any] | Sequence[Any], text: str, as_json: bool) -> None:
     """Print a result, for a machine or for a person."""
-    print(json.dumps(result, ensure_ascii=False) if as_json else text)
+    print(to_json(result) if as_json else text)
+
+
+def to_json(result: Any) -> str:
+    """One line of JSON, in signs that stdout can write."""
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    return json.dumps(result, ensure_ascii=plain, default=str)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dse.cli import options as o
+from dse.cli.parsing import readable
 
 
 def score(
@@ -18,8 +19,6 @@ def score(
     as_json: o.JsonOption = False,
 ) -> None:
     """Print the scores of each pair, one line a pair; with --json one object with the sentences."""
-    import json
-
     loaded = o.read_pairs(pairs, None, "train", columns, skip_bad_rows, labelled=False)
     import torch
 
@@ -30,14 +29,14 @@ def score(
     )
     for (first, second), row in zip(loaded.tuples(), scores.tolist(), strict=True):
         if as_json:
-            print(json.dumps({"sentence1": first, "sentence2": second, "score": row}, ensure_ascii=False))
+            print(o.to_json({"sentence1": first, "sentence2": second, "score": row}))
         else:
             print("\t".join(f"{value:.4f}" for value in (row if isinstance(row, list) else [row])))
 
 
 def rank(
     student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
-    query: Annotated[str, typer.Option("--query", "-q", help="Sentence to compare with.")],
+    query: Annotated[str, typer.Option("--query", "-q", callback=readable, help="Sentence to compare with.")],
     candidates: Annotated[
         str, typer.Option("--candidates", "-c", help="Sentences: txt (one a line), parquet csv tsv jsonl, or -.")
     ],

@@ -8,12 +8,14 @@ import typer
 
 from dse.cli import options as o
 from dse.cli.index import IndexArgument, StudentOption, WhereOption, open_index
+from dse.cli.parsing import readable
 
 
 def search(
     path: IndexArgument,
     query: Annotated[
-        list[str] | None, typer.Option("--query", "-q", help="Query; default: one a line on stdin.")
+        list[str] | None,
+        typer.Option("--query", "-q", callback=readable, help="Query; default: one a line on stdin."),
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Rows to find.")] = 10,
     where: WhereOption = None,
@@ -23,8 +25,6 @@ def search(
     as_json: o.JsonOption = False,
 ) -> None:
     """Find the best rows of an index for a query; with --json one object a query and line."""
-    import json
-
     queries = query
     if not queries:
         from dse.data.pairs import read_sentences
@@ -35,7 +35,7 @@ def search(
         answer = index.explain(text, top_k, where=where, exact=exact)
         if as_json:
             shown = {"query": text, **(answer if explain else {"hits": answer["hits"]})}
-            print(json.dumps(shown, ensure_ascii=False, default=str))
+            print(o.to_json(shown))
             continue
         if len(queries) > 1:
             print(f"{'' if number == 0 else chr(10)}{text}")

@@ -118,6 +118,9 @@ def _open_delimited(path: Path, split: Callable[[Iterator[str]], _Cells]) -> Tab
         raise BadDataError(f"{path}:1: the header {header}; save the file as UTF-8 with its column names in line 1")
 
     def read(names: Sequence[str]) -> Iterator[Row]:
+        for name in names:
+            if header.count(name) > 1:
+                raise BadDataError(f"{path}:1: the header has {header.count(name)} columns {name!r}; rename them")
         positions = [header.index(name) for name in names]
         with open_text(path) as file:
             rows = split(file)

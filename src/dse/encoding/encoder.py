@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Self, cast
 
 import torch
@@ -9,7 +10,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import truncate_embeddings
 from torch import Tensor, nn
 
-from dse.encoding.runtime import Dtype, FastCopy, register_capture, remove_capture_hooks, resolve_dtype, run_sorted
+from dse.encoding.fast_copy import FastCopy
+from dse.encoding.runtime import Dtype, register_capture, remove_capture_hooks, resolve_dtype, run_sorted
 
 
 class FastEncoder(SentenceTransformer):
@@ -76,7 +78,7 @@ class FastEncoder(SentenceTransformer):
         embeddings = run_sorted(
             self,
             list(rows),
-            self._embed,
+            partial(self._embed, self._fast.of(self[0], resolve_dtype(self.inference_dtype, self.device))),
             batch_size=batch_size,
             device=target,
             prompt=prompt,
@@ -91,13 +93,12 @@ class FastEncoder(SentenceTransformer):
             embeddings = embeddings[torch.tensor(index, device=target)]  # (n, d)
         return embeddings.cpu() if save_to_cpu else embeddings
 
-    def _embed(self, features: dict[str, Any]) -> Tensor:
-        backbone, *rest = list(self.children())
-        dtype = resolve_dtype(self.inference_dtype, self.device)
-        features = self._fast.of(backbone, dtype)(features)
-        for module in rest:
-            if "sentence_embedding" in features:  # what follows the pooling is small: float32, as trained
-                features["sentence_embedding"] = features["sentence_embedding"].float()
+    def _embed(self, backbone: nn.Module, features: dict[str, Any]) -> Tensor:
+        features = backbone(features)
+        for module in list(self.children())[1:]:
+            if "sentence_embedding" in features:  # what follows the pooling is small: in its own precision, float32
+                own = next((p.dtype for p in module.parameters()), torch.float32)
+                features["sentence_embedding"] = features["sentence_embedding"].to(own)
             features = module(features)
         return cast(Tensor, features["sentence_embedding"].float())
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from dse.encoding.fast_copy import switches
+
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
@@ -29,8 +31,8 @@ def fingerprint(model: BaseModel) -> str:
     """A short name of everything that decides a model's outputs.
 
     That is: weights, tokenizer, lengths, the modules after the transformer, the transformer's own configuration,
-    prompts, and the activation of the scores. Two models with the same fingerprint give the same scores. Independent
-    of folder, file format and library version.
+    prompts, the switches of adapters, and the activation of the scores. Two models with the same fingerprint give the
+    same scores. Independent of folder, file format and library version.
 
     Returns:
         32 hexadecimal digits.
@@ -41,7 +43,8 @@ def fingerprint(model: BaseModel) -> str:
 def fingerprints(model: BaseModel) -> tuple[str, str]:
     """The fingerprint, and the one by which earlier versions knew the model; files that bear it are taken for its own.
 
-    The earlier one leaves out the transformer's configuration, prompts and the activation.
+    The earlier one leaves out the transformer's configuration, prompts, adapters and the activation. A model with
+    prompts or adapters has none: earlier versions put prompts elsewhere, and might score with another adapter's copy.
     """
     digest = hashlib.blake2b(digest_size=16)
     _add_weights(digest, model)
@@ -59,7 +62,11 @@ def fingerprints(model: BaseModel) -> tuple[str, str]:
     digest.update(json.dumps([vocabulary, model.max_seq_length, *configs], sort_keys=True).encode())
     earlier = digest.hexdigest()
     digest.update(json.dumps(_usage(model), sort_keys=True, default=str).encode())
-    return digest.hexdigest(), earlier
+    adapters = switches(model)  # which of them is active, and whether it is merged
+    if adapters:
+        digest.update(json.dumps(adapters, sort_keys=True).encode())
+    name = digest.hexdigest()
+    return name, name if adapters or any(model.prompts.values()) else earlier
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
@@ -51,62 +50,6 @@ def resolve_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     if dtype in ("float32", "bfloat16"):
         return torch.float32 if dtype == "float32" else torch.bfloat16
     raise ValueError(f"Unknown dtype {dtype!r}; choose auto, float32 or bfloat16.")
-
-
-_optimizer_steps = 0
-
-
-def _count_step(*_: Any) -> None:
-    global _optimizer_steps
-    _optimizer_steps += 1
-
-
-register_optimizer_step_post_hook(_count_step)  # fused optimisers write without raising a parameter's version
-
-
-def weights_key(parameters: Iterable[nn.Parameter]) -> tuple[Any, ...]:
-    """Changes whenever one of these weights may have changed.
-
-    Writing in place raises the version, save in fused optimisers; `.to()` and loading may swap the memory.
-    """
-    return (_optimizer_steps, *((p.data_ptr(), p._version) for p in parameters))
-
-
-class FastCopy:
-    """A low-precision copy of a module for inference, made when first needed and again when the weights change.
-
-    The module itself keeps its float32 weights, so that training and saving lose nothing.
-    """
-
-    def __init__(self) -> None:
-        self._key: tuple[Any, ...] | None = None
-        self._copy: nn.Module | None = None
-
-    def of(self, module: nn.Module, dtype: torch.dtype) -> nn.Module:
-        """The module in ``dtype``: itself where it is in that dtype already, else the copy."""
-        parameters = list(module.parameters())
-        if all(p.dtype == dtype or not p.dtype.is_floating_point for p in parameters):
-            return module
-        key = (dtype, *weights_key(parameters))
-        if self._copy is None or key != self._key:
-            self._copy = None  # frees the old one before the new one is made
-            self._copy, self._key = _cast_copy(module, dtype), key
-        return self._copy
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Never travels to other processes or into copies: each makes its own."""
-        return {"_key": None, "_copy": None}
-
-
-def _cast_copy(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    memo: dict[int, Any] = {}
-    for parameter in module.parameters():
-        cast = parameter.detach().to(dtype) if parameter.is_floating_point() else parameter.detach()
-        memo[id(parameter)] = nn.Parameter(cast, requires_grad=False)
-    for child in module.modules():
-        # Tokenizers and configurations are shared, not copied: they are large and never change here.
-        memo.update({id(v): v for v in vars(child).values() if hasattr(v, "save_pretrained")})
-    return copy.deepcopy(module, memo).eval()
 
 
 @contextlib.contextmanager
@@ -181,7 +124,9 @@ def length_batches(lengths: Sequence[int], batch_size: int, batch_tokens: int) -
 # 16,384 tokens a batch, 512 to 2,048 did best); a GPU wants more work at a time.
 TOKENS_PER_ROW = {"cpu": 32}
 TOKENS_PER_ROW_ELSEWHERE = 256
-CHUNK = 16_384  # texts tokenized at a time: bounds memory, leaves enough to sort
+# What is tokenized at a time: tokens take a hundred bytes each until they are batched. Leaves enough to sort.
+CHUNK = 16_384  # texts
+CHUNK_CHARACTERS = 1_000_000
 
 
 def run_sorted(
@@ -216,8 +161,8 @@ def run_sorted(
     output: Tensor | None = None
     per_row = TOKENS_PER_ROW.get(device.type, TOKENS_PER_ROW_ELSEWHERE)
     with tqdm(total=len(inputs), desc=description, disable=not show_progress_bar, unit="text") as bar:
-        for start in range(0, len(inputs), CHUNK):
-            chunk = list(inputs[start : start + CHUNK])
+        start = 0
+        for chunk in _chunks(inputs):
             encoded = dict(model.preprocess(chunk, prompt=prompt, processing_kwargs=unpadded, **preprocess_kwargs))
             columns = {k: v for k, v in encoded.items() if isinstance(v, list) and len(v) == len(chunk)}
             shared = {k: v for k, v in encoded.items() if k not in columns}
@@ -231,5 +176,19 @@ def run_sorted(
                     output = result.new_empty((len(inputs), *result.shape[1:]))
                 output[torch.as_tensor(rows, device=device) + start] = result
                 bar.update(len(rows))
+            start += len(chunk)
     assert output is not None, "run_sorted needs at least one input"
     return output
+
+
+def _chunks(inputs: Sequence[Any]) -> Iterator[list[Any]]:
+    """Texts, or pairs of texts, that are tokenized together."""
+    chunk, characters = [], 0
+    for text in inputs:
+        chunk.append(text)
+        characters += len(text) if isinstance(text, str) else sum(map(len, text))
+        if len(chunk) >= CHUNK or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

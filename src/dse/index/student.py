@@ -120,7 +120,7 @@ def embed_rows(student: DSE, texts: Sequence[str]) -> np.ndarray:
         BadDataError: If a value does not fit.
     """
     with _encoding(student):
-        embeddings = student.encode(list(texts), show_progress_bar=False)
+        embeddings = student.embed_texts(list(texts), student.pair_prompts[1], show_progress_bar=False).cpu().numpy()
     with np.errstate(over="ignore"):
         halves: np.ndarray = embeddings.astype(np.float16)
     if len(bad := np.flatnonzero(~np.isfinite(halves).all(axis=1))):
@@ -138,5 +138,5 @@ def embed_queries(student: DSE, queries: str | Sequence[str] | np.ndarray | Tens
         return torch.empty(0, student.head.embedding_dimension, device=student.device)
     if not isinstance(queries, np.ndarray | Tensor):
         with _encoding(student), one_thread() if len(queries) == 1 else contextlib.nullcontext():
-            queries = student.encode(list(queries), convert_to_tensor=True, show_progress_bar=False)
+            queries = student.embed_texts(list(queries), student.pair_prompts[0], show_progress_bar=False)
     return scoring.check_embeddings(torch.as_tensor(queries), student.head, "queries")

@@ -15,8 +15,8 @@ from torch import nn
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
+from dse.encoding.fast_copy import FastCopy
 from dse.encoding.identity import fingerprint
-from dse.encoding.runtime import FastCopy
 from dse.errors import BadDataError
 from dse.files import share_weights, write_json
 from dse.teacher.load import Teacher, config_of, default_prompt, load_teacher

@@ -13,8 +13,9 @@ from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
+from dse.encoding.fast_copy import FastCopy
 from dse.encoding.identity import fingerprints
-from dse.encoding.runtime import Dtype, FastCopy, resolve_dtype
+from dse.encoding.runtime import Dtype, resolve_dtype
 from dse.teacher.kept_scores import ScoreFile, check_finite
 from dse.teacher.load import check_outputs
 from dse.teacher.scoring import teacher_scores

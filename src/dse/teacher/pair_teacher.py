@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
+from dse.encoding.fast_copy import FastCopy
 from dse.encoding.identity import fingerprint
-from dse.encoding.runtime import Dtype, FastCopy
+from dse.encoding.runtime import Dtype
 from dse.errors import MismatchError
 from dse.files import write_json
 from dse.model import DSE

@@ -11,7 +11,8 @@ from sentence_transformers import CrossEncoder
 from torch import Tensor
 
 from dse.data.tasks import Task
-from dse.encoding.runtime import Dtype, FastCopy, resolve_dtype, run_sorted
+from dse.encoding.fast_copy import FastCopy
+from dse.encoding.runtime import Dtype, resolve_dtype, run_sorted
 from dse.teacher.load import check_outputs, default_prompt
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from sentence_transformers import CrossEncoder
-from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.base.modules import Dense
 from torch import Tensor, nn
 
 from dse.data.pairs import Pairs
@@ -15,6 +15,7 @@ from dse.data.tasks import Task
 from dse.encoding.runtime import run_sorted
 from dse.errors import MismatchError
 from dse.modules import SegmentPooling
+from dse.saved import read_transformer
 from dse.teacher.load import Teacher, config_of, default_prompt
 from dse.training.head_start import fit_head, head_start_rows
 from dse.training.losses import task_loss
@@ -34,7 +35,7 @@ def segment_teacher(backbone: str, num_labels: int, max_length: int | None = Non
     Raises:
         MismatchError: If the tokenizer has neither ``token_type_ids`` nor a separator.
     """
-    transformer = Transformer(backbone, max_seq_length=max_length)
+    transformer = read_transformer(backbone, max_length)
     tokenizer: Any = transformer.tokenizer
     marked = "token_type_ids" in tokenizer.model_input_names
     separator = None if marked else tokenizer.sep_token_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,7 +89,7 @@ def distill(
     distillation, training = distillation or Distillation(), settings_for_head(training or Training(), student)
     output = Path(output)
     _check_student(student, task)
-    dataset = _dataset(train, teacher_scores, task, distillation)
+    dataset = _dataset(_with_prompts(train, student), teacher_scores, task, distillation)
     own = {"kind": "student", "task": task.to_dict(), "training": training.to_dict(), "loss": asdict(distillation)}
     own |= {"start": _start(student), "data": data_hashes(teacher_scores, train=train, validation=validation)}
     claim_folder(output, own if claim is None else claim)
@@ -157,7 +157,8 @@ def _held(weights: Sequence[Tensor]) -> Iterator[None]:
 def _start(student: DSE) -> dict[str, Any]:
     """What a student is before training. Head and projection start at random, in each process anew."""
     modules = [[type(module).__name__, cast(Any, module).get_config_dict()] for module in student.children()]
-    return {"backbone": weights_hash(student[0]), "modules": modules, "info": student.info}
+    start = {"backbone": weights_hash(student[0]), "modules": modules, "info": student.info}
+    return start | ({"prompts": list(student.pair_prompts)} if any(student.pair_prompts) else {})
 
 
 def _trained(student: DSE, folder: Path) -> DSE:
@@ -174,6 +175,16 @@ def _check_student(student: DSE, task: Task) -> None:
             f"The student gives {student.num_labels} scores per pair, task {task.name!r} ({task.kind}) needs "
             f"{task.num_labels}; build it with num_labels={task.num_labels}."
         )
+
+
+def _with_prompts(train: Pairs, student: DSE) -> Pairs:
+    """The pairs as `predict` reads them: behind the student's prompts for queries and documents, if it has any."""
+    query, document = student.pair_prompts
+    if not query and not document:
+        return train
+    return replace(
+        train, sentence1=[query + text for text in train.sentence1], sentence2=[document + t for t in train.sentence2]
+    )
 
 
 def _dataset(train: Pairs, scores: np.ndarray | None, task: Task, distillation: Distillation) -> Any:

@@ -69,7 +69,7 @@ def start_student_head(student: DSE, dataset: Any, loss: DistillationLoss, train
     sample = dataset[rows]
     labels = {name: torch.tensor(sample[name]) for name in TARGETS if name in sample}
     texts = [*sample["sentence1"], *sample["sentence2"]]
-    embeddings = student.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    embeddings = student.embed_texts(texts, show_progress_bar=False)
     left, right = embeddings.float().clone().split(len(rows))  # (n, d) each, out of inference mode
     head, width = student.head, cast(Any, student.config).hidden_size
 

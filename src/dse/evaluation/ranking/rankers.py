@@ -130,7 +130,7 @@ class StudentRanker:
     ) -> None:
         check_scorer(student)
         self._student = student
-        self._queries = student.encode(list(queries), convert_to_tensor=True, show_progress_bar=show_progress_bar)
+        self._queries = student.embed_texts(list(queries), student.pair_prompts[0], show_progress_bar=show_progress_bar)
         self._documents = student.prepare(list(documents), show_progress_bar=show_progress_bar).embeddings  # (n, d)
 
     def scores(self, candidates: Sequence[Rows]) -> list[Floats]:

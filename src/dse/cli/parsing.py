@@ -1,0 +1,53 @@
+"""Values of options that hold more than one thing, or text that must be readable."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import typer
+
+
+def comma(text: str | None) -> tuple[str, ...]:
+    """Split a comma-separated option; what stands in double quotes is not split.
+
+    Example:
+        >>> comma('sentence1="title, short",label=x')
+        ('sentence1=title, short', 'label=x')
+    """
+    if not text:
+        return ()
+    words = shlex.shlex(text, posix=True)
+    words.whitespace, words.whitespace_split, words.commenters = ",", True, ""
+    words.quotes, words.escape = '"', ""
+    try:
+        return tuple(word.strip() for word in words)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} opens a double quote and does not close it.") from error
+
+
+def column_names(text: str | None) -> dict[str, str] | None:
+    """The mapping given by --columns."""
+    if text is None:
+        return None
+    parts = [part.split("=", 1) for part in comma(text)]
+    if any(len(part) != 2 for part in parts):
+        raise typer.BadParameter(
+            f"--columns is {text!r}; write it as sentence1=NAME,sentence2=NAME,label=NAME, a name with a comma in "
+            "double quotes."
+        )
+    return {ours.strip(): theirs.strip() for ours, theirs in parts}
+
+
+def readable(text: Any) -> Any:
+    """A text option whose bytes are UTF-8, or several; Python keeps other bytes as signs that no model reads.
+
+    Raises:
+        BadParameter: If they are not.
+    """
+    for part in [text] if isinstance(text, str) else text or []:
+        try:
+            part.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise typer.BadParameter(f"{part!a} is not UTF-8; convert it.") from error
+    return text

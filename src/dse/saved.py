@@ -1,0 +1,78 @@
+"""What lies beside the modules in the folder of a saved student, whoever saved it, and how such a folder is read.
+
+sentence-transformers, LangChain, LlamaIndex, Haystack, mteb and text-classification pipelines take any folder with a
+transformer's `config.json` for a cross-encoder: they add a classifier with random weights and score with it. So the
+transformer of a student stands in a folder of its own, and the `config.json` beside `modules.json` has a
+``model_type`` that no library knows, which they print when they refuse it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.util import load_file_path
+
+from dse.files import share_weights, write_json
+
+INFO_FILE = "dse.json"
+STUDENT = "DSE student: load it with dse.DSE(path), as dse.integrations does for other frameworks"
+SEGMENTS = "DSE teacher: load it with CrossEncoder(path, trust_remote_code=True) where dse is installed"
+
+
+def finish_folder(module_folder: str, model_type: str, info: dict[str, Any] | None = None) -> None:
+    """Write what stands beside the modules, after the last module of ours has been saved.
+
+    A module does this itself, so that it happens in every save: of `DSE`, of a trainer's checkpoint, and of a plain
+    `SentenceTransformer` that has loaded a student.
+
+    Args:
+        module_folder: Where the module was told to save itself; nothing is written unless it is part of a model.
+        model_type: What other libraries print when they refuse the folder.
+        info: What the student remembers of its training.
+    """
+    folder = Path(module_folder)
+    if not re.fullmatch(r"\d+_[A-Za-z]+", folder.name):
+        return
+    for file in folder.parent.glob("0_*/config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(config.get("output_hidden_states"), list):  # transformers before 5.23 reads true and false only
+            write_json(file, config | {"output_hidden_states": True})
+    write_json(folder.parent / "config.json", {"model_type": model_type})
+    if info is not None:
+        write_json(folder.parent / INFO_FILE, info)
+    share_weights(folder.parent)
+
+
+def read_transformer(name: str, max_seq_length: int | None = None) -> Any:  # Transformer
+    """The transformer of any encoder: of a folder or hub id of transformers, or of a model that stands in its own.
+
+    Args:
+        name: Folder or hub id.
+        max_seq_length: Tokens read of a text; the transformer's own limit by default.
+    """
+    subfolder = _transformer_folder(name)
+    if not subfolder:
+        return Transformer(name, max_seq_length=max_seq_length)
+    hub = {"subfolder": subfolder}
+    return Transformer(
+        name, max_seq_length=max_seq_length, model_kwargs=dict(hub), processor_kwargs=dict(hub), config_kwargs=dict(hub)
+    )
+
+
+def noted_length(name: str, transformer: Any) -> int | None:
+    """``max_seq_length`` of an encoder's sentence_bert_config.json, or what the transformer can read if it is less."""
+    path = load_file_path(name, Transformer.config_file_name, _transformer_folder(name))
+    noted = None if path is None else json.loads(Path(path).read_text(encoding="utf-8")).get("max_seq_length")
+    lengths = [length for length in (noted, transformer.max_seq_length) if isinstance(length, int)]
+    return min(lengths, default=None)
+
+
+def _transformer_folder(name: str) -> str:
+    """Where in a model's folder its transformer stands; "" for the folder itself."""
+    modules = load_file_path(name, "modules.json")
+    first = json.loads(Path(modules).read_text(encoding="utf-8"))[0] if modules else {"path": "", "type": ""}
+    return str(first["path"]) if first["type"].endswith(".Transformer") else ""

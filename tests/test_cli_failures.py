@@ -1,0 +1,233 @@
+"""Whatever goes wrong on the command line is one sentence, and nothing that was found is lost."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from sentence_transformers import CrossEncoder
+
+from dse.cli import main, options
+from dse.cli.parsing import column_names, comma
+from tests.conftest import make_student
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The command line in this process."""
+    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setattr(options, "_stdin_is_read", False)
+
+    def call(*args: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["dse", *map(str, args)])
+        try:
+            main()
+        except SystemExit as done:
+            return Done(int(done.code or 0), *capsys.readouterr())
+        return Done(0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def saved(backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("failures") / "student"
+    make_student(backbone).save(str(folder))
+    return folder
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    file = tmp_path / "documents.txt"
+    file.write_text("köln\n東京 😀\na bike\n", encoding="utf-8")
+    return file
+
+
+def fail(error: BaseException) -> Callable[..., object]:
+    def raising(*args: object, **kwargs: object) -> object:
+        raise error
+
+    return raising
+
+
+# ------------------------------------------------------------------------------------------------------ interrupted
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["label", "T", "--task", "mrpc"], "Interrupted; run the same command again to continue.\n"),
+        (["teacher", "--task", "mrpc", "-o", "x"], "Interrupted; run the same command again to continue.\n"),
+        (["distill", "--task", "mrpc", "-o", "x"], "Interrupted; run the same command again to continue.\n"),
+        (["evaluate", "S", "--task", "mrpc"], "Interrupted.\n"),
+        (["score", "S", "pairs.csv"], "Interrupted.\n"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_interrupted(args: list[str], message: str, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dse.data.pairs.load_pairs", fail(KeyboardInterrupt()))
+    assert run(*args) == Done(130, "", message)
+
+
+def test_interrupted_in_a_command_of_the_index(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lance")
+    monkeypatch.setattr("dse.cli.index.open_store", fail(KeyboardInterrupt()))
+    assert run("index", "optimize", "nowhere") == Done(130, "", "Interrupted.\n")
+    monkeypatch.setattr("dse.cli.search.open_index", fail(KeyboardInterrupt()))
+    assert run("search", "nowhere", "-q", "a") == Done(130, "", "Interrupted.\n")
+
+
+# --------------------------------------------------------------------------------------------------------- failures
+
+
+def test_an_unexpected_error_is_one_sentence(run, monkeypatch: pytest.MonkeyPatch, documents: Path) -> None:
+    monkeypatch.setattr("dse.DSE", fail(RuntimeError("two\nlines")), raising=False)
+    done = run("rank", "S", "-q", "a", "-c", documents)
+    assert done == Done(1, "", "Error: two lines (unexpected; `dse --verbose ...` prints where it happened)\n")
+    error = json.loads(run("rank", "S", "-q", "a", "-c", documents, "--json").err)["error"]
+    assert error["code"] == 1 and error["message"].startswith("two lines")
+    with pytest.raises(RuntimeError):
+        run("--verbose", "rank", "S", "-q", "a", "-c", documents)
+
+
+@pytest.mark.parametrize("file", ["0_Transformer/model.safetensors", "3_PairHead/model.safetensors"])
+def test_truncated_weights(file: str, run, backbone: str, documents: Path, tmp_path: Path) -> None:
+    make_student(backbone).save(str(tmp_path / "student"))
+    weights = tmp_path / "student" / file
+    weights.write_bytes(weights.read_bytes()[:-100])
+    done = run("rank", tmp_path / "student", "-q", "a", "-c", documents)
+    assert done.code == 4 and done.out == ""
+    assert f"The weights of {tmp_path / 'student'} cannot be read" in done.err and done.err.count("\n") == 1
+
+
+def test_a_query_that_is_no_text(run, documents: Path) -> None:
+    """Bytes that are not UTF-8 reach Python as surrogates."""
+    for args in (["rank", "S", "-q", "caf\udce9", "-c", documents], ["search", "IX", "-q", "a", "-q", "caf\udce9"]):
+        done = run(*args)
+        assert done.code == 2 and "is not UTF-8" in done.err and "Traceback" not in done.err
+
+
+def test_a_header_that_occurs_twice(run, saved: Path, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text("sentence1,sentence2,sentence1\na,b,c\n", encoding="utf-8")
+    done = run("score", saved, file)
+    assert done == Done(4, "", f"Error: {file}:1: the header has 2 columns 'sentence1'; rename them\n")
+
+
+def test_long_cells(run, saved: Path, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text(f"sentence1,sentence2\n{'bike ' * 40_000},a tent\n", encoding="utf-8")
+    assert run("score", saved, file).code == 0
+
+
+def test_verbose_logs_more(run, saved: Path, documents: Path) -> None:
+    log = logging.getLogger("dse")
+    before = log.level
+    try:
+        assert run("rank", saved, "-q", "a", "-c", documents).code == 0 and log.level == logging.INFO
+        assert run("--verbose", "rank", saved, "-q", "a", "-c", documents).code == 0 and log.level == logging.DEBUG
+    finally:
+        log.setLevel(before)
+
+
+# ------------------------------------------------------------------------------------------------- a real process
+
+
+def process(*args: object, **kwargs: object) -> subprocess.CompletedProcess[bytes]:
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | kwargs.pop("env", {})
+    return subprocess.run([sys.executable, "-m", "dse", *map(str, args)], env=env, timeout=300, **kwargs)
+
+
+def test_a_terminal_that_does_not_know_every_sign(saved: Path, documents: Path) -> None:
+    args = ["rank", saved, "-q", "東京", "-c", documents]
+    done = process(*args, env={"PYTHONIOENCODING": "ascii"}, capture_output=True)
+    assert done.returncode == 0 and b"k\\xf6ln" in done.stdout and b"a bike" in done.stdout
+    done = process(*args, "--json", env={"PYTHONIOENCODING": "ascii"}, capture_output=True)
+    assert {row["text"] for row in json.loads(done.stdout)} == {"köln", "東京 😀", "a bike"}
+
+
+def test_a_full_disk_is_one_sentence(saved: Path, documents: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = process("rank", saved, "-q", "a", "-c", documents, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.decode() == "Error: [Errno 28] No space left on device\n"
+
+
+def test_a_reader_that_has_read_enough(saved: Path, documents: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = process("rank", saved, "-q", "a", "-c", documents, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")  # click's own way with a broken pipe
+
+
+# ---------------------------------------------------------------------------------------------------------- options
+
+
+def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "_stdin_is_read", False)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"sentence1": "a", "sentence2": "b"}\n')))
+    assert len(options.read_pairs("-", None, "train", None, False, labelled=False)) == 1
+    with pytest.raises(typer.BadParameter, match="standard input can be read once; give files for the other rows"):
+        options.read_pairs("-", None, "dev", None, False, labelled=False)
+
+
+def test_pairs_without_labels_need_no_column_of_labels(tmp_path: Path) -> None:
+    file = tmp_path / "more.csv"
+    file.write_text("q1,q2\na,b\n", encoding="utf-8")
+    pairs = options.read_pairs(str(file), None, "train", "sentence1=q1,sentence2=q2,label=same", False, labelled=False)
+    assert pairs.tuples() == [("a", "b")] and pairs.label is None
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters='"')).map(str.strip).filter(bool)
+
+
+@given(st.lists(NAMES, min_size=1))
+def test_names_in_quotes_may_hold_commas(names: list[str]) -> None:
+    assert comma(",".join(f'"{name}"' for name in names)) == tuple(names)
+
+
+@given(st.lists(NAMES.filter(lambda name: "," not in name), min_size=1))
+def test_names_without_quotes(names: list[str]) -> None:
+    assert comma(",".join(names)) == tuple(names)
+
+
+def test_column_names() -> None:
+    assert column_names('sentence1="title, short",sentence2=l\'autre = x') == {
+        "sentence1": "title, short",
+        "sentence2": "l'autre = x",
+    }
+    assert column_names(None) is None
+    with pytest.raises(typer.BadParameter, match="a name with a comma in double quotes"):
+        column_names("sentence1=title, short")
+    with pytest.raises(typer.BadParameter, match="opens a double quote and does not close it"):
+        column_names('sentence1="title')
+
+
+def test_truncated_weights_of_a_teacher(run, backbone: str, tmp_path: Path) -> None:
+    CrossEncoder(backbone, num_labels=1, device="cpu").save_pretrained(str(tmp_path / "teacher"))
+    weights = tmp_path / "teacher" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (tmp_path / "pairs.csv").write_text("sentence1,sentence2\na,b\n", encoding="utf-8")
+    done = run(
+        "label", tmp_path / "teacher", "--kind", "binary", "--data", tmp_path / "pairs.csv", "-o", tmp_path / "s"
+    )
+    assert done.code == 4 and "cannot be read" in done.err and done.err.count("\n") == 1
