@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import records
-from benchmarks.ranking.plan import METRICS, NAMES, POOLED, SHORT, TEACHERS
+from benchmarks.ranking.plan import (
+    CROSS_ENCODER_DEPTH,
+    CROSS_ENCODER_QUERIES,
+    KNOWN_TO_CROSS_ENCODER,
+    METRICS,
+    NAMES,
+    POOLED,
+    SHORT,
+    TEACHER_PAIRS,
+    TEACHERS,
+)
 from benchmarks.render import render, signed
 
 SHOWN = {
@@ -33,7 +43,11 @@ def page() -> str:
         elsewhere=_elsewhere_rows(about["elsewhere"]),
         labelled=_labelled(about),
         reached=_reached(about),
-        pooled=", ".join(POOLED),
+        pooled=" and ".join(POOLED),
+        known=" and ".join(KNOWN_TO_CROSS_ENCODER),
+        queries=CROSS_ENCODER_QUERIES,
+        depth=CROSS_ENCODER_DEPTH,
+        pairs=f"{TEACHER_PAIRS:,}",
     )
 
 
@@ -46,10 +60,11 @@ def _table(about: dict[str, Any], teacher: str) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"collection": summary["collection"], "queries": str(summary["queries"])}
         row |= {title: f"{100 * found[name]:.1f}" if name in found else "" for name, title in SHOWN.items()}
         row["teacher - cosine"] = _with_span(summary, "lead")
-        row["student - cosine"] = _with_span(summary, "gain")
-        row["lead kept"] = "no lead" if summary["share"] is None else f"{100 * summary['share']:.0f} %"
+        if "gain" in summary:
+            row["student - cosine"] = _with_span(summary, "gain")
+            row["lead kept"] = "no lead" if summary["share"] is None else f"{100 * summary['share']:.0f} %"
         rows.append(row)
-    return rows
+    return [dict.fromkeys(max(rows, key=len), "") | row for row in rows]
 
 
 def _with_span(entry: dict[str, Any], name: str) -> str:
@@ -107,7 +122,7 @@ def _reached(about: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _reached_with(teacher: str, summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    entries = [entry for entry in summaries if entry["teacher"] == teacher]
+    entries = [entry for entry in summaries if entry["teacher"] == teacher and "gain" in entry]
     if not entries:
         return []
     real = [entry["share"] for entry in entries if entry["share"] is not None]

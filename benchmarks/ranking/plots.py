@@ -27,10 +27,11 @@ def draw() -> None:
 
 def _panel(axes: Axes, entries: list[dict[str, float]]) -> None:
     for shift, (name, label, marker) in ((-0.08, ("gain", "student", "o")), (0.08, ("lead", "teacher", "^"))):
-        y = [100 * entry[name] for entry in entries]
-        below = [100 * (entry[name] - entry[f"{name}_low"]) for entry in entries]
-        above = [100 * (entry[f"{name}_high"] - entry[name]) for entry in entries]
-        x = [place + shift for place in range(len(entries))]
+        shown = [(place, entry) for place, entry in enumerate(entries) if name in entry]
+        y = [100 * entry[name] for _, entry in shown]
+        below = [100 * (entry[name] - entry[f"{name}_low"]) for _, entry in shown]
+        above = [100 * (entry[f"{name}_high"] - entry[name]) for _, entry in shown]
+        x = [place + shift for place, _ in shown]
         axes.errorbar(x, y, [below, above], fmt=marker, capsize=3, label=label)
     axes.axhline(0, color="#777777", linewidth=0.8)
     names = [str(entry["collection"]) for entry in entries]

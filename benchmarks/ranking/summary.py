@@ -60,24 +60,28 @@ def write(setup: Setup) -> None:
 def summarise(values: Values, name: str, teacher: str) -> dict[str, Any] | None:
     """The teacher's lead over the free cosine, what the student gained and kept of it; None if rows are missing."""
     metric = METRICS[0]
-    keys = [(name, teacher, row, metric) for row in ("cosine", "student", "student_cosine", "teacher")]
-    if any(key not in values for key in keys):
+    found = {
+        row: values.get((name, teacher, row, metric)) for row in ("cosine", "student", "student_cosine", "teacher")
+    }
+    cosine, student, alone, best = found.values()
+    if cosine is None or best is None:
         return None
-    cosine, student, alone, best = (values[key] for key in keys)
+    entry = {"collection": name, "teacher": teacher, "metric": metric, "queries": len(cosine)}
+    entry |= _difference("lead", best - cosine)
+    if student is None or alone is None:
+        return entry
+    entry |= _difference("gain", student - cosine) | _difference("gain_cosine_alone", alone - cosine)
+    entry |= _difference("head", student - alone)
     draws = draw_queries(len(cosine))
     share, share_alone = (share_of_lead(s, best, cosine, draws) for s in (student, alone))
-    entry = {"collection": name, "teacher": teacher, "metric": metric, "queries": len(cosine)}
-    for label, found in (
-        ("lead", best - cosine),
-        ("gain", student - cosine),
-        ("gain_cosine_alone", alone - cosine),
-        ("head", student - alone),
-    ):
-        entry |= {f"{label}{end}": value for end, value in zip(("", "_low", "_high"), _triple(found), strict=True)}
     entry["share"] = None if share is None else share.value
     entry["share_low"], entry["share_high"] = (None, None) if share is None else (share.low, share.high)
     entry["share_cosine_alone"] = None if share_alone is None else share_alone.value
     return entry
+
+
+def _difference(name: str, found: np.ndarray) -> dict[str, Any]:
+    return {f"{name}{end}": value for end, value in zip(("", "_low", "_high"), _triple(found), strict=True)}
 
 
 def _triple(found: np.ndarray) -> tuple[float, float, float]:
