@@ -252,7 +252,7 @@ def test_saved_files_can_be_read_by_others(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "identity"])
-@given(threshold=st.floats(-12, 12), shift=st.floats(-3, 3))
+@given(threshold=st.floats(-8, 8), shift=st.floats(-3, 3))  # beyond, float32 has one sigmoid for both
 @settings(deadline=None, max_examples=40)
 def test_predict_decides_at_the_threshold_as_raw_scores_do(activation: str, threshold: float, shift: float) -> None:
     head = PairHead(4, kind="dot")
@@ -260,7 +260,7 @@ def test_predict_decides_at_the_threshold_as_raw_scores_do(activation: str, thre
     student.info = {"threshold": threshold, "activation": activation}
     raw = torch.tensor([threshold + shift, threshold - shift, threshold + 1e-3, threshold - 1e-3])
     predicted = student._activate(raw.unsqueeze(-1), None)
-    clear = (raw - threshold).abs() > 1e-4
+    clear = (raw - threshold).abs() > 5e-4
     assert torch.equal((predicted > student.threshold)[clear], (raw > student.raw_threshold)[clear])
 
 

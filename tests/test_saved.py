@@ -147,6 +147,24 @@ def test_a_student_can_be_a_backbone(older: bool, saved: Path, tmp_path: Path) -
     np.testing.assert_array_equal(made.encode(["a red bicycle"]), student.encode(["a red bicycle"]))
 
 
+@pytest.mark.parametrize("noted", [7, 10_000])
+def test_the_length_noted_beside_a_transformer_in_its_own_folder(noted: int, saved: Path, tmp_path: Path) -> None:
+    """Encoders of older versions note it in a file; the transformer's limit holds if it is less."""
+    folder = tmp_path / "student"
+    shutil.copytree(saved, folder)
+    usual = make_student(str(folder)).max_seq_length
+    (folder / "0_Transformer" / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": noted}))
+    assert make_student(str(folder)).max_seq_length == min(noted, usual)
+    assert make_student(str(folder), max_seq_length=5).max_seq_length == 5
+
+
+@pytest.mark.parametrize("save", [saved_by_dse, saved_by_sentence_transformers])
+def test_weights_can_be_read_by_others_whoever_saves_them(save, student: DSE, tmp_path: Path) -> None:
+    save(student, tmp_path / "s")
+    usual = (tmp_path / "s" / "modules.json").stat().st_mode
+    assert {file.stat().st_mode for file in (tmp_path / "s").rglob("*") if file.is_file()} == {usual}
+
+
 def test_a_teacher_of_segments_is_no_plain_classifier(backbone: str, tmp_path: Path) -> None:
     teacher = segment_teacher(backbone, 1, device="cpu")
     teacher.save_pretrained(str(tmp_path))

@@ -117,6 +117,7 @@ def test_adapters_of_peft(backbone: str) -> None:
     use(["one"])
     np.testing.assert_array_equal(student.encode(TEXTS), outputs[1])
     assert student.fingerprint == names[1]
+    assert student.train(not student.training).fingerprint == names[1]
     for layer in layers:
         layer.enable_adapters(False)
     np.testing.assert_array_equal(student.encode(TEXTS), plain)

@@ -185,6 +185,13 @@ def test_the_earlier_name(student, teacher):
         assert fingerprints(model)[1] == as_before(model) != fingerprint(model) == fingerprints(model)[0]
 
 
+def test_no_earlier_name_with_prompts(student, teacher):
+    """Earlier versions put a student's prompt before both sides, and a teacher's nowhere."""
+    for model in (student, teacher):
+        model.prompts = {"query": "the old "}
+        assert set(fingerprints(model)) == {fingerprint(model)}
+
+
 def test_candidates_prepared_by_an_earlier_version(student):
     texts = ["a red bicycle", "a blue tent"]
     kept = Candidates(student.prepare(texts).embeddings, as_before(student))

@@ -17,7 +17,13 @@ from transformers import PreTrainedModel
 
 SAMPLE = 61  # values looked at in each tensor; a prime, so that they are spread over rows and columns
 SMALL = 1024  # values of a tensor that is looked at as a whole: biases, norms
-PLAIN = ("torch", "transformers", "sentence_transformers", "dse")  # their modules are told apart by their weights
+PLAIN = (
+    "torch",
+    "transformers",
+    "transformers_modules",
+    "sentence_transformers",
+    "dse",
+)  # their modules are told apart by their weights
 
 
 class Watch:
@@ -123,8 +129,9 @@ def _is_plain(module: nn.Module) -> bool:
 
 
 def _plain_values(module: nn.Module) -> list[tuple[str, str]]:
-    values = vars(module).items()
-    return sorted((k, repr(v)) for k, v in values if isinstance(v, bool | int | float | str | list | dict) and _flat(v))
+    kinds = bool | int | float | str | list | dict
+    values = [(k, v) for k, v in vars(module).items() if k != "training"]  # scores are computed in eval mode
+    return sorted((k, repr(v)) for k, v in values if isinstance(v, kinds) and _flat(v))
 
 
 def _flat(value: Any) -> bool:

@@ -44,7 +44,7 @@ def fingerprints(model: BaseModel) -> tuple[str, str]:
     """The fingerprint, and the one by which earlier versions knew the model; files that bear it are taken for its own.
 
     The earlier one leaves out the transformer's configuration, prompts, adapters and the activation. A model with
-    prompts or adapters has none: earlier versions put prompts elsewhere, and might score with another adapter's copy.
+    prompts has none: earlier versions put a student's before both sides, and a teacher's nowhere.
     """
     digest = hashlib.blake2b(digest_size=16)
     _add_weights(digest, model)
@@ -66,7 +66,7 @@ def fingerprints(model: BaseModel) -> tuple[str, str]:
     if adapters:
         digest.update(json.dumps(adapters, sort_keys=True).encode())
     name = digest.hexdigest()
-    return name, name if adapters or any(model.prompts.values()) else earlier
+    return name, name if any(model.prompts.values()) else earlier
 
 
 def weights_hash(module: nn.Module) -> str:
