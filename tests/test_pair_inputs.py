@@ -112,7 +112,7 @@ def test_pairs_from_zip(student: DSE) -> None:
         ({"a": "b", "c": "d"}, "inputs is a dict; give pairs"),
         ([{"a": "b", "c": "d"}], r"Input 0 is \[\{.*\}\] \(list\); give pairs of texts"),
         ([("a", "b"), {"a": "b", "c": "d"}], r"Input 1 is \{.*\} \(dict\); give pairs of texts"),
-        ([("a", "b"), {"a", "b"}], r"Input 1 is \{.*\} \(set\); give pairs of texts"),
+        ([("a", "b"), {"a"}], r"Input 1 is \{.*\} \(set\); give pairs of texts"),
         ([("a", "b"), FRAME], r"Input 1 is .* \(DataFrame\)"),
         (3, r"Input 0 is 3 \(int\)"),
     ],

@@ -129,7 +129,7 @@ def _is_plain(module: nn.Module) -> bool:
 
 
 def _plain_values(module: nn.Module) -> list[tuple[str, str]]:
-    kinds = bool | int | float | str | list | dict
+    kinds = (bool, int, float, str, list, dict)
     values = [(k, v) for k, v in vars(module).items() if k != "training"]  # scores are computed in eval mode
     return sorted((k, repr(v)) for k, v in values if isinstance(v, kinds) and _flat(v))
 
