@@ -17,13 +17,8 @@ from transformers import PreTrainedModel
 
 SAMPLE = 61  # values looked at in each tensor; a prime, so that they are spread over rows and columns
 SMALL = 1024  # values of a tensor that is looked at as a whole: biases, norms
-PLAIN = (
-    "torch",
-    "transformers",
-    "transformers_modules",
-    "sentence_transformers",
-    "dse",
-)  # their modules are told apart by their weights
+# Of packages whose modules are told apart by weights and configuration; transformers_modules holds remote code.
+PLAIN = ("torch", "transformers", "transformers_modules", "sentence_transformers", "dse")
 
 
 class Watch:
