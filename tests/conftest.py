@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
@@ -247,3 +248,12 @@ def transfer_data(tmp_path: Path) -> Path:
     rows = [f"{sentence},{i % 2}" for i, sentence in enumerate([s for s in SENTENCES if s] * 4) if i < 40]
     (folder / "cr" / "all.csv").write_text("\n".join(["sentence,label", *rows]) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def level_of_the_log():
+    """A command that runs in the test's own process sets how much is logged; the next test starts as usual."""
+    log = logging.getLogger("dse")
+    before = log.level
+    yield
+    log.setLevel(before)

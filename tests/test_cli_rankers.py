@@ -117,7 +117,7 @@ def test_scores_teach_whatever_their_file(dse, shop, backbone, encoder, tmp_path
         assert code == 0, err
         assert "split test: 2 queries" in out
         assert f"{path}: 2 of 25 lists are of queries that are held back for the report" in caplog.text
-        students.append((tmp_path / kind / "model.safetensors").read_bytes())
+        students.append((tmp_path / kind / "0_Transformer" / "model.safetensors").read_bytes())
         assert json.loads((tmp_path / kind / "run.json").read_text())["data"]["queries"].startswith("23 texts")
     assert students[0] == students[1] == students[2]
 

@@ -134,7 +134,8 @@ def _settings(row: Row, setup: Setup, changed: dict[str, Any]) -> Path:
         own["teacher_epochs"] = changed["epochs"]
     if not own:
         return setup.config(row)
-    file = row.folder(setup.runs) / "settings.yaml"
+    folder = row.folder(setup.runs)  # a student's folder holds nothing else before it is made
+    file = folder.with_name(f"{folder.name}.settings.yaml")
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, yaml.safe_dump(read_config(setup.config(row), "distill") | own))
     return file

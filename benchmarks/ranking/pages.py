@@ -128,14 +128,15 @@ def _reached_with(teacher: str, summaries: list[dict[str, Any]]) -> list[dict[st
     real = [entry["share"] for entry in entries if entry["share"] is not None]
     better = sum(entry["gain_low"] > 0 for entry in entries)
     worse = [entry["collection"] for entry in entries if entry["gain"] < -0.01]
-    head = float(np.mean([entry["head"] for entry in entries]))
+    heads = [entry["head"] for entry in entries if "head" in entry]
+    head = f"{signed(100 * np.mean(heads))} points ({len(heads)} of {len(entries)})" if heads else "not measured"
     mean = f"{100 * np.mean(real):.0f} %" if real else "no real lead"
     name, among = SHORT[teacher], f"of {len(entries)}"
     return [
         _aim(f"{name}: mean share of its lead kept, where the lead is real", "70 %", f"{mean} ({len(real)} {among})"),
         _aim(f"{name}: better than the free cosine beyond the interval", "7 of 10", f"{better} {among}"),
         _aim(f"{name}: worse than it by more than a point", "none", ", ".join(worse) or "none"),
-        _aim(f"{name}: with maps beside the cosine alone, mean", "+1.0 point", f"{signed(100 * head)} points"),
+        _aim(f"{name}: with maps beside the cosine alone, mean", "+1.0 point", head),
     ]
 
 

@@ -68,15 +68,14 @@ def summarise(values: Values, name: str, teacher: str) -> dict[str, Any] | None:
         return None
     entry = {"collection": name, "teacher": teacher, "metric": metric, "queries": len(cosine)}
     entry |= _difference("lead", best - cosine)
-    if student is None or alone is None:
+    if student is None:
         return entry
-    entry |= _difference("gain", student - cosine) | _difference("gain_cosine_alone", alone - cosine)
-    entry |= _difference("head", student - alone)
-    draws = draw_queries(len(cosine))
-    share, share_alone = (share_of_lead(s, best, cosine, draws) for s in (student, alone))
+    entry |= _difference("gain", student - cosine)
+    share = share_of_lead(student, best, cosine, draw_queries(len(cosine)))
     entry["share"] = None if share is None else share.value
     entry["share_low"], entry["share_high"] = (None, None) if share is None else (share.low, share.high)
-    entry["share_cosine_alone"] = None if share_alone is None else share_alone.value
+    if alone is not None:
+        entry |= _difference("gain_cosine_alone", alone - cosine) | _difference("head", student - alone)
     return entry
 
 

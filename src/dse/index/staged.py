@@ -14,6 +14,11 @@ from lance.fragment import FragmentMetadata
 
 from dse.data.columns import convert
 
+
+class FileGone(Exception):
+    """A change removes every row of a file, which Lance does not commit together with new columns."""
+
+
 Change = Callable[[lance.LanceDataset], lance.LanceDataset]
 
 
@@ -27,6 +32,9 @@ def in_one_commit(root: Path, data: lance.LanceDataset, change: Change) -> lance
 
     Returns:
         The dataset at the new commit; if anything fails there is none.
+
+    Raises:
+        FileGone: If the change removes every row of a file.
     """
     folder = root.with_name("staged.lance")
     shutil.rmtree(folder, ignore_errors=True)  # of a process that died
@@ -34,6 +42,8 @@ def in_one_commit(root: Path, data: lance.LanceDataset, change: Change) -> lance
     try:
         copy = change(data.shallow_clone(str(folder), data.version))
         fragments, schema = [_own(fragment.metadata) for fragment in copy.get_fragments()], copy.lance_schema
+        if not {f.fragment_id for f in data.get_fragments()} <= {fragment.id for fragment in fragments}:
+            raise FileGone
         for file in [*folder.glob("data/*"), *folder.glob("_deletions/*")]:
             target = root / file.relative_to(folder)
             target.parent.mkdir(exist_ok=True)

@@ -23,7 +23,7 @@ from dse.errors import BadDataError, DSEError
 from dse.index.lance_errors import reason
 from dse.index.layout import ID, MANIFEST, Manifest, empty_schema
 from dse.index.snapshot import Snapshot
-from dse.index.staged import in_one_commit, with_columns
+from dse.index.staged import FileGone, in_one_commit, with_columns
 
 FRAGMENT_ROWS = 262_144  # rows of a file once small commits are joined
 LOCK_SECONDS = 60.0
@@ -153,8 +153,11 @@ class Store(Snapshot):
                 counts.append(count)
                 return staged
 
-            self.data = in_one_commit(Path(self.uri("rows")), self.data, both)
-            written = counts[0]
+            try:
+                self.data = in_one_commit(Path(self.uri("rows")), self.data, both)
+                written = counts[0]
+            except FileGone:  # the columns first, which changes no row
+                self.data, written = change(with_columns(self.data, kinds), table)
         else:
             self.data, written = change(with_columns(self.data, kinds), table)
         return written
