@@ -257,7 +257,8 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
     train, scores = recorded[0]
     learned, _ = hold_out(make_pairs(task, 80, 1), QUICK.seed)
     n = len(learned)
-    assert len(train) == len(scores) == n + n // 2 and train.tuples()[:n] == learned.tuples()
+    # A recombined pair that is reported on is left out.
+    assert n + n // 4 < len(train) == len(scores) <= n + n // 2 and train.tuples()[:n] == learned.tuples()
     assert train.labelled[:n].all() and not train.labelled[n:].any()
     teacher = CrossEncoder(given, device="cpu")
     z = teacher_scores(teacher, train.tuples(), task, dtype="float32")

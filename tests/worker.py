@@ -62,15 +62,10 @@ LABELLED, SMALL_SHARD = 60, 6
 KILLS = [
     "rounds.draw_candidates:0",
     "_Scorer.scores:1",
-    "ScoreFile.finish:0",
     "RankingTrainer._save:2",
-    "DSE.save_pretrained:0",
     "ranking.write_json:0",
-    "rounds.draw_candidates:0",
     "_Scorer.scores:1",
     "RankingTrainer._step:2",
-    "ranking.write_json:0",
-    "rounds.write_json:0",
     "shutil.rmtree:0",
 ]
 

@@ -24,6 +24,7 @@ from dse.model import DSE
 from dse.ranking.candidates import draw_candidates
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
+from dse.training.run_folder import finished
 from dse.training.scored_lists import FEWEST
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def train_in_rounds(
         _add(scored, rows, candidates, scores.tolist())
         for row, new in zip(rows, candidates, strict=True):
             known[row] |= set(new)
-        if (folder / "training.json").exists():
+        if finished(folder):
             student = DSE(str(folder), dtype=student.inference_dtype, device=str(student.device))
         else:
             steps = settings.steps // len(rounds) if settings.steps else max(200, len(pairs) // settings.batch_size)
