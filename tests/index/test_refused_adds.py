@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dse.errors import BadDataError
+from dse.errors import BadDataError, DSEError
 from dse.index import staged
 from dse.index.layout import vectors
 from dse.index.store import Store
@@ -93,6 +93,40 @@ def test_new_and_wider_columns_come_in_the_commit_of_their_rows(store, replace):
     assert store.count("number < 1") == 2 and store.count() == 21
     assert not list(Path(store.path).glob("staged*"))
     store.data.validate()
+
+
+@pytest.mark.parametrize("replaced", [range(5), range(5, 15), range(20)], ids=["one file", "two", "all four"])
+@pytest.mark.parametrize("more", [{"price": 3}, {"number": 0.5}, {"number": 0.5, "price": 3}])
+def test_wider_columns_where_every_row_of_a_file_is_replaced(store, replaced, more):
+    """Lance commits no columns together with the loss of a file: the columns come first, and change no value."""
+    before = {row["id"]: row for row in store.find([f"row {i}" for i in range(20)], ["id", "number"]).to_pylist()}
+    write(store, [{"id": f"row {i}", "text": f"anew {i}"} | more for i in replaced], replace=True, batch_size=20)
+    assert store.count() == 20 and not list(Path(store.path).glob("staged*"))
+    for row in store.find(list(before), ["id", "text", "number", *(["price"] if "price" in more else [])]).to_pylist():
+        anew = int(row["id"].split()[1]) in replaced
+        assert row["text"].startswith("anew") == anew
+        assert row["number"] == (more.get("number") if anew else before[row["id"]]["number"])
+        assert row.get("price") == (more.get("price") if anew else None)
+    store.data.validate()
+
+
+def test_rows_that_fail_after_their_columns_leave_the_others(store, monkeypatch):
+    monkeypatch.setattr(store.__class__, "_replaced", fails_outside(Store._replaced, store))
+    with pytest.raises(DSEError, match="no more space"):
+        write(store, [{"id": f"row {i}", "text": "x", "price": 3} for i in range(20)], replace=True, batch_size=20)
+    assert store.count() == 20 and store.count("price is null") == 20 and store.count("text = 'x'") == 0
+    store.data.validate()
+
+
+def fails_outside(change, store):
+    """The change works on a copy and fails on the index itself."""
+
+    def changed(self, data, table):
+        if "staged" not in data.uri:
+            raise RuntimeError("no more space")
+        return change(self, data, table)
+
+    return changed
 
 
 @pytest.mark.parametrize("name", ["my index", "50%", "a#b", "a?b", "é 日本", "a%20b", "a'b"])

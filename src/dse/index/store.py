@@ -146,18 +146,12 @@ class Store(Snapshot):
         if all(self.types.get(name) == kind for name, kind in kinds.items()):
             self.data, written = change(self.data, table)
         elif self.local:
-            counts = []
-
-            def both(staged: lance.LanceDataset) -> lance.LanceDataset:
-                staged, count = change(with_columns(staged, kinds), table)
-                counts.append(count)
-                return staged
-
+            root, written = Path(self.uri("rows")), len(table)
             try:
-                self.data = in_one_commit(Path(self.uri("rows")), self.data, both)
-                written = counts[0]
-            except FileGone:  # the columns first, which changes no row
-                self.data, written = change(with_columns(self.data, kinds), table)
+                self.data = in_one_commit(root, self.data, lambda staged: change(with_columns(staged, kinds), table)[0])
+            except FileGone:  # so the columns first, which changes no value, then the rows
+                self.data = in_one_commit(root, self.data, lambda staged: with_columns(staged, kinds))
+                self.data, written = change(self.data, table)
         else:
             self.data, written = change(with_columns(self.data, kinds), table)
         return written
