@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import torch
+from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
@@ -94,3 +96,13 @@ def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
     """Largest difference of two models' tensors."""
     assert one.keys() == other.keys()
     return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+def save_teacher(folder: Path, backbone: str, names: tuple[str, ...] = ("score",), **kwargs) -> str:
+    """Save a random cross-encoder whose outputs have these names; returns its folder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        teacher = CrossEncoder(backbone, num_labels=len(names), device="cpu", **kwargs)
+    teacher.config.id2label = dict(enumerate(names))
+    teacher.save_pretrained(str(folder))
+    return str(folder)

@@ -28,7 +28,7 @@ from dse.teacher.scoring import teacher_scores
 from dse.training import distill as distillation
 from dse.training.losses import Distillation
 from dse.training.settings import Training
-from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, tensors
+from tests.samples import BINARY, NLI, REGRESSION, difference, make_pairs, save_teacher, tensors
 
 QUICK = Training(
     epochs=1, batch_size=16, learning_rate=1e-3, head_learning_rate=1e-2, checkpoint_steps=2, dtype="float32", seed=3
@@ -57,15 +57,6 @@ def fail(*args, **kwargs):
 
 def stop(*args, **kwargs):
     raise KeyboardInterrupt
-
-
-def save_teacher(folder: Path, backbone: str, names: tuple[str, ...], **kwargs) -> str:
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        teacher = CrossEncoder(backbone, num_labels=len(names), device="cpu", **kwargs)
-    teacher.config.id2label = dict(enumerate(names))
-    teacher.save_pretrained(str(folder))
-    return str(folder)
 
 
 def check_folder(output: Path, task: Task, report) -> DSE:

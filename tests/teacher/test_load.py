@@ -19,20 +19,11 @@ from dse.teacher.segments import segment_teacher
 from dse.training.settings import Training
 from tests.conftest import BACKBONES
 from tests.conftest import make_student as untrained
-from tests.samples import BINARY, NLI, REGRESSION, make_pairs
+from tests.samples import BINARY, NLI, REGRESSION, make_pairs, save_teacher
 
 PROMPTS = {"prompts": {"query": "who sells the ", "other": "a "}, "default_prompt_name": "query"}
 DUPLICATES = Task("duplicates", "binary", labels=("not_duplicate", "duplicate"))
 RAW = torch.nn.Identity()
-
-
-def save_teacher(backbone: str, folder, names: tuple[str, ...] = ("score",), **kwargs) -> str:
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        teacher = CrossEncoder(backbone, num_labels=len(names), device="cpu", **kwargs)
-    teacher.config.id2label = dict(enumerate(names))
-    teacher.save_pretrained(str(folder))
-    return str(folder)
 
 
 # ------------------------------------------------------------------------------------------------- trained or not
@@ -42,7 +33,7 @@ def save_teacher(backbone: str, folder, names: tuple[str, ...] = ("score",), **k
 def test_an_encoder_is_no_teacher(models, tmp_path, name):
     with pytest.raises(MismatchError, match=r"has no trained classifier \(.* would start at random\).*`dse teacher`"):
         load_teacher(models(name))
-    saved = save_teacher(models(name), tmp_path / "t")
+    saved = save_teacher(tmp_path / "t", models(name))
     assert load_teacher(saved, BINARY, device="cpu").num_labels == 1
 
 
@@ -59,7 +50,7 @@ def test_nor_are_sentence_encoders_and_students(backbone, encoder, tmp_path):
 
 @pytest.mark.parametrize("lost", ["classifier.weight", "classifier.bias"])
 def test_nor_is_one_that_has_lost_a_part_of_its_classifier(backbone, tmp_path, lost):
-    saved = save_teacher(backbone, tmp_path / "t")
+    saved = save_teacher(tmp_path / "t", backbone)
     file = tmp_path / "t" / "model.safetensors"
     weights = load_file(file)
     weights.pop(lost)
@@ -79,18 +70,18 @@ def test_teachers_of_segments_are_loaded(backbone, tmp_path):
 @pytest.mark.parametrize("name", ["duplicate", "Duplicate", "LABEL_0", "label0", "score", "scores", ""])
 def test_a_name_that_fits_or_says_nothing(backbone, tmp_path, name, caplog):
     with caplog.at_level(logging.WARNING, "dse"):
-        load_teacher(save_teacher(backbone, tmp_path / "t", (name,)), DUPLICATES, device="cpu")
+        load_teacher(save_teacher(tmp_path / "t", backbone, (name,)), DUPLICATES, device="cpu")
     assert not caplog.records
 
 
 def test_a_name_of_another_thing_is_taken_with_a_warning(backbone, tmp_path, caplog):
-    load_teacher(save_teacher(backbone, tmp_path / "t", ("relevant",)), DUPLICATES, device="cpu")
+    load_teacher(save_teacher(tmp_path / "t", backbone, ("relevant",)), DUPLICATES, device="cpu")
     assert "'relevant'; it is taken for the score of 'duplicate'" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["not_duplicate", "Not Duplicate", "not-duplicate", "0"])
 def test_a_teacher_that_scores_the_other_class_is_refused(backbone, tmp_path, name):
-    saved = save_teacher(backbone, tmp_path / "t", (name,))
+    saved = save_teacher(tmp_path / "t", backbone, (name,))
     task = Task("flags", "binary") if name == "0" else DUPLICATES
     with pytest.raises(MismatchError, match=rf"output is called '{name}', but a high score .* means '{task.positive}'"):
         load_teacher(saved, task)
@@ -115,7 +106,7 @@ def test_own_teachers_are_named_after_what_they_score(backbone, tmp_path):
 
 @pytest.mark.parametrize(("task", "names"), [(BINARY, ("score",)), (NLI, NLI.labels)])
 def test_scores_are_those_of_cross_encoder_with_its_default_prompt(backbone, tmp_path, pairs, task, names):
-    saved = save_teacher(backbone, tmp_path / "t", names, **PROMPTS)
+    saved = save_teacher(tmp_path / "t", backbone, names, **PROMPTS)
     teacher = load_teacher(saved, task, device="cpu")
     expected = teacher.predict(pairs, activation_fn=RAW).reshape(len(pairs), -1)
     plain = teacher.predict(pairs, activation_fn=RAW, prompt="").reshape(len(pairs), -1)
@@ -152,7 +143,7 @@ def test_a_teacher_is_trained_with_the_prompt_it_is_used_with(backbone, tmp_path
 
 
 def test_a_student_learns_what_its_teacher_scores_with_its_prompt(backbone, tmp_path):
-    saved = save_teacher(backbone, tmp_path / "t", **PROMPTS)
+    saved = save_teacher(tmp_path / "t", backbone, **PROMPTS)
     pairs = make_pairs(BINARY, 8)
     file = tmp_path / "s.parquet"
     kept = label_pairs(load_teacher(saved, BINARY, device="cpu"), pairs, BINARY, file, dtype="float32")

@@ -104,6 +104,32 @@ def check_documents(corpus: Sequence[str]) -> None:
         raise BadDataError(f"The corpus holds {len(set(corpus))} distinct document(s); ranking needs at least two.")
 
 
+def in_passes(rows: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
+    """The rows of a step, (size,): whole passes over all of them, each in another order.
+
+    Example:
+        >>> in_passes(np.arange(3), 6, step=0, seed=1).reshape(2, 3).sum(axis=1).tolist()
+        [3, 3]
+    """
+    positions = np.arange(step * size, (step + 1) * size)
+    orders = {p: np.random.default_rng((seed, int(p))).permutation(rows) for p in np.unique(positions // len(rows))}
+    return np.array([orders[i // len(rows)][i % len(rows)] for i in positions])
+
+
+def divergence(teacher: Tensor, student: Tensor, none: Tensor, temperature: float) -> Tensor:
+    """KL(p || q) of each row, (B,), with p and q the softmax of teacher and student at a temperature.
+
+    Args:
+        teacher: Scores, (B, n).
+        student: Scores, (B, n).
+        none: What is no candidate, (B, n).
+        temperature: T of both.
+    """
+    t, s = (x.div(temperature).masked_fill(none, -torch.inf) for x in (teacher, student))
+    p, q = t.log_softmax(dim=1), s.log_softmax(dim=1)  # (B, n)
+    return (p.exp() * (p - q)).masked_fill(none, 0.0).sum(dim=1)
+
+
 class RankingLists:
     """The texts, and the teacher's distribution over the documents for each of them.
 
@@ -173,11 +199,7 @@ class RankingLists:
 
     def batch(self, step: int) -> np.ndarray:
         """The anchors of a step, (B,): whole passes over all of them, each in another order."""
-        size, seed = self.settings.batch_size, self.settings.seed
-        positions = np.arange(step * size, (step + 1) * size)
-        passes = np.unique(positions // len(self.anchors))
-        orders = {p: np.random.default_rng((seed, int(p))).permutation(self.anchors) for p in passes}
-        return np.array([orders[i // len(self.anchors)][i % len(self.anchors)] for i in positions])
+        return in_passes(self.anchors, self.settings.batch_size, step, self.settings.seed)
 
     def candidates(self, step: int) -> Tensor | slice:
         """The documents of the step's lists."""
@@ -207,6 +229,4 @@ class RankingLists:
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
         """KL of the student's lists from the teacher's, one a row, (B,); arguments as in `cosines`."""
         teacher, student, itself = self.cosines(rows, e, bank, candidates)
-        t, s = (x.div(self.settings.temperature).masked_fill(itself, -torch.inf) for x in (teacher, student))
-        p, q = t.log_softmax(dim=1), s.log_softmax(dim=1)  # (B, n)
-        return (p.exp() * (p - q)).masked_fill(itself, 0.0).sum(dim=1)
+        return divergence(teacher, student, itself, self.settings.temperature)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dse.errors import BadDataError, MismatchError
-from dse.training.ranking_lists import MOST_HELD_OUT, RankingTraining, check_documents
+from dse.training.ranking_lists import MOST_HELD_OUT, RankingTraining, check_documents, divergence, in_passes
 
 HELD_OUT = 0.1  # of the queries
 ANCHORS = 0.125  # share of queries among the texts of a step; each meets seven documents of its list
@@ -125,10 +125,7 @@ class ScoredLists:
     def batch(self, step: int) -> NDArray[np.int64]:
         """The texts that a step encodes: queries, and documents of their lists, each once."""
         size, seed = self.queries_of_step, self.settings.seed
-        positions = np.arange(step * size, (step + 1) * size)
-        passes = np.unique(positions // len(self.anchors))
-        orders = {p: np.random.default_rng((seed, int(p))).permutation(self.anchors) for p in passes}
-        queries = [int(orders[i // len(self.anchors)][i % len(self.anchors)]) for i in positions]
+        queries = in_passes(self.anchors, size, step, seed).tolist()
         generator, each = np.random.default_rng((seed, step, 2)), self.settings.batch_size // size - 1
         drawn = [row for query in queries for row in self._drawn(query, each, generator)]
         return np.array([*dict.fromkeys(queries), *dict.fromkeys(drawn)], np.int64)
@@ -178,9 +175,7 @@ class ScoredLists:
         assert self.scale is not None
         teacher, student, none = self.cosines(rows, e, bank, candidates)
         teacher = (self.scale * (teacher - teacher[:, :1])).to(e)  # a large number that all scores share is no loss
-        t, s = (x.div(self.settings.temperature).masked_fill(none, -torch.inf) for x in (teacher, student))
-        p, q = t.log_softmax(dim=1), s.log_softmax(dim=1)  # (Q, k)
-        return (p.exp() * (p - q)).masked_fill(none, 0.0).sum(dim=1)
+        return divergence(teacher, student, none, self.settings.temperature)
 
 
 def draw_of(text: str, seed: int) -> float:
