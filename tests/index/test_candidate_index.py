@@ -286,8 +286,8 @@ class TestTwoPasses:
         index.add(new)
         assert index.info()["unindexed_rows"] == 50
         embedding = np.stack(new["embedding"].to_pylist()[:5]).astype(np.float32)
-        store = index._store
-        for row, vector in zip(range(5000, 5005), index._scout.rows(embedding), strict=True):
+        store = index._handle.latest().store
+        for row, vector in zip(range(5000, 5005), index._handle.latest().scout.rows(embedding), strict=True):
             rows = store.nearest(vector, 30, 4)
             assert f"row {row}" in store.take(rows, ["id"])["id"].to_pylist()
         index.optimize()
@@ -333,8 +333,8 @@ class TestTwoPasses:
     def test_the_scout_of_a_process_that_died_is_made_again(self, index):
         index.add(prepared(1000))
         index.optimize()
-        with index._store.writing():
-            index._store.update_manifest(scout=None)  # as if it had died between column and card
+        with index._handle.latest().store.writing():
+            index._handle.latest().store.update_manifest(scout=None)  # as if it had died between column and card
         index.add(prepared(10, first=2000))
         assert index.optimize()["scout"] is not None
         assert len(index.search(make_embeddings(1).astype(np.float32))[0]) == 10

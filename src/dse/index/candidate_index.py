@@ -5,51 +5,30 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from dse.errors import BadDataError, DSEError
+from dse.errors import BadDataError
 from dse.index import calibration, maintenance
 from dse.index import rebuild as rebuilding
 from dse.index.column_types import check_names, storable, without_nan
+from dse.index.handle import Handle, View
 from dse.index.info import index_info
 from dse.index.layout import ID, TEXT
 from dse.index.rebuild import BATCH_ROWS, HOUR
 from dse.index.rows import Rows
-from dse.index.scout import Scout
-from dse.index.search import Queries, answer, timed
+from dse.index.search import Queries, answer
 from dse.index.store import Store
 from dse.index.student import check_student, embed_rows, load_student, make_scout, new_manifest
 from dse.index.write import Writer
 from dse.model import DSE
 
 logger = logging.getLogger(__name__)
-
-RETRIES = 20  # of a read whose files `optimize` removed
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _View:
-    """One commit of an index, as one call sees it.
-
-    Attributes:
-        store: The rows.
-        student: The one that made them.
-        scout: None while the index is too small to need one.
-        seconds: What opening it took.
-    """
-
-    store: Store
-    student: DSE
-    scout: Scout | None
-    seconds: dict[str, float]
 
 
 class CandidateIndex:
@@ -123,40 +102,12 @@ class CandidateIndex:
         return index
 
     def _open(self, store: Store, student: DSE | str | None) -> None:
-        self._store = store  # each call works with a store of its own, `_latest`: any number of threads may call
-        loaded = load_student(student, store)
-        self._students = dict.fromkeys(loaded.fingerprints, loaded)  # two while `rebuild` changes to another
-        self._scout: Scout | None = None
+        self._handle = Handle(store, load_student(student, store))
         self._warned: set[str] = set()
-        self._latest()
-
-    def _latest(self) -> _View:
-        """The latest commit, for one call, with the student that made it and the scout, which may be new."""
-        seconds: dict[str, float] = {}
-        with timed(seconds, "open"):
-            store = self._store.latest()
-            students = self._students
-            if store.manifest.student not in students:
-                check_student(next(iter(students.values())).fingerprints, store)
-            scout = self._scout
-            if (scout.name if scout else None) != store.manifest.scout:
-                scout = self._scout = store.load_scout()
-        return _View(store, students[store.manifest.student], scout, seconds)
-
-    def _reading(self, work: Callable[[_View], T]) -> T:
-        """Read one commit; the next one from the start, if `optimize` has removed files of this one meanwhile."""
-        for _ in range(RETRIES):
-            view = self._latest()
-            try:
-                return work(view)
-            except DSEError:
-                if self._store.latest().data.version == view.store.data.version:
-                    raise
-        return work(self._latest())
 
     def __len__(self) -> int:
         """Number of rows stored."""
-        return self._reading(lambda view: view.store.count())
+        return self._handle.read(lambda view: view.store.count())
 
     # ------------------------------------------------------------------------------------------------ rows
 
@@ -208,7 +159,7 @@ class CandidateIndex:
         return self._writer(replace=True).write(rows, id_column, text_column, batch_size, show_progress_bar)
 
     def _writer(self, replace: bool) -> Writer:
-        view = self._latest()
+        view = self._handle.latest()
         return Writer(view.store, partial(embed_rows, view.student), replace)
 
     def delete(self, ids: Iterable[str] | None = None, *, where: str | None = None, dry_run: bool = False) -> int:
@@ -231,16 +182,16 @@ class CandidateIndex:
             raise ValueError("Give ids, or a condition (where=...).")
         wanted = [ids] if isinstance(ids, str) else list(ids or [])
         if dry_run:
-            return self._reading(lambda v: v.store.count(where) if where is not None else v.store.count_ids(wanted))
-        store = self._latest().store
+            return self._handle.read(lambda v: v.store.count(where) if where is not None else v.store.count_ids(wanted))
+        store = self._handle.latest().store
         with store.writing():
-            check_student(next(iter(self._students.values())).fingerprints, store)
+            self._handle.check(store)
             return store.delete_where(where) if where is not None else store.delete(wanted)
 
     def get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Rows by their ids, as ``{id: {"text": ..., "metadata": {...}}}``; unknown ids are absent."""
         wanted = pa.array([ids] if isinstance(ids, str) else list(ids), pa.string())
-        rows = self._reading(lambda view: view.store.find(wanted, [ID, TEXT, *view.store.columns])).to_pylist()
+        rows = self._handle.read(lambda view: view.store.find(wanted, [ID, TEXT, *view.store.columns])).to_pylist()
         return {row.pop(ID): {"text": row.pop(TEXT), "metadata": without_nan(row)} for row in rows}
 
     # ------------------------------------------------------------------------------------------------ search
@@ -287,7 +238,7 @@ class CandidateIndex:
             raise ValueError(f"k is {k}; ask for at least one row.")
         encoded: dict[str, Queries] = {}  # by the student that did it: a search that begins again need not
 
-        def search(view: _View) -> list[dict[str, Any]]:
+        def search(view: View) -> list[dict[str, Any]]:
             view.store.condition(where)  # refused before anything is encoded
             made_with = view.store.manifest.student
             if made_with not in encoded:
@@ -295,10 +246,10 @@ class CandidateIndex:
             scout = None if exact else view.scout
             return answer(view.store.snapshot(), view.student, scout, encoded[made_with], k, where, activation_fn)
 
-        answers = self._reading(search)
+        answers = self._handle.read(search)
         if answers and (warning := answers[0]["promise"]["warning"]) and warning not in self._warned:
             self._warned.add(warning)
-            logger.warning("%s: %s", self._store.path, warning)
+            logger.warning("%s: %s", self._handle.path, warning)
         return answers
 
     # ------------------------------------------------------------------------------------------------ maintenance
@@ -330,7 +281,7 @@ class CandidateIndex:
         Raises:
             ValueError: If the queries are too few for such a promise.
         """
-        view = self._latest()
+        view = self._handle.latest()
         calibrated = view.store.snapshot()
         result = calibration.calibrate(
             calibrated, view.student, view.scout, sample_queries, k, recall, confidence, show_progress_bar
@@ -354,14 +305,14 @@ class CandidateIndex:
         Returns:
             As `info`.
         """
-        view = self._latest()
+        view = self._handle.latest()
         train = partial(make_scout, student=view.student, snapshot=view.store, show_progress_bar=show_progress_bar)
         maintenance.optimize(view.store, keep, train)
         return self.info()
 
     def info(self) -> dict[str, Any]:
         """What the index is: rows, columns, student, scout, calibration and the recall it promises, size on disk."""
-        return self._reading(lambda view: index_info(view.store))
+        return self._handle.read(lambda view: index_info(view.store))
 
     def rebuild(self, student: DSE | str, *, label: str | None = None, show_progress_bar: bool = False) -> None:
         """Change to another student: embed the stored texts again, in one commit at the end.
@@ -378,10 +329,5 @@ class CandidateIndex:
             ValueError: If the student needs a label, or has no such one.
         """
         new, manifest = new_manifest(student, label)
-        self._students = {**self._students, **dict.fromkeys(new.fingerprints, new)}
-        try:
-            rebuilding.rebuild(self._latest().store, new, manifest, show_progress_bar=show_progress_bar)
-        finally:
-            made_with = self._store.latest().manifest.student
-            kept = self._students[made_with]
-            self._students = dict.fromkeys(kept.fingerprints, kept)
+        with self._handle.changing_to(new):
+            rebuilding.rebuild(self._handle.latest().store, new, manifest, show_progress_bar=show_progress_bar)
