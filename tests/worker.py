@@ -39,7 +39,9 @@ def train_long(backbone: str, output: Path) -> DSE:
 
 
 def train_on_ranks(backbone: str, output: Path) -> None:
-    """Data-parallel: two epochs of 64 pairs; each process writes what it ends with."""
+    """Data-parallel: two epochs of 64 pairs; each process writes what it ends with and how often it saved a model."""
+    save, saved = DSE.save, []
+    DSE.save = lambda self, path, *args, **kwargs: saved.append(path) or save(self, path, *args, **kwargs)
     train, validation = make_pairs(BINARY, 64, 1), make_pairs(BINARY, 20, 2)
     student = make_student(backbone)
     before = tensors(student)
@@ -53,7 +55,8 @@ def train_on_ranks(backbone: str, output: Path) -> None:
         validation=validation,
         training=settings,
     )
-    torch.save({"before": before, "after": tensors(student)}, output.with_name(f"rank{os.environ['RANK']}.pt"))
+    end = {"before": before, "after": tensors(student), "saves": len(saved)}
+    torch.save(end, output.with_name(f"rank{os.environ['RANK']}.pt"))
 
 
 LABELLED, SMALL_SHARD = 60, 6

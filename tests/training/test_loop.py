@@ -335,6 +335,7 @@ def test_two_processes_end_with_the_same_student(tmp_path, backbone):
     out, _ = processes.finish(processes.start("ranks", backbone, tmp_path / "student", 0, launcher=torchrun))
     assert out == ""
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert [rank["saves"] for rank in ranks] == [3, 0]  # two checkpoints and the student; one process writes
     assert difference(ranks[0]["before"], ranks[1]["before"]) == 0.0
     assert difference(ranks[0]["after"], ranks[1]["after"]) == 0.0
     moved = {name for name, tensor in ranks[0]["after"].items() if not tensor.equal(ranks[0]["before"][name])}

@@ -177,10 +177,13 @@ def run(trainer: BaseTrainer, training: Training, description: str) -> list[dict
     trainer.add_callback(ProgressBar(description))
     if training.patience is not None:
         trainer.add_callback(EarlyStopping(training.patience))
+    if not trainer.is_world_process_zero():  # transformers calls it in all, and sentence-transformers writes in all
+        trainer._save = lambda *args, **kwargs: None  # type: ignore[method-assign]
     checkpoint = last_checkpoint(Path(trainer.args.output_dir))
     if checkpoint is not None:
         logger.info("%s: resuming from %s", description, checkpoint.name)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.accelerator.wait_for_everyone()  # to have read the best checkpoint, before it is deleted
     # Mixed precision wrapped `forward`; what is returned must compute as it will after saving and loading.
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     history: list[dict[str, Any]] = trainer.state.log_history

@@ -44,9 +44,10 @@ def claim_folder(output: Path, run: Mapping[str, Any]) -> None:
         dse.errors.MismatchError: ... holds a run with other settings (seed was 1, now 2); ...
     """
     run = json.loads(json.dumps(run))  # tuples become lists, as they will be read back
-    before = _note(output)
+    names = _visible(output)  # read before the note, which another process of the same run may be writing
+    before = _note(output) if names else None
     if before is None:
-        _need_empty(output)
+        _need_empty(output, names)
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / NOTE, run)
         return
@@ -81,11 +82,15 @@ def _note(output: Path) -> dict[str, Any] | None:
     return note if isinstance(note, dict) else None
 
 
-def _need_empty(output: Path) -> None:
-    """Refuse a folder that holds anything; hidden files, as of version control, are no concern of a run."""
+def _visible(output: Path) -> list[str]:
+    """What a folder holds; hidden files, as of version control, are no concern of a run."""
     if output.exists() and not output.is_dir():
         raise MismatchError(f"{output} is a file; give the name of a folder.")
-    names = sorted(path.name for path in output.iterdir() if path.name[0] != ".") if output.exists() else []
+    return sorted(path.name for path in output.iterdir() if path.name[0] != ".") if output.exists() else []
+
+
+def _need_empty(output: Path, names: list[str]) -> None:
+    """Refuse a folder that holds anything."""
     if names:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         raise MismatchError(
