@@ -73,8 +73,8 @@ def test_other_lance_datasets_and_other_formats_are_refused(filled, student, tmp
     with pytest.raises(BadDataError, match="no index of dse"):
         CandidateIndex(tmp_path / "other", student)
     index = CandidateIndex(filled, student)
-    with contextlib.suppress(DSEError), index._store.writing():
-        index._store.update_manifest(format=99)
+    with contextlib.suppress(DSEError), index._handle.latest().store.writing():
+        index._handle.latest().store.update_manifest(format=99)
     with pytest.raises(DSEError, match="format 99"):
         CandidateIndex(filled, student)
 

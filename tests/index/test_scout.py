@@ -125,7 +125,7 @@ def test_of_three_classes_one_is_trained(monkeypatch):
 def test_it_comes_back_from_disk_as_it_was(index, student):
     index.add(prepared(400))
     index.optimize()
-    scout, again = index._scout, CandidateIndex(index._store.path, student)._scout
+    scout, again = (opened._handle.latest().scout for opened in (index, CandidateIndex(index._handle.path, student)))
     v = make_embeddings(5, seed=3).astype(np.float32)
     assert scout.name == again.name
     assert (scout.rows(v) == again.rows(v)).all() and (scout.queries(v) == again.queries(v)).all()

@@ -159,7 +159,7 @@ def build(path: Path, student: DSE, sentences: list[str], embeddings: np.ndarray
 
 def index_embeddings(index: CandidateIndex) -> None:
     """What a vector store would keep: an index of the embeddings themselves, by cosine, beside the scout's."""
-    store = index._store
+    store = index._handle.latest().store
     with store.writing():
         store.data.create_index(
             EMBEDDING, "IVF_FLAT", metric="cosine", num_partitions=partitions(len(index)), name=COSINE_INDEX

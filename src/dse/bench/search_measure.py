@@ -96,11 +96,13 @@ def _calibrating(queries: list[str]) -> int:
 def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
     smaller = Path(index.info()["path"]).parent / "index-1000000"
     if len(index) > CALIBRATED_ROWS and smaller.exists():
-        with index._store.writing():  # scanning ten million rows for hundreds of queries takes too long here
+        with (
+            index._handle.latest().store.writing()
+        ):  # scanning ten million rows for hundreds of queries takes too long here
             known = CandidateIndex(smaller, index._student).info()["calibration"]
             enough = known["shortlist"] * math.sqrt(len(index) / known["rows"])
             longer = next((length for length in LADDER if length >= enough), LADDER[-1])
-            index._store.update_manifest(calibration=known | {"shortlist": longer})
+            index._handle.latest().store.update_manifest(calibration=known | {"shortlist": longer})
         return
     recall, confidence = (0.95, 0.9) if quick else (0.99, 0.95)
     index.calibrate(queries[: _calibrating(queries)], K, recall=recall, confidence=confidence)
@@ -108,7 +110,7 @@ def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
 
 def _cosine(index: CandidateIndex, student: DSE, query: str) -> Any:
     """What a vector store does: the nearest embeddings by cosine, from its index, with their rows."""
-    store = index._store
+    store = index._handle.latest().store
     vector = student.encode([query], show_progress_bar=False)[0]
     nearest = {"column": EMBEDDING, "q": vector, "k": K, "metric": "cosine", "nprobes": 20}
     return store.data.to_table(columns=["id", "text", *store.columns], nearest=nearest).to_pylist()
