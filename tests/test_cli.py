@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -13,19 +12,7 @@ from typer.testing import CliRunner
 
 from dse import DSE
 from dse.cli import app
-
-ENV = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-
-
-def dse(*args: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dse", *map(str, args)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=ENV,
-        timeout=300,
-    )
+from tests.commands import ENV, dse, dse_process
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +66,7 @@ def test_import_loads_no_extras():
 
 
 def test_score_from_stdin_equals_predict(saved):
-    done = dse(
+    done = dse_process(
         "score", saved, "-", "--json", stdin='{"text1": "a red bike", "text2": "a bike"}\n{"text1": "", "text2": "x"}\n'
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]

@@ -8,8 +8,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from dse import DSE
+from tests.commands import dse
 from tests.evaluation.ranking.factory import make_collection
-from tests.test_cli import dse
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,7 @@ def test_encoding_queries_and_documents(query: bool, student: DSE) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("build", ["DSE"], indirect=True)  # starting processes takes long
 def test_several_processes(build: Build) -> None:
     model = build()
     pairs, documents = PAIRS * 3, [pair[1] for pair in PAIRS]

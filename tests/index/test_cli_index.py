@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from dse import DSE
+from tests.commands import dse
 from tests.conftest import make_student
-from tests.test_cli import dse
 
 
 @pytest.fixture(scope="module")

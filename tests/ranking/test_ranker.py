@@ -20,8 +20,8 @@ from dse.teacher import load_ranking_teacher, vectors
 from dse.training.ranking import RankingTraining
 from dse.training.ranking_loop import RankingTrainer
 from tests import processes
+from tests.commands import ENV, dse
 from tests.samples import difference, tensors
-from tests.test_cli import ENV, dse
 from tests.training.ranking_samples import CORPUS, QUERIES, SubjectTeacher
 
 QUICK = RankingTraining(steps=6, batch_size=16, learning_rate=1e-3, checkpoint_steps=2, dtype="float32", seed=3)
