@@ -18,6 +18,7 @@ ENV = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "1
 def dse(*args: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command in this process; what it sets of environment and logging is undone."""
     words, out, err = ["dse", *map(str, args)], io.StringIO(), io.StringIO()
+    given = io.TextIOWrapper(io.BytesIO((stdin or "").encode()), "utf-8")
     logger = logging.getLogger("dse")
     level, handlers, code = logger.level, logging.root.handlers[:], 0
     logging.root.handlers = []  # `logging.basicConfig` makes one that writes to this stderr
@@ -26,7 +27,7 @@ def dse(*args: object, stdin: str | None = None) -> subprocess.CompletedProcess[
             stack.enter_context(mock.patch.dict(os.environ, ENV))
             stack.enter_context(mock.patch.object(sys, "argv", words))
             stack.enter_context(
-                mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO((stdin or "").encode()), "utf-8"))
+                mock.patch.object(sys, "stdin", given)
             )
             stack.enter_context(mock.patch.object(options, "_stdin_is_read", False))
             stack.enter_context(redirect_stdout(out))
