@@ -26,9 +26,7 @@ def dse(*args: object, stdin: str | None = None) -> subprocess.CompletedProcess[
         with ExitStack() as stack:
             stack.enter_context(mock.patch.dict(os.environ, ENV))
             stack.enter_context(mock.patch.object(sys, "argv", words))
-            stack.enter_context(
-                mock.patch.object(sys, "stdin", given)
-            )
+            stack.enter_context(mock.patch.object(sys, "stdin", given))
             stack.enter_context(mock.patch.object(options, "_stdin_is_read", False))
             stack.enter_context(redirect_stdout(out))
             stack.enter_context(redirect_stderr(err))

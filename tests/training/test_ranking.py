@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from tests.samples import difference, tensors
 from tests.training.ranking_samples import CORPUS, QUERIES, VECTORS
 
 CPU = torch.device("cpu")
-QUICK = RankingTraining(steps=200, batch_size=16, learning_rate=2e-3, checkpoint_steps=50, dtype="float32", seed=3)
+QUICK = RankingTraining(
+    steps=200, batch_size=16, learning_rate=2e-3, kept=0.0, checkpoint_steps=50, dtype="float32", seed=3
+)
 # Without refreshes: a refresh right after a checkpoint would hide a bank that was not kept.
 SHORT = RankingTraining(steps=4, batch_size=8, learning_rate=1e-3, checkpoint_steps=2, refreshes=0, dtype="float32")
 
@@ -246,6 +249,17 @@ def test_the_start_is_kept_where_training_does_not_help(backbone, tmp_path, capl
     saved = DSE(str(tmp_path / "s"), dtype="float32", device="cpu")
     assert np.array_equal(saved.encode(QUERIES), student.encode(QUERIES))
     assert np.array_equal(saved.encode(QUERIES), new_student(backbone).encode(QUERIES))
+
+
+def test_a_share_of_the_start_is_kept(backbone, tmp_path):
+    start = tensors(new_student(backbone))
+    free, mixed = (
+        tensors(run(new_student(backbone), tmp_path / str(kept), replace(SHORT, kept=kept))) for kept in (0.0, 0.75)
+    )
+    names = [name for name in start if "pair_head" not in name]  # slope and shift are fitted afterwards
+    expected = {name: 0.75 * start[name] + 0.25 * free[name] for name in names}
+    assert difference(expected, {name: mixed[name] for name in names}) < 1e-6
+    assert difference({name: start[name] for name in names}, {name: mixed[name] for name in names}) > 1e-5
 
 
 def test_random_state_of_others_neither_matters_nor_changes(backbone, tmp_path):
@@ -475,6 +489,7 @@ BAD = {
     "learning_rate": None,
     "temperature": 0.0,
     "warmup": 1.5,
+    "kept": -0.5,
     "refreshes": -1,
     "seed": -1,
 }

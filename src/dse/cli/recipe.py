@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHARED = ("batch_size", "dtype", "seed", "patience", "head_steps")  # by a student and the teacher made for it
 TEACHER = "teacher_"  # before a name: the setting of the teacher alone
 PARTS = ("student", "distillation", "training", "teacher_training")  # fields of Recipe that hold settings by name
-OF_RANKINGS = ("steps", "refreshes")  # settings of a student that learns from a corpus, and of no other
+OF_RANKINGS = ("steps", "kept", "refreshes")  # settings of a student that learns from a corpus, and of no other
 NOT_SETTINGS = ("backbone", "num_labels", "kwargs", "return")  # hints of `DSE.from_backbone`
 ONLY_IF_GIVEN = ("head_dimension", "head_dropout")  # not noted in run.json otherwise, as in runs made before they were
 

@@ -86,7 +86,7 @@ def distill_ranking(
                 trainer.after,
                 trainer.before,
             )
-            trainer.restore_start()
+            trainer.mix(1.0)
         left = right = trainer.bank
         maps = None
         if student.head.kind == "cosine-map":

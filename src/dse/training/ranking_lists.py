@@ -40,6 +40,8 @@ class RankingTraining:
         temperature: T of both softmaxes.
         warmup: Share of the steps in which the learning rate rises.
         weight_decay: AdamW's.
+        kept: Share of the first weights in the last ones, w = kept w_start + (1 - kept) w_trained: queries unlike those
+            of the training are ranked better so (Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
         refreshes: How often, at even distances, the whole bank is encoded again; no more often than passes are made.
         checkpoint_steps: Steps between two checkpoints.
         dtype: ``"auto"`` computes in bfloat16 where the hardware has it; weights stay float32.
@@ -55,6 +57,7 @@ class RankingTraining:
     temperature: float = 0.1
     warmup: float = 0.1
     weight_decay: float = 0.01
+    kept: float = 0.5
     refreshes: int = 3
     checkpoint_steps: int = 50
     dtype: Dtype = "auto"
@@ -69,8 +72,9 @@ class RankingTraining:
         for name in ("weight_decay", "refreshes", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup is {self.warmup}; it must lie between 0 and 1.")
+        for name in ("warmup", "kept"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1.")
 
     def steps_for(self, texts: int) -> int:
         """How many steps train on so many texts.

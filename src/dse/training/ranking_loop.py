@@ -85,7 +85,7 @@ class RankingTrainer:
                     self._save(step + 1)
                     bar.set_postfix(loss=f"{self.log[-1]['loss']:.4f}", refresh=False)
                 bar.update()
-        self.bank = self._encode_all()
+        self.mix(self.settings.kept)
         self.after = float(self.held_out(self.bank, self.bank).mean())
         logger.info(
             "held-out lists: divergence from the teacher %.4f before, %.4f after training", self.before, self.after
@@ -140,11 +140,11 @@ class RankingTrainer:
         parts = [self.lists.divergences(block, left[block.tolist()], right, candidates) for block in blocks]  # type: ignore[arg-type]
         return torch.cat(parts)
 
-    def restore_start(self) -> None:
-        """Give the student its first weights back."""
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(self.start[name])
+    @torch.no_grad()
+    def mix(self, start: float) -> None:
+        """Give the student its first weights back, by that share, and encode all texts again."""
+        for name, weight in self.weights.items():
+            weight.lerp_(self.start[name], start)
         self.bank = self._encode_all()
 
     @torch.no_grad()
