@@ -94,6 +94,7 @@ class Measured:
         if not file.exists():
             cosine = CosineRanker(self.backbone(), self.questions.queries.texts, self.collection.corpus.texts)
             found = cosine.best(CROSS_ENCODER_DEPTH + 1).without(own).first(CROSS_ENCODER_DEPTH).rows
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, [rows.tolist() for rows in found])
         return [np.array(rows, np.intp) for rows in json.loads(file.read_text(encoding="utf-8"))]
 
