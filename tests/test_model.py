@@ -21,11 +21,13 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.cross_encoder.evaluation import (
     CrossEncoderClassificationEvaluator,
     CrossEncoderCorrelationEvaluator,
     CrossEncoderRerankingEvaluator,
 )
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from dse import DSE
 from dse.modules import LayerConcat, PairHead, VectorInput
@@ -787,3 +789,21 @@ def test_older_transformers_give_all_layers_and_the_same_embeddings(backbone):
     assert older.output_hidden_states is True
     student.config.output_hidden_states = True
     np.testing.assert_array_equal(student.encode(["a red bicycle", "a tent"]), expected)
+
+
+@pytest.mark.parametrize("mode", ["cls", "mean", "max", ["cls", "mean"]])
+def test_a_student_of_an_encoder_pools_and_prompts_as_it_does(backbone, tmp_path, mode):
+    transformer = Transformer(backbone)
+    pooling = Pooling(transformer.get_embedding_dimension(), mode)
+    prompts = {"query": "the old ", "document": ""}
+    encoder = SentenceTransformer(modules=[transformer, pooling], prompts=prompts, device="cpu")
+    encoder.save(str(tmp_path / "encoder"))
+    student = DSE.from_backbone(str(tmp_path / "encoder"), num_layers=1, head="cosine", dtype="float32", device="cpu")
+    assert student.pair_prompts == ("the old ", "")
+    texts = ["a red bicycle", "a tent"]
+    if isinstance(mode, str):
+        np.testing.assert_allclose(student.encode_query(texts), encoder.encode_query(texts), atol=1e-5)
+    else:  # two embeddings side by side are none that a student has; its own default then
+        assert student.encode(texts).shape[1] == transformer.get_embedding_dimension()
+    other = DSE.from_backbone(str(tmp_path / "encoder"), num_layers=1, head="cosine", pooling="max", prompts={})
+    assert other.pair_prompts == ("", "") and other[2].pooling_mode == "max"

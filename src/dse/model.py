@@ -20,7 +20,7 @@ from dse.errors import BadDataError
 from dse.model_card import DSEModelCardData
 from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.pair_scorer import PairScorer
-from dse.saved import noted_length, read_transformer
+from dse.saved import noted_length, noted_pooling, noted_prompts, read_transformer
 from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         num_labels: int = 1,
         num_layers: int = 4,
         average_layers: bool = False,
-        pooling: PoolingMode = "mean",
+        pooling: PoolingMode | None = None,
         skip_cls: bool = False,
         projection: int | None = None,
         head: HeadKind = "mlp",
@@ -149,7 +149,8 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
             num_labels: C, 1 for binary tasks and regression, else the number of classes.
             num_layers: K, how many of the last layers make the embedding.
             average_layers: Average the K layers instead of concatenating them.
-            pooling: Over tokens: ``mean``, ``mean_sqrt_len_tokens``, ``max`` or ``cls``.
+            pooling: Over tokens: ``mean``, ``mean_sqrt_len_tokens``, ``max`` or ``cls``. By default what
+                sentence-transformers has noted beside the backbone, else ``mean``.
             skip_cls: Leave ``[CLS]`` out of the pooling, as the paper's code does.
             projection: Width of an optional linear projection of the embedding.
             head: Kind of pair head, see `PairHead`.
@@ -158,7 +159,7 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
             freeze_backbone: Train projection and head only.
             max_seq_length: Tokens read of each sentence. By default the limit that sentence-transformers has noted
                 beside the backbone, else the transformer's own.
-            **kwargs: As `DSE` takes them.
+            **kwargs: As `DSE` takes them; ``prompts`` are the backbone's own by default.
 
         Returns:
             The student, its head randomly initialised from torch's generator.
@@ -175,7 +176,8 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
             average=average_layers,
             skip_token_id=transformer.tokenizer.cls_token_id if skip_cls else None,
         )
-        mode = "lasttoken" if pooling == "cls" and _cls_stands_last(transformer) else pooling
+        mode = pooling or noted_pooling(backbone)
+        mode = "lasttoken" if mode == "cls" and _cls_stands_last(transformer) else mode
         modules: OrderedDict[str, nn.Module] = OrderedDict(
             transformer=transformer, layers=layers, pooling=Pooling(layers.get_embedding_dimension(), mode)
         )
@@ -190,7 +192,7 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         modules["pair_head"] = PairHead(
             dimension, num_labels, head, head_dimension, head_dropout, cosine_dimension=cosine_dimension
         )
-        student = cls(modules=modules, **kwargs)
+        student = cls(modules=modules, **{"prompts": noted_prompts(backbone)} | kwargs)
         if freeze_backbone:
             student[0].requires_grad_(False)
         return student

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import load_file_path
 
 from dse.files import share_weights, write_json
@@ -69,6 +70,23 @@ def noted_length(name: str, transformer: Any) -> int | None:
     noted = None if path is None else json.loads(Path(path).read_text(encoding="utf-8")).get("max_seq_length")
     lengths = [length for length in (noted, transformer.max_seq_length) if isinstance(length, int)]
     return min(lengths, default=None)
+
+
+def noted_pooling(name: str) -> str:
+    """How an encoder of sentence-transformers pools its tokens; the mean for any other, and for several ways."""
+    modules = load_file_path(name, "modules.json")
+    for module in json.loads(Path(modules).read_text(encoding="utf-8")) if modules else []:
+        if module["type"].endswith(".Pooling"):
+            mode = Pooling.load(name, subfolder=module["path"]).pooling_mode
+            return mode if isinstance(mode, str) else "mean"
+    return "mean"
+
+
+def noted_prompts(name: str) -> dict[str, str]:
+    """The prompts of an encoder of sentence-transformers, by name; none of any other."""
+    path = load_file_path(name, "config_sentence_transformers.json")
+    prompts = json.loads(Path(path).read_text(encoding="utf-8")).get("prompts") if path else None
+    return {name: text for name, text in (prompts or {}).items() if text}
 
 
 def _transformer_folder(name: str) -> str:

@@ -517,3 +517,21 @@ def test_a_batch_larger_than_the_texts(backbone, tmp_path):
 
 def test_names():
     assert ranking.RankingTraining is RankingTraining
+
+
+def test_texts_are_read_behind_the_prompts_that_they_are_ranked_with(backbone, tmp_path):
+    prompts = {"query": "the old ", "document": "a red "}
+    student = new_student(backbone, prompts=prompts)
+    trainer = ranking_loop.RankingTrainer(
+        student, RankingLists(CORPUS, QUERIES, VECTORS, SHORT, CPU), dict(student.named_parameters()), tmp_path
+    )
+    n = len(CORPUS)
+    for rows, expected in (
+        (slice(0, n), student.encode_document(CORPUS)),
+        (slice(n, None), student.encode_query(QUERIES)),
+    ):
+        unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(trainer._encode_all()[rows], unit, atol=1e-5)
+        np.testing.assert_allclose(trainer._encode_batch(trainer.texts[rows]).detach(), unit, atol=1e-5)
+    run(student, tmp_path / "s")
+    assert DSE(str(tmp_path / "s")).pair_prompts == ("the old ", "a red ")

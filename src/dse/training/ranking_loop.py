@@ -51,8 +51,10 @@ class RankingTrainer:
         self.student, self.lists, self.weights, self.file = student, lists, weights, folder / STATE
         self.settings = settings = lists.settings
         self.steps = lists.steps()
+        query, document = student.pair_prompts
+        self.texts = [document + text for text in lists.texts[: lists.n]] + [query + t for t in lists.texts[lists.n :]]
         self.start = {name: weight.detach().clone() for name, weight in weights.items()}
-        self.key = _key(lists, self.start)
+        self.key = _key(lists, self.start, student.pair_prompts)
         self.optimizer = torch.optim.AdamW(
             weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -93,7 +95,7 @@ class RankingTrainer:
 
     def _step(self, step: int) -> float:
         rows = self.lists.batch(step)
-        e = self._encode_batch([self.lists.texts[row] for row in rows])  # (B, d)
+        e = self._encode_batch([self.texts[row] for row in rows])  # (B, d)
         loss = self.lists.divergences(rows, e, self.bank, self.lists.candidates(step)).mean()  # type: ignore[arg-type]
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
@@ -123,7 +125,7 @@ class RankingTrainer:
 
     def _encode_all(self) -> Tensor:
         """Embeddings of all texts without gradient, of length 1: (m, d)."""
-        embeddings = self.student.encode(self.lists.texts, convert_to_tensor=True, show_progress_bar=False)
+        embeddings = self.student.embed_texts(self.texts, show_progress_bar=False)  # prompts stand before them already
         return self._normalized(embeddings.float()).clone()  # out of inference mode
 
     def _normalized(self, embeddings: Tensor) -> Tensor:
@@ -201,9 +203,9 @@ class RankingTrainer:
         return int(state["step"])
 
 
-def _key(lists: Lists, start: dict[str, Tensor]) -> str:
+def _key(lists: Lists, start: dict[str, Tensor], prompts: tuple[str, str]) -> str:
     """Hash of what is learned and of the weights it starts from: a checkpoint of another run has another one."""
-    digest = hashlib.blake2b(lists.key().encode(), digest_size=16)
+    digest = hashlib.blake2b(json.dumps([lists.key(), *prompts]).encode(), digest_size=16)
     for name, weight in start.items():
         digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
