@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def distill_vectors(context: typer.Context, output: Path, embeddings: Path, as_j
     from dse.data.lists import load_lists
     from dse.data.vectors import load_vectors
     from dse.training.head_only import HeadTraining
+    from dse.training.run_folder import array_hash, claim_folder, texts_hash
 
     ids, documents = load_vectors(embeddings)
     names, queries = load_vectors(query_file := context.params["queries"])
@@ -40,9 +42,15 @@ def distill_vectors(context: typer.Context, output: Path, embeddings: Path, as_j
             for query, own, values in zip(lists.queries, lists.candidates, lists.scores, strict=True)
         }
     else:
-        found = {
-            query: {d: float(g) for d, g in own.items()} for query, own in load_judgements(qrels, collection).items()
-        }
+        judged = load_judgements(qrels, collection, split="train")  # or of no split: those of test are only reported on
+        found = {query: {d: float(g) for d, g in own.items()} for query, own in judged.items()}
+    run = {"kind": "head", "encoder": context.params["backbone"], "seed": context.params["seed"]}
+    data = {
+        "documents": array_hash(documents),
+        "queries": array_hash(queries),
+        "lists": texts_hash([json.dumps(found)]),
+    }
+    claim_folder(output, run | {"data": data})
     place, at = ({name: row for row, name in enumerate(keys)} for keys in (ids, names))
     student = fit_head(
         queries[[at[query] for query in found]],

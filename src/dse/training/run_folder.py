@@ -112,8 +112,13 @@ def data_hashes(scores: NDArray[Any] | None = None, **data: Pairs | None) -> dic
     """Hashes of the data of a run by name; what is None is left out."""
     hashes = {name: pairs_hash(pairs) for name, pairs in data.items() if pairs is not None}
     if scores is not None:
-        hashes["scores"] = f"{scores.shape} {_digest(np.ascontiguousarray(scores, np.float32).tobytes())}"
+        hashes["scores"] = array_hash(scores)
     return hashes
+
+
+def array_hash(array: NDArray[Any]) -> str:
+    """Hash of an array as float32."""
+    return f"{array.shape} {_digest(np.ascontiguousarray(array, np.float32).tobytes())}"
 
 
 def pairs_hash(pairs: Pairs) -> str:
