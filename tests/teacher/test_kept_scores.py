@@ -74,6 +74,16 @@ def test_a_file_made_of_plain_lists_is_read(tmp_path):
     assert len(ScoreFile(tmp_path / "s.parquet")) == pq.read_table(tmp_path / "s.parquet").num_rows == 4
 
 
+@pytest.mark.parametrize("scores", [None, [], [None], [float("nan")], [float("inf")]])
+def test_a_row_without_finite_scores_counts_as_not_scored(tmp_path, scores):
+    pairs = [("a", "b"), ("c", "d"), ("e", "f")]
+    columns = [[score_key("t", *pair) for pair in pairs], *zip(*pairs, strict=True), ["t"] * 3, [[1.0], scores, [2.0]]]
+    pq.write_table(pa.table(list(map(list, columns)), schema=SCHEMA), tmp_path / "s.parquet")
+    file = ScoreFile(tmp_path / "s.parquet")
+    assert file.missing("t", pairs) == [("c", "d")] and len(file) == 2
+    assert file.lookup([pairs[2], pairs[0]], "t").tolist() == [[2.0], [1.0]]
+
+
 def test_pairs_with_different_numbers_of_scores(tmp_path):
     file = ScoreFile(tmp_path / "s.parquet")
     file.add("t", [("a", "b")], np.array([[1.0, 2.0, 3.0]], np.float32))

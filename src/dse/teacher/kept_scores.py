@@ -193,11 +193,12 @@ def _names(teacher: str | Sequence[str]) -> Sequence[str]:
 
 
 def _rows_by_key(table: pa.Table) -> dict[bytes, int]:
-    """The last row of each key, of rows whose scores are all finite."""
+    """The last row of each key, of rows that have scores, all of them finite."""
     rows = {key: row for row, key in enumerate(table["key"].to_pylist())}
     lists = table["scores"].combine_chunks()
     values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
     bad = set(pc.list_parent_indices(lists).to_numpy()[~np.isfinite(values)])
+    bad |= set(np.flatnonzero(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False) == 0))
     return {key: row for key, row in rows.items() if row not in bad} if bad else rows
 
 
