@@ -155,7 +155,7 @@ class Distilling(Fitting):
 
 def training_jobs(root: Path) -> list[Job]:
     """The jobs, each after one undisturbed run."""
-    _prepare(root)
+    prepare_models(root)
     return [job(root) for job in (Labelling, Teaching, Distilling)]
 
 
@@ -187,7 +187,7 @@ def _pairs(rows: int = ROWS, seed: int = 0) -> Pairs:
     return Pairs(first, second, label, "random pairs")
 
 
-def _prepare(root: Path) -> None:
+def prepare_models(root: Path) -> None:
     """A tiny random backbone, and a teacher with a classifier."""
     logging.getLogger("dse").setLevel(logging.ERROR)
     transformers.logging.set_verbosity_error()
