@@ -64,7 +64,7 @@ def parts(sizes: dict[str, int], progress: Path) -> Iterator[dict[str, Any]]:
         if "rows" in sizes:
             from benchmarks.reliability import rows
 
-            yield rows.campaign(sizes["rows"])
+            yield from rows.campaign(sizes["rows"])
         if "conditions" in sizes:
             from benchmarks.reliability import conditions
 

@@ -78,9 +78,10 @@ def _trec(raw: bytes, columns: list[str]) -> list[Cells]:
 
 
 def _json(raw: bytes, columns: list[str]) -> list[Cells]:
-    for line in raw.split(b"\n"):
-        if line.strip():
-            json.loads(line, object_pairs_hook=_each_once)  # of a name that occurs twice pandas takes the last value
+    # Of a name that occurs twice pandas takes the last value; it cuts names and texts at NUL.
+    rows = [json.loads(line, object_pairs_hook=_each_once) for line in raw.split(b"\n") if line.strip()]
+    if b"\\u0000" in raw:
+        return [[row.get(name) for name in columns] for row in rows]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = pd.read_json(io.BytesIO(raw), lines=True, dtype=False, convert_dates=False, precise_float=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,31 +148,35 @@ def problem_of_scores(generator: random.Random, path: Path) -> tuple[str | None,
     return None, False
 
 
-def campaign(count: int, seed: int = 0, show: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Read so many files with one mutated row each."""
+def campaign(count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Read so many files with one mutated row each; yields what is known after every 500."""
     generator, refused, misread = random.Random(seed), 0, list[str]()
     # A file added to an index takes a commit, a hundred times as long as reading one.
     kinds, read_as = [*KINDS, "scores", *list(KINDS)[:-1]], Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(count):
+        for number in range(1, count + 1):
             kind = kinds[number % len(kinds)]
             suffix = ".parquet" if kind == "scores" else generator.choice(FORMATS[kind])
             path = Path(folder, f"rows{'.txt' if suffix == '.trec' else suffix}")
-            if kind == "scores":
-                wrong, was_refused = problem_of_scores(generator, path)
-            else:
-                make = parquet_case(generator, kind) if suffix == ".parquet" else text_case(generator, kind, suffix)
-                wrong, was_refused = problem(make, path)
+            wrong, was_refused = _one(generator, kind, suffix, path)
             refused += was_refused
             read_as[kind] += 1
             if wrong:
                 misread.append(f"{kind}{suffix}, file {number}: {wrong}")
-                show(misread[-1])
+                print(misread[-1][:700], file=sys.stderr)
             path.unlink()
-    return {
-        "mutated_rows": count,
-        "mutated_rows_read_as": dict(read_as),
-        "refused_rows": refused,
-        "misread_rows": len(misread),
-        "first_misread_row": misread[0] if misread else None,
-    }
+            if number % 500 == 0 or number == count:
+                yield {
+                    "mutated_rows": number,
+                    "mutated_rows_read_as": dict(read_as),
+                    "refused_rows": refused,
+                    "misread_rows": len(misread),
+                    "first_misread_row": misread[0] if misread else None,
+                }
+
+
+def _one(generator: random.Random, kind: str, suffix: str, path: Path) -> tuple[str | None, bool]:
+    """Make a file, read it: what is wrong, and whether it was refused."""
+    if kind == "scores":
+        return problem_of_scores(generator, path)
+    return problem(parquet_case(generator, kind) if suffix == ".parquet" else text_case(generator, kind, suffix), path)
