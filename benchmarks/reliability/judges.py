@@ -78,9 +78,9 @@ def _trec(raw: bytes, columns: list[str]) -> list[Cells]:
 
 
 def _json(raw: bytes, columns: list[str]) -> list[Cells]:
-    # Of a name that occurs twice pandas takes the last value; it cuts names and texts at NUL.
+    # Of a name that occurs twice pandas takes the last value; from names it drops halves of surrogate pairs.
     rows = [json.loads(line, object_pairs_hook=_each_once) for line in raw.split(b"\n") if line.strip()]
-    if b"\\u0000" in raw:
+    if b"\\ud" in raw.lower():
         return [[row.get(name) for name in columns] for row in rows]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
