@@ -5,7 +5,8 @@
 
 The JSON itself: `dse bench NAME --data ../shared/data --json > docs/results/NAME.json` for training, encoding,
 labelling, scoring and search; `python -m benchmarks.evidence` for glue and transfer, `python -m
-benchmarks.evidence.speed` for speed_quality; and `dse quickstart`, whose output is kept in `quickstart.txt`.
+benchmarks.evidence.speed` for speed_quality; `python -m benchmarks.reliability`; and `dse quickstart`, whose output is
+kept in `quickstart.txt`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from benchmarks import records
 from benchmarks.evidence.pages import pages as evidence_pages
 from benchmarks.evidence.pages import readme_values
 from benchmarks.ranking.pages import pages as ranking_pages
+from benchmarks.reliability.page import page as reliability_page
 from benchmarks.render import render
 from dse.files import write_text
 
@@ -85,6 +87,8 @@ def stale() -> dict[Path, str]:
     """The pages that are not what the results say."""
     pages = {f"{name}.md": bench_page(name) for name in BENCHES if records.load(name).get("figures")}
     pages |= evidence_pages() | ranking_pages()
+    if (found := records.load("reliability")).get("command"):
+        pages["reliability.md"] = reliability_page(found)
     every = {records.RESULTS / name: text for name, text in pages.items()} | {records.ROOT / "README.md": readme(pages)}
     return {path: text for path, text in every.items() if not path.exists() or path.read_text(encoding="utf-8") != text}
 

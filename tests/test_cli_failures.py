@@ -16,6 +16,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from sentence_transformers import CrossEncoder
 
 from dse.cli import main, options
@@ -169,6 +170,22 @@ def test_a_full_disk_is_one_sentence(saved: Path, documents: Path) -> None:
         done = process("rank", saved, "-q", "a", "-c", documents, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1
     assert done.stderr.decode() == "Error: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 60928 vs 60816"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_model_that_cannot_be_written(run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """torch and safetensors do not say that the disk is full."""
+    monkeypatch.setattr(options.PairOptions, "read_task", fail(error))
+    done = run("teacher", "--task", "mrpc", "-o", "x")
+    assert done.code == 1 and done.err.count("\n") == 1
+    assert done.err.startswith("Error: A model or checkpoint cannot be written") and "free some space" in done.err
 
 
 def test_a_reader_that_has_read_enough(saved: Path, documents: Path) -> None:

@@ -1,11 +1,13 @@
-"""`python -m benchmarks.reliability`: kills, conditions and threads; writes docs/results/reliability.json and .md."""
+"""`python -m benchmarks.reliability`: faults provoked on purpose; writes docs/results/reliability.json and .md.
+
+Of an interrupted run the kills are kept in runs/reliability and go on; everything else takes minutes and begins again.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,42 +15,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
-FULL = {"kills": 1000, "conditions": 1000, "threads": 100_000}
-QUICK = {"kills": 20, "conditions": 300, "threads": 400}
+from benchmarks import records
+from dse.evaluation.machine import machine, versions
+from dse.files import write_json
 
-
-def conditions(count: int) -> dict[str, Any]:
-    """Random conditions: rows found, against DuckDB."""
-    import lance
-
-    from benchmarks.reliability.conditions import judge, make_rows, random_condition
-    from dse.errors import BadDataError
-    from dse.index.conditions import lance_condition
-
-    generator = random.Random(0)
-    rows = make_rows(generator, 200)
-    refused, overflows, wrong = 0, 0, []
-    with tempfile.TemporaryDirectory() as folder, judge(rows) as expected:
-        stored = lance.write_dataset(rows, f"{folder}/rows.lance", data_storage_version="2.1")
-        for _ in range(count):
-            condition = random_condition(generator)
-            try:
-                sql = lance_condition(condition, rows.schema)
-            except BadDataError:
-                refused += 1
-                continue
-            if (ids := expected(condition)) is None:
-                overflows += 1  # DuckDB refuses sums beyond 64 bits
-            elif set(stored.to_table(columns=["id"], filter=sql)["id"].to_pylist()) != ids:
-                wrong.append(condition)
-    return {
-        "conditions": count,
-        "refused_conditions": refused,
-        "conditions_that_duckdb_refuses": overflows,
-        "wrong_conditions": len(wrong),
-        "first_wrong_condition": wrong[0] if wrong else None,
-    }
+FULL = {"kills": 1000, "disk": 4, "memory": 100_000, "rows": 10_000, "conditions": 1000, "threads": 100_000}
+QUICK = {"kills": 6, "disk": 1, "memory": 200, "rows": 200, "conditions": 100, "threads": 200}
+HELP = {
+    "kills": "kills of indexes, labelling and training",
+    "disk": "how many amounts of space are left on the full disk",
+    "memory": "calls of predict",
+    "rows": "mutated rows",
+    "conditions": "random conditions",
+    "threads": "calls of 16 threads",
+}
+FREE = (0, 12_000, 150_000, 900_000)  # bytes left on a full disk
+PROGRESS = records.ROOT / "runs" / "reliability" / "kills.json"
+MUST_BE_ZERO = ("lost_rows", "doubled_rows", "wrong_scores", "wrong_vectors", "different_models", "left_over", "errors")
+MUST_BE_ZERO += ("misread_rows", "wrong_conditions", "thread_errors", "disk_errors")
 
 
 def students(folder: Path) -> list[Any]:
@@ -59,54 +43,69 @@ def students(folder: Path) -> list[Any]:
     return [make_student(backbone, seed=seed, head="cosine") for seed in (0, 1)]
 
 
-def parts(sizes: dict[str, int], only: set[str]) -> Iterator[dict[str, Any]]:
-    """Run what is asked for; yields results as they come. The kills come first: they fork before Lance has threads."""
+def parts(sizes: dict[str, int], progress: Path) -> Iterator[dict[str, Any]]:
+    """Run the parts that have a size; yields results as they come. Forks come first: then Lance has no threads yet."""
     with tempfile.TemporaryDirectory() as folder:
-        made = students(Path(folder)) if only & {"kills", "threads"} else []
-        if "kills" in only:
-            from benchmarks.reliability.kills import campaign
+        made = students(Path(folder)) if sizes.keys() & {"kills", "disk", "memory", "threads"} else []
+        if "kills" in sizes:
+            from benchmarks.reliability import kills
 
-            yield from campaign(made, sizes["kills"])
-        if "conditions" in only:
-            yield conditions(sizes["conditions"])
-        if "threads" in only:
-            from benchmarks.reliability.threads import shared_handle
+            yield from kills.campaign(made, sizes["kills"], progress)
+        if "disk" in sizes:
+            from benchmarks.reliability import disk
 
-            yield shared_handle(made[0], sizes["threads"])
+            quick = sizes["disk"] < len(FREE)
+            names = ["label", "add"] if quick else list(disk.commands(Path(), Path()))
+            yield disk.campaign(made, names, FREE[: sizes["disk"]])
+        if "memory" in sizes:
+            from benchmarks.reliability import memory
 
+            yield memory.predicts(made[0], sizes["memory"])
+        if "rows" in sizes:
+            from benchmarks.reliability import rows
 
-def page(found: dict[str, Any]) -> str:
-    """The results as a page."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in found.items())
-    return (
-        "# Reliability\n\n"
-        "Written by `python -m benchmarks.reliability`. An index is killed (`kill -9`) at random moments\n"
-        "and compared with a model of what must be there; random conditions are compared with DuckDB; threads share\n"
-        f"one handle, with writers beside readers.\n\n| What | Result |\n|---|---|\n{rows}\n"
-    )
+            yield from rows.campaign(sizes["rows"])
+        if "conditions" in sizes:
+            from benchmarks.reliability import conditions
+
+            yield conditions.campaign(sizes["conditions"])
+        if "threads" in sizes:
+            from benchmarks.reliability import threads
+
+            yield threads.shared_handle(made[0], sizes["threads"])
 
 
 def main() -> None:
     """Run the campaign."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute or two, for continuous integration")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="under a minute; shows that it runs and writes no results")
     parser.add_argument("--only", nargs="+", choices=list(FULL), default=list(FULL))
     for name in FULL:
-        parser.add_argument(f"--{name}", type=int, help=f"how many (default {FULL[name]:,}, quick {QUICK[name]:,})")
+        parser.add_argument(f"--{name}", type=int, help=f"{HELP[name]} ({FULL[name]:,}; quick {QUICK[name]:,})")
     arguments = parser.parse_args()
-    sizes = {name: getattr(arguments, name) or (QUICK if arguments.quick else FULL)[name] for name in FULL}
-    file, start = RESULTS / "reliability.json", time.monotonic()
-    found = json.loads(file.read_text()) if file.exists() and not arguments.quick else {}
-    for result in parts(sizes, set(arguments.only)):
-        found |= result | {"date": datetime.now(UTC).date().isoformat()}
-        print(json.dumps(result), flush=True)
-    if not arguments.quick:
-        file.write_text(json.dumps(found, indent=2) + "\n")
-        (RESULTS / "reliability.md").write_text(page(found))
+    usual = QUICK if arguments.quick else FULL
+    sizes = {name: getattr(arguments, name) or usual[name] for name in arguments.only}
+    start, found = time.monotonic(), {} if arguments.quick else records.load("reliability")
+    with tempfile.TemporaryDirectory() as folder:
+        for result in parts(sizes, Path(folder, "kills.json") if arguments.quick else PROGRESS):
+            found |= result
+            print(json.dumps({"quick": arguments.quick, **result}), flush=True)
+            if not arguments.quick:
+                write_results(found)
     print(f"{time.monotonic() - start:.0f} s")
-    faults = ("lost_rows", "doubled_rows", "wrong_vectors", "errors", "wrong_conditions", "thread_errors")
-    if any(found.get(name) for name in faults):
-        raise SystemExit(1)
+    if wrong := [name for name in MUST_BE_ZERO if found.get(name)]:
+        raise SystemExit(f"not zero: {', '.join(wrong)}")
+
+
+def write_results(found: dict[str, Any]) -> None:
+    """Write docs/results/reliability.json and .md."""
+    from benchmarks.reliability.page import page
+
+    about = {"command": "python -m benchmarks.reliability", "date": datetime.now(UTC).date().isoformat()}
+    content = found | about | {"machine": machine(), "versions": versions()}
+    content.pop("rows", None)
+    write_json(records.RESULTS / "reliability.json", content)
+    (records.RESULTS / "reliability.md").write_text(page(content), encoding="utf-8")
 
 
 if __name__ == "__main__":

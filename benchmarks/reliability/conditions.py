@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
 import duckdb
+import lance
 import pyarrow as pa
+
+from dse.errors import BadDataError
+from dse.index.conditions import lance_condition
 
 UTC = dt.UTC
 WORDS = ["en", "de", "", "it's", "100%", "a_b", "a\\b", "Ä", "ä", "x y", "EN", "%", "_", "\\", "null", "😀"]
@@ -151,3 +156,30 @@ def _function(generator: random.Random) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def campaign(count: int) -> dict[str, Any]:
+    """Random conditions on rows of an index, against DuckDB."""
+    generator = random.Random(0)
+    rows = make_rows(generator, 200)
+    refused, overflows, wrong = 0, 0, list[str]()
+    with tempfile.TemporaryDirectory() as folder, judge(rows) as expected:
+        stored = lance.write_dataset(rows, f"{folder}/rows.lance", data_storage_version="2.1")
+        for _ in range(count):
+            condition = random_condition(generator)
+            try:
+                sql = lance_condition(condition, rows.schema)
+            except BadDataError:
+                refused += 1
+                continue
+            if (ids := expected(condition)) is None:
+                overflows += 1  # DuckDB refuses sums beyond 64 bits
+            elif set(stored.to_table(columns=["id"], filter=sql)["id"].to_pylist()) != ids:
+                wrong.append(condition)
+    return {
+        "conditions": count,
+        "refused_conditions": refused,
+        "conditions_that_duckdb_refuses": overflows,
+        "wrong_conditions": len(wrong),
+        "first_wrong_condition": wrong[0] if wrong else None,
+    }

@@ -7,24 +7,21 @@ score once, the same weights bit for bit, nothing left over. A child process doe
 from __future__ import annotations
 
 import logging
-import os
 import random
 import signal
 import sys
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
-from itertools import cycle
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 import transformers
 
+from benchmarks.reliability.processes import answer_of, fork, wait
 from dse import DSE, Distillation, Pairs, Training, fit_teacher, label_pairs, load_teacher
 from dse.data.tasks import Task
 from dse.encoding import fingerprint
@@ -54,7 +51,7 @@ class Job(ABC):
     def __init__(self, root: Path) -> None:
         self.root = root
         start = time.perf_counter()
-        if exit_code := _wait(_fork(lambda: self.run(root / self.name), root / "log"), PATIENCE):
+        if exit_code := wait(fork(partial(self.run, root / self.name), root / "log"), PATIENCE):
             raise RuntimeError(f"{self.name} ended with {exit_code} without any kill; see {root / 'log'}")
         self.seconds = time.perf_counter() - start
         self.expected = self.result(root / self.name)
@@ -77,10 +74,6 @@ class Labelling(Job):
 
     name = "label"
 
-    def __init__(self, root: Path) -> None:
-        self.seen: dict[Path, int] = {}
-        super().__init__(root)
-
     def run(self, output: Path) -> None:
         """Label in small shards."""
         labelling.SHARD = SHARD
@@ -93,19 +86,20 @@ class Labelling(Job):
         return {pair: scores[0] for pair, scores in zip(pairs, table["scores"].to_pylist(), strict=True)}
 
     def check(self, output: Path, finished: bool) -> dict[str, int]:
-        """Rows lost, doubled and misread."""
+        """Scores lost, doubled and wrong."""
         kept, expected = self.result(output), self.expected
         assert isinstance(expected, dict)
-        wanted = len(expected) if finished else self.seen.get(output, 0)
-        self.seen[output] = len(kept)
-        misread = sum(abs(score - expected.get(pair, np.inf)) > 1e-5 for pair, score in kept.items())
+        seen = output.with_suffix(".seen")
+        wanted = len(expected) if finished else int(seen.read_text()) if seen.exists() else 0
+        seen.write_text(str(len(kept)))
+        wrong = sum(abs(score - expected.get(pair, np.inf)) > 1e-5 for pair, score in kept.items())
         rows = pq.read_metadata(output / "s.parquet").num_rows if finished else len(kept)
         # Half of a file, whose writing was killed, stays under a hidden name that nothing reads.
         visible = [path.name for path in output.iterdir() if path.name[0] != "."]
         return {
             "lost_rows": max(0, wanted - len(kept)),
             "doubled_rows": rows - len(kept),
-            "misread_rows": misread,
+            "wrong_scores": wrong,
             "left_over": int(finished and visible != ["s.parquet"]),
         }
 
@@ -132,7 +126,7 @@ class Fitting(Job):
 class Teaching(Fitting):
     """`fit_teacher`."""
 
-    name = "teacher_run"
+    name = "teach"
 
     def run(self, output: Path) -> None:
         """Fine-tune, with checkpoints that a validation chooses among."""
@@ -143,7 +137,7 @@ class Teaching(Fitting):
 class Distilling(Fitting):
     """`distill`."""
 
-    name = "student"
+    name = "distil"
 
     def run(self, output: Path) -> None:
         """Train a student whose head starts at random, on scores that depend on the pair alone."""
@@ -159,77 +153,29 @@ class Distilling(Fitting):
         return DSE(str(output), device="cpu")
 
 
-def kill_training(kills: int, seed: int = 0) -> dict[str, int]:
-    """Kill labelling, fine-tuning and distilling at random moments.
-
-    Args:
-        kills: How many at least; the run that is under way then is brought to its end.
-        seed: Of the moments.
-
-    Returns:
-        ``kills``, ``finished_runs``, and what went wrong: ``lost_rows``, ``doubled_rows``, ``misread_rows``,
-        ``different_models``, ``left_over``, ``failed_runs``.
-    """
-    counts = Counter(dict.fromkeys(("lost_rows", "doubled_rows", "misread_rows", "different_models"), 0))
-    counts.update(dict.fromkeys(("left_over", "failed_runs", "finished_runs", "kills"), 0))
-    moments = random.Random(seed)
-    with TemporaryDirectory() as folder:
-        root = Path(folder)
-        _prepare(root)
-        jobs = [job(root) for job in (Labelling, Teaching, Distilling)]
-        for number, job in enumerate(cycle(jobs)):
-            if counts["kills"] >= kills:
-                break
-            counts.update(_until_finished(job, root / f"{job.name}-{number}", moments))
-    return dict(counts)
+def training_jobs(root: Path) -> list[Job]:
+    """The jobs, each after one undisturbed run."""
+    prepare_models(root)
+    return [job(root) for job in (Labelling, Teaching, Distilling)]
 
 
-def _until_finished(job: Job, output: Path, moments: random.Random) -> Counter[str]:
-    """Start the job, kill it, start it again, until it ends."""
-    counts: Counter[str] = Counter()
+def kill_training(job: Job, output: Path, seed: int) -> Counter[str]:
+    """Start a job, kill it at a random moment, start it again, until it ends: how many kills, and what was wrong."""
+    moments, counts = random.Random(seed), Counter[str](kills=0)
+    output.mkdir()
     for attempt in range(KILLS_IN_A_ROW + 1):
-        output.mkdir(exist_ok=True)
-        child = _fork(lambda: job.run(output), job.root / "log")
-        seconds = moments.uniform(0, 1.2 * job.seconds) if attempt < KILLS_IN_A_ROW else PATIENCE
-        exit_code = _wait(child, seconds)
+        seconds = moments.uniform(0, job.seconds) if attempt < KILLS_IN_A_ROW else PATIENCE
+        exit_code = wait(fork(partial(job.run, output), job.root / "log"), seconds)
         finished = exit_code == 0
         counts["kills"] += exit_code == -signal.SIGKILL
-        counts.update(job.check(output, finished))
+        counts.update(answer_of(partial(job.check, output, finished), job.root / "log") or {"errors": 1})
         if finished or exit_code not in (0, -signal.SIGKILL):
             break
     counts["finished_runs"] += finished
-    counts["failed_runs"] += not finished
+    counts["errors"] += not finished
+    if counts["errors"]:
+        print((job.root / "log").read_text()[-2000:], file=sys.stderr)
     return counts
-
-
-def _fork(work: Callable[[], None], log: Path) -> int:
-    """A child process that does the work and ends; what it says goes to a file."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(descriptor, sys.stdout.fileno())
-        os.dup2(descriptor, sys.stderr.fileno())
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _wait(child: int, seconds: float) -> int:
-    """The exit code of a child, which is killed if it has not ended after so many seconds."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        if (ended := os.waitpid(child, os.WNOHANG))[0]:
-            return os.waitstatus_to_exitcode(ended[1])
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _pairs(rows: int = ROWS, seed: int = 0) -> Pairs:
@@ -241,7 +187,7 @@ def _pairs(rows: int = ROWS, seed: int = 0) -> Pairs:
     return Pairs(first, second, label, "random pairs")
 
 
-def _prepare(root: Path) -> None:
+def prepare_models(root: Path) -> None:
     """A tiny random backbone, and a teacher with a classifier."""
     logging.getLogger("dse").setLevel(logging.ERROR)
     transformers.logging.set_verbosity_error()

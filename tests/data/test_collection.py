@@ -222,3 +222,45 @@ def test_any_judgements_come_back_as_they_were_written(tmp_path, judgements):
     write_parquet(tmp_path / "x.parquet", query_id=queries, doc_id=documents, relevance=grades)
     assert load_judgements(tmp_path / "x.trec", SHOP) == judgements
     assert load_judgements(tmp_path / "x.parquet", SHOP) == judgements
+
+
+# --- what is neither text nor a whole number --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [1.0, 0.5, True, False, b"d1", ["d1"], {"a": 1}, float("nan"), "", None])
+def test_an_id_that_is_no_text_and_no_whole_number_is_refused(tmp_path, name):
+    """As text it would be `1.0` or `b'd1'`, which no judgement names."""
+    file = write_parquet(tmp_path / "corpus.parquet", id=[name], text=["a tent"])
+    assert f"{file}:1: has" in refused(load_corpus, file)
+    rows = write_parquet(tmp_path / "qrels.parquet", query_id=["q1"], doc_id=[name], relevance=[1])
+    known = Collection(Texts([str(name)], ["x"]), Texts(["q1"], ["y"]))
+    assert f"{rows}:1: has" in refused(load_judgements, rows, known)
+
+
+@pytest.mark.parametrize(("title", "is_refused"), [(None, False), (float("nan"), False), ("", False), (0, True)])
+def test_a_title_is_text_or_missing(tmp_path, title, is_refused):
+    file = write_parquet(tmp_path / "corpus.parquet", id=["a"], title=[title], text=["a tent"])
+    if is_refused:
+        assert f"{file}:1: is not valid text" in refused(load_corpus, file)
+    else:
+        assert load_corpus(file).texts == ["a tent"]
+
+
+@pytest.mark.parametrize("title", [False, [], {}, 0])
+def test_a_title_that_is_empty_but_no_text_is_refused(tmp_path, title):
+    file = write_jsonl(tmp_path / "corpus.jsonl", [{"id": "a", "title": title, "text": "a tent"}])
+    assert f"{file}:1: is not valid text" in refused(load_corpus, file)
+
+
+@pytest.mark.parametrize("split", [True, False, 1.5, ["test"], []])
+def test_a_split_that_is_no_text_is_refused(tmp_path, split):
+    file = write_jsonl(tmp_path / "queries.jsonl", [{"id": "a", "text": "a tent", "split": split}])
+    assert f"{file}:1: " in refused(load_queries, file)
+    rows = write_jsonl(tmp_path / "q.jsonl", [{"query_id": "q1", "doc_id": "d1", "relevance": 1, "split": split}])
+    assert f"{rows}:1: " in refused(load_judgements, rows, SHOP)
+
+
+@pytest.mark.parametrize("grade", ["1_0", "0_1", b"1", [1], "", None, float("nan"), float("inf")])
+def test_a_grade_that_is_no_number_is_refused(tmp_path, grade):
+    file = write_parquet(tmp_path / "qrels.parquet", query_id=["q1"], doc_id=["d1"], relevance=[grade])
+    assert f"{file}:1: has the grade" in refused(load_judgements, file, SHOP)

@@ -243,3 +243,9 @@ def test_align_labels_refuses_to_guess(task, model_labels):
     assert "--teacher-labels" in message
     assert ", ".join(get_task(task).labels) in message
     assert ", ".join(model_labels) in message
+
+
+@pytest.mark.parametrize("label", ["1_0", "0_1", b"1", [1], {}])
+def test_a_score_that_only_python_reads_as_a_number_is_refused(label):
+    with pytest.raises(ValueError, match="is not a number"):
+        get_task("stsb").target(label)

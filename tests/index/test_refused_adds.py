@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,14 @@ def test_an_index_without_rows_is_widened_too(tmp_path):
         store.delete(["a"])
     write(store, [{"id": "b", "text": "x", "n": 0.5}])
     assert store.find(["b"], ["n"]).to_pylist() == [{"n": 0.5}]
+
+
+@pytest.mark.parametrize("letters", range(16))
+def test_decimals_are_stored_wherever_they_lie_in_memory(store, letters):
+    """Lance needs numbers of 16 bytes at multiples of 16, which the spool did not give."""
+    prices = [Decimal("1.25"), None, Decimal("99999999.99")]
+    texts = ["a" * letters, "b", "c"]
+    rows = pa.table({"id": ["x", "y", "z"], "text": texts, "price": pa.array(prices, pa.decimal128(10, 2))})
+    write(store, rows, batch_size=5)
+    found = {row["id"]: row["price"] for row in store.data.to_table(columns=["id", "price"]).to_pylist()}
+    assert [found[name] for name in "xyz"] == prices

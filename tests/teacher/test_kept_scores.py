@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import MismatchError
+from dse.teacher import kept_scores
 from dse.teacher.kept_scores import ScoreFile, score_key
 
 # ------------------------------------------------------------------------------------------------------- keys
@@ -72,6 +75,40 @@ def test_a_file_made_of_plain_lists_is_read(tmp_path):
     assert file.lookup([("c", "d")]).tolist() == [[5.0]] and len(file) == 4
     file.finish()
     assert len(ScoreFile(tmp_path / "s.parquet")) == pq.read_table(tmp_path / "s.parquet").num_rows == 4
+
+
+@pytest.mark.parametrize("scores", [None, [], [None], [float("nan")], [float("inf")]])
+def test_a_row_without_finite_scores_counts_as_not_scored(tmp_path, scores):
+    pairs = [("a", "b"), ("c", "d"), ("e", "f")]
+    columns = [[score_key("t", *pair) for pair in pairs], *zip(*pairs, strict=True), ["t"] * 3, [[1.0], scores, [2.0]]]
+    pq.write_table(pa.table(list(map(list, columns)), schema=SCHEMA), tmp_path / "s.parquet")
+    file = ScoreFile(tmp_path / "s.parquet")
+    assert file.missing("t", pairs) == [("c", "d")] and len(file) == 2
+    assert file.lookup([pairs[2], pairs[0]], "t").tolist() == [[2.0], [1.0]]
+
+
+def test_two_that_label_into_one_file_lose_nothing(tmp_path, monkeypatch):
+    """The second writes and joins its shards while the first is about to replace the file."""
+    path, write, threads = tmp_path / "s.parquet", kept_scores.write_table, []
+    one, other = ScoreFile(path), ScoreFile(path)
+
+    def second() -> None:
+        other.add("t", [("c", "d")], np.array([[2.0]], np.float32))
+        other.finish()
+
+    def slow(file, table):
+        if file == path and not threads:
+            threads.append(threading.Thread(target=second))
+            threads[0].start()
+            threads[0].join(0.2)  # before it was locked out, it ended here
+        write(file, table)
+
+    monkeypatch.setattr(kept_scores, "write_table", slow)
+    one.add("t", [("a", "b")], np.array([[1.0]], np.float32))
+    one.finish()
+    threads[0].join()
+    assert ScoreFile(path).lookup([("a", "b"), ("c", "d")], "t").tolist() == [[1.0], [2.0]]
+    assert [file.name for file in tmp_path.iterdir()] == ["s.parquet"]
 
 
 def test_pairs_with_different_numbers_of_scores(tmp_path):

@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 RESUMED = ("teacher", "label", "distill", "quickstart", "add")  # commands that go on where they stopped
 
+NOT_WRITTEN = ("inline_container", "PytorchStreamWriter", "Error while serializing")  # in errors of torch, safetensors
+
 
 def _guarded(command: Callable[..., None], resumed: bool) -> Callable[..., None]:
     """Let an interrupted command say what is left of it, and see that all of its output was written."""
@@ -100,7 +102,9 @@ def main() -> None:
             raise
         code = getattr(error, "exit_code", 1)
         message = " ".join(str(error).split())
-        if type(error).__name__ == "SafetensorError":  # of a teacher or an encoder; a student's names the folder
+        if any(sign in message for sign in NOT_WRITTEN):
+            message = f"A model or checkpoint cannot be written ({message}); free some space on the disk and run again."
+        elif type(error).__name__ == "SafetensorError":  # of a teacher or an encoder; a student's names the folder
             code, message = 4, f"Weights of a model cannot be read ({message}); copy or download it again."
         elif not isinstance(error, DSEError | OSError | ValueError):
             message = f"{message or type(error).__name__} (unexpected; `dse --verbose ...` prints where it happened)"

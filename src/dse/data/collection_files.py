@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dse.data.cells import as_id, as_number, is_absent
 from dse.data.collection import Collection, Judgements, Texts
 from dse.data.collection_rows import known_column, refuse, rows_of, texts_of_lines, texts_of_table, trec_rows
 from dse.data.hub import open_hub
@@ -210,12 +211,15 @@ def _table_judgements(table: Table) -> Iterator[tuple[int, tuple[str, str, Any, 
         *(name for name in ("split",) if name in table.columns),
     ]
     for number, cells in rows_of(table, names):
-        yield number, (str(cells[0]), str(cells[1]), cells[2], str(cells[3] or "") if len(cells) == 4 else "")
+        query, document = as_id(cells[0]), as_id(cells[1])
+        if query is None or document is None:
+            refuse(table.name, number, f"has {cells[document is None]!r} for an id; give a text or a whole number")
+        split = "" if len(cells) < 4 or is_absent(cells[3]) or cells[3] == "" else as_id(cells[3])
+        if split is None:
+            refuse(table.name, number, f"has {cells[3]!r} for a split; give its name")
+        yield number, (query, document, cells[2], split)
 
 
 def _grade(cell: Any) -> int | None:
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return None
+    value = as_number(cell)
     return int(value) if math.isfinite(value) and value == int(value) else None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dse.data.cells import as_id, is_absent
 from dse.data.collection import Texts
 from dse.data.tables import Table, is_text, open_text
 from dse.errors import BadDataError
@@ -29,7 +30,8 @@ def texts_of_table(table: Table, what: str) -> Texts:
     def rows() -> Iterator[tuple[int, tuple[Any, ...]]]:
         for number, cells in rows_of(table, names):
             further = dict(zip(optional, cells[2:], strict=True))
-            yield number, (cells[0], cells[1], further.get("title") or "", further.get("split") or "")
+            title, split = ("" if is_absent(cell) else cell for cell in map(further.get, ("title", "split")))
+            yield number, (cells[0], cells[1], title, split)
 
     return _checked(rows(), table.name, what)
 
@@ -38,9 +40,12 @@ def _checked(rows: Iterable[tuple[int, tuple[Any, ...]]], source: str, what: str
     first_row: dict[str, int] = {}
     texts, titles, splits = [], [], []
     for number, (key, text, title, split) in rows:
-        name = "" if key is None else str(key)
-        if not name:
-            refuse(source, number, "has no id; give every row one")
+        name = as_id(key)
+        if name is None:
+            what_it_has = "no id" if is_absent(key) or key == "" else f"{key!r} for an id"
+            refuse(source, number, f"has {what_it_has}; give every row a text or a whole number")
+        if split != "" and as_id(split) is None:
+            refuse(source, number, f"has {split!r} for a split; give its name")
         if not isinstance(text, str):
             refuse(source, number, "has no text; give every row one")
         if not isinstance(title, str) or not is_text(name + title + text):

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.data.cells import as_id, as_number
 from dse.data.collection import Collection, Texts
 from dse.data.collection_files import TREC, Source, local_file
 from dse.data.collection_rows import known_column, refuse, rows_of, trec_rows
-from dse.data.tables import Table, is_text, open_table
+from dse.data.tables import Table, open_table
 from dse.errors import BadDataError
 
 QUERY_TEXTS = ("query", "question", "anchor", "sentence1")
@@ -139,8 +140,8 @@ def _columns(table: Table, query_ids: bool, document_ids: bool) -> list[str]:
 
 def _name(path: Path, number: int, cell: Any, ids: bool) -> str:
     """A cell as the text or id that it is."""
-    name = str(cell) if ids and isinstance(cell, int) else cell
-    if not isinstance(name, str) or not name.strip() or not is_text(name):
+    name = as_id(cell) if ids or isinstance(cell, str) else None
+    if not name or not name.strip():
         refuse(path, number, f"has {cell!r} for a query or document; give its text{' or id' if ids else ''}")
     return name
 
@@ -158,8 +159,5 @@ def _lookup(texts: Texts) -> Callable[[str], str]:
 
 
 def _number(cell: Any) -> float | None:
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return None
+    value = as_number(cell)
     return value if math.isfinite(value) else None

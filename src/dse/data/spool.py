@@ -55,7 +55,9 @@ class Spool:
 
     def __iter__(self) -> Iterator[Batch]:
         self._file.seek(0)
+        # Lance panics at numbers of 16 bytes that do not lie at a multiple of 16; Arrow aligns them to 8.
+        aligned = ipc.IpcReadOptions(ensure_alignment=ipc.Alignment.At64Byte)
         for place in self._places:
-            with ipc.open_stream(self._file) as reader:
+            with ipc.open_stream(self._file, options=aligned) as reader:
                 (rows,) = reader  # to the end of its stream, where the next one begins
             yield Batch(rows, place)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from dse.data.cells import as_number
 from dse.errors import MismatchError
 
 # The metrics that fit a kind; also the default of a task that names none. The first is the main one.
@@ -184,10 +185,7 @@ class Task:
 
     def _score(self, label: Any) -> float:
         low, high = self.label_range or (-math.inf, math.inf)
-        try:
-            score = math.nan if isinstance(label, bool) else float(label)
-        except (TypeError, ValueError, OverflowError):
-            score = math.nan
+        score = math.nan if isinstance(label, bool) else as_number(label)
         if math.isnan(score):
             raise ValueError(f"label {reprlib.repr(label)} is not a number")
         if not low <= score <= high:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.data.cells import as_id
 from dse.data.collection_rows import known_column, refuse, rows_of
 from dse.data.tables import Table, open_table
 from dse.errors import BadDataError
@@ -40,7 +41,7 @@ def load_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
     ids: dict[str, None] = {}
     vectors: list[NDArray[np.float32]] = []
     for number, (name, cells) in rows_of(table, names):
-        key = str(name).strip() if isinstance(name, str | int) else ""
+        key = (as_id(name) or "").strip()
         if not key:
             refuse(path, number, f"has {name!r} for an id; give a text or a whole number")
         if key in ids:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dse.errors import BadDataError, MismatchError
-from dse.files import share
+from dse.files import replacing, share
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,10 @@ class Candidates:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"embeddings": self.embeddings.contiguous().cpu()}, temporary, {"student": self.student})
-        share(temporary)
-        os.replace(temporary, path)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            save_file({"embeddings": self.embeddings.contiguous().cpu()}, temporary, {"student": self.student})
+            share(temporary)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Self:

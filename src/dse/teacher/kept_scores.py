@@ -5,9 +5,11 @@ Scores that are not finite are never kept; those of a file that has some are mis
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -85,16 +87,37 @@ class ScoreFile:
             BadDataError: If a score is not finite.
         """
         check_finite(pairs, scores)
-        number = len(list(self.shards.glob("*.parquet")))
         shard = _table(teacher, pairs, scores)
-        # Two processes may label into one file.
-        write_table(self.shards / f"{number:06d}-{os.getpid()}.parquet", shard)
+        with self._alone():
+            number = len(list(self.shards.glob("*.parquet")))
+            write_table(self.shards / f"{number:06d}-{os.getpid()}.parquet", shard)
         self._rows |= {key: len(self.table) + row for key, row in _rows_by_key(shard).items()}
         self.table = pa.concat_tables([self.table, shard])
         self.__dict__.pop("teachers", None)
 
     def finish(self) -> None:
         """Join the shards into the file."""
+        if self.shards.exists():
+            with self._alone():
+                self._join()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder of shards: of several processes that label into one file, one writes it at a time."""
+        while True:
+            self.shards.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.shards, os.O_RDONLY)
+            try:
+                with suppress(OSError):  # some network file systems cannot
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                # The one before may have removed the folder, and another made it again.
+                if self.shards.exists() and os.path.samestat(os.fstat(descriptor), self.shards.stat()):
+                    yield
+                    return
+            finally:
+                os.close(descriptor)
+
+    def _join(self) -> None:
         shards = sorted(self.shards.glob("*.parquet"))
         if shards:
             table = pa.concat_tables([_read(file) for file in [*([self.path] if self.path.exists() else []), *shards]])
@@ -193,11 +216,12 @@ def _names(teacher: str | Sequence[str]) -> Sequence[str]:
 
 
 def _rows_by_key(table: pa.Table) -> dict[bytes, int]:
-    """The last row of each key, of rows whose scores are all finite."""
+    """The last row of each key, of rows that have scores, all of them finite."""
     rows = {key: row for row, key in enumerate(table["key"].to_pylist())}
     lists = table["scores"].combine_chunks()
     values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
     bad = set(pc.list_parent_indices(lists).to_numpy()[~np.isfinite(values)])
+    bad |= set(np.flatnonzero(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False) == 0))
     return {key: row for key, row in rows.items() if row not in bad} if bad else rows
 
 
