@@ -42,7 +42,7 @@ def test_round_trip(tmp_path):
     again = ScoreFile(tmp_path / "s.parquet")
     assert np.array_equal(again.lookup(pairs[::-1], "t"), scores[::-1])
     assert np.array_equal(again.lookup([pairs[1]] * 3, "t"), scores[[1, 1, 1]])
-    assert [path.name for path in tmp_path.iterdir()] == ["s.parquet"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["s.parquet"]
     table = pq.read_table(tmp_path / "s.parquet")
     assert table.column_names == ["key", "sentence1", "sentence2", "teacher", "scores"]
     assert table.schema.equals(SCHEMA)
@@ -108,7 +108,7 @@ def test_two_that_label_into_one_file_lose_nothing(tmp_path, monkeypatch):
     one.finish()
     threads[0].join()
     assert ScoreFile(path).lookup([("a", "b"), ("c", "d")], "t").tolist() == [[1.0], [2.0]]
-    assert [file.name for file in tmp_path.iterdir()] == ["s.parquet"]
+    assert [file.name for file in tmp_path.glob("[!.]*")] == ["s.parquet"]
 
 
 def test_pairs_with_different_numbers_of_scores(tmp_path):

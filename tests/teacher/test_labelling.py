@@ -236,7 +236,7 @@ def test_two_processes_label_into_one_file(tmp_path, teacher, monkeypatch):
     one.finish()
     other.finish()
     assert ScoreFile(path).missing("t", pairs.tuples()) == []
-    assert [file.name for file in tmp_path.iterdir()] == ["s.parquet"]
+    assert [file.name for file in tmp_path.glob("[!.]*")] == ["s.parquet"]
 
 
 # ----------------------------------------------------------------------------------------------- interruptions
@@ -256,7 +256,7 @@ def test_stopped_while_shards_are_joined(tmp_path, teacher, never, monkeypatch):
     scores = label_pairs(teacher, pairs, BINARY, path, **EXACT)
     assert np.abs(scores - teacher_scores(teacher, pairs.tuples(), BINARY, **EXACT)).max() < 1e-5
     assert pq.read_table(path).num_rows == 10
-    assert [file.name for file in tmp_path.iterdir()] == ["s.parquet"]
+    assert [file.name for file in tmp_path.glob("[!.]*")] == ["s.parquet"]
 
 
 @pytest.mark.slow

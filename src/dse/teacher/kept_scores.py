@@ -5,11 +5,9 @@ Scores that are not finite are never kept; those of a file that has some are mis
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_table
@@ -101,21 +100,10 @@ class ScoreFile:
             with self._alone():
                 self._join()
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the folder of shards: of several processes that label into one file, one writes it at a time."""
-        while True:
-            self.shards.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.shards, os.O_RDONLY)
-            try:
-                with suppress(OSError):  # some network file systems cannot
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
-                # The one before may have removed the folder, and another made it again.
-                if self.shards.exists() and os.path.samestat(os.fstat(descriptor), self.shards.stat()):
-                    yield
-                    return
-            finally:
-                os.close(descriptor)
+    def _alone(self) -> FileLock:
+        """Of several processes that label into one file, one writes or joins shards at a time."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.with_name(f".{self.path.name}.lock"))
 
     def _join(self) -> None:
         shards = sorted(self.shards.glob("*.parquet"))
