@@ -18,7 +18,7 @@ from dse.serve import Settings, create_app
 from tests.conftest import make_student
 
 QUERY = "who sells the red bicycle"
-TEXTS = ["a tent", "a man sells a bike", "the old woman sits by the river", "a red bicycle", "a dog"]
+TEXTS = ["a tent", "a man sells a bike", "the old woman sits by the river", "a red bicycle", "never"]
 ROWS = [{"id": f"row-{i}", "text": text, "price": 10 * i} for i, text in enumerate(TEXTS)]
 
 Start = Callable[..., TestClient]

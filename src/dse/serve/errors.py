@@ -65,9 +65,15 @@ def validation_sentence(errors: list[Mapping[str, Any]]) -> tuple[int, str]:
     first = errors[0]
     if first["type"] == "json_invalid":
         return 400, "The body is not valid JSON; send one JSON object in UTF-8."
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    reason = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-    if first["type"] == "model_attributes_type" or not place:
-        hint = "" if first["type"] == "value_error" else "; send a JSON object with Content-Type: application/json"
-        return 422, f"{'The body' if not first['type'] == 'value_error' else ''} {reason}{hint}.".strip()
-    return 422, f"{place}: {reason}."
+    names = [str(part) for part in first["loc"][1:] if isinstance(part, int) or str(part).isidentifier()]
+    reason = str(first["msg"]).removeprefix("Value error, ").rstrip(".").replace("Input should", "it should")
+    if first["type"] == "value_error" and not names:  # fields that do not fit together
+        return 422, f"{reason}."
+    if not names:
+        return 422, "The body is no JSON object; send one with Content-Type: application/json."
+    if len(names) < len(first["loc"]) - 1:  # one of several forms, none of which fits
+        return 422, f"{names[0]} has none of its forms; /docs lists them."
+    return (
+        422,
+        f"{'.'.join(names)}: {reason if first['type'] == 'value_error' else f'{reason}; /docs lists the fields'}.",
+    )

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    model_validator,
+)
 from pydantic import WithJsonSchema as Schema
 
 MOST_CHARACTERS = 10_000  # of a condition
+
+
+def _readable(text: str) -> str:
+    """Refuse lone halves of surrogate pairs, which JSON can hold and no tokenizer, index or response can."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("it holds half a surrogate pair, which is no text; send valid Unicode.") from None
+    return text
 
 
 def _text_of(document: Any) -> Any:
@@ -15,8 +35,9 @@ def _text_of(document: Any) -> Any:
     return document["text"] if isinstance(document, dict) and "text" in document else document
 
 
+Text = Annotated[str, AfterValidator(_readable)]
 Document = Annotated[
-    str,
+    Text,
     BeforeValidator(_text_of),
     Schema(
         {
@@ -28,7 +49,7 @@ Document = Annotated[
     ),
 ]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-OneOrMore = str | list[str]
+OneOrMore = Text | list[Text]
 
 
 class Request(BaseModel):
@@ -42,11 +63,11 @@ class Request(BaseModel):
 class RerankRequest(Request):
     """A query (or several), and what to rank: `texts` (TEI), `documents` (Cohere, Jina, vLLM) or `ids` of rows."""
 
-    query: str | None = None
-    queries: list[str] | None = Field(None, description="Several queries; each gets a ranking of its own.")
-    texts: list[str] | None = Field(None, description="The answer has TEI's shape.")
+    query: Text | None = None
+    queries: list[Text] | None = Field(None, description="Several queries; each gets a ranking of its own.")
+    texts: list[Text] | None = Field(None, description="The answer has TEI's shape.")
     documents: list[Document] | None = Field(None, description="The answer has Cohere's shape.")
-    ids: list[str] | None = Field(None, description="Ids of rows in the index; the answer has Cohere's shape.")
+    ids: list[Text] | None = Field(None, description="Ids of rows in the index; the answer has Cohere's shape.")
     top_n: StrictInt | None = Field(
         None, ge=0, validation_alias=AliasChoices("top_n", "top_k"), description="How many to return; 0 is all."
     )
@@ -58,16 +79,16 @@ class RerankRequest(Request):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.query is None) == (self.queries is None):
-            raise ValueError("give query, or queries for several.")
+            raise ValueError("Give query, or queries for several.")
         if sum(given is not None for given in (self.texts, self.documents, self.ids)) != 1:
-            raise ValueError("give one of texts, documents or ids: what to rank.")
+            raise ValueError("Give one of texts, documents or ids: what to rank.")
         return self
 
 
 class PredictRequest(Request):
     """Pairs, in TEI's shape."""
 
-    inputs: list[str] | list[list[str]] = Field(description="One pair [a, b], or a list of pairs [[a, b], ...].")
+    inputs: list[Text] | list[list[Text]] = Field(description="One pair [a, b], or a list of pairs [[a, b], ...].")
     raw_scores: StrictBool = False
 
     @property
@@ -117,7 +138,7 @@ class EmbedRequest(Request):
 
     inputs: OneOrMore
     normalize: StrictBool = True
-    prompt_name: str | None = Field(None, description="Name of a prompt that the student has, as query.")
+    prompt_name: Text | None = Field(None, description="Name of a prompt that the student has, as query.")
 
 
 class EmbeddingsRequest(Request):
@@ -137,14 +158,14 @@ class EmbeddingsRequest(Request):
 class SearchRequest(Request):
     """A query (or several) for the index."""
 
-    query: str | None = None
-    queries: list[str] | None = Field(None, description="Several queries; each gets an answer of its own.")
+    query: Text | None = None
+    queries: list[Text] | None = Field(None, description="Several queries; each gets an answer of its own.")
     k: StrictInt = Field(10, ge=1, validation_alias=AliasChoices("k", "top_k"))
-    where: str | None = Field(None, max_length=MOST_CHARACTERS, description="A condition in SQL: price < 50.")
+    where: Text | None = Field(None, max_length=MOST_CHARACTERS, description="A condition in SQL: price < 50.")
     exact: StrictBool = Field(False, description="Score every row.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.query is None) == (self.queries is None):
-            raise ValueError("give query, or queries for several.")
+            raise ValueError("Give query, or queries for several.")
         return self
