@@ -1,4 +1,4 @@
-"""`/predict` and `/score`: the scores are those of `DSE.predict`."""
+"""`/predict`, `/score` and `/similarity`: the scores are those of `DSE.predict`."""
 
 from __future__ import annotations
 
@@ -48,3 +48,10 @@ def test_score_takes_the_shapes_of_vllm(client, student, asked, pairs):
     assert [row["index"] for row in answer["data"]] == list(range(len(pairs)))
     assert [row["score"] for row in answer["data"]] == pytest.approx(student.predict(pairs).tolist(), abs=1e-5)
     assert client.post("/v1/score", json=asked).json()["data"] == answer["data"]
+
+
+def test_similarity(client, student):
+    asked = {"inputs": {"source_sentence": QUERY, "sentences": TEXTS}}
+    answer = client.post("/similarity", json=asked).json()
+    assert answer == pytest.approx(student.predict(PAIRS).tolist(), abs=1e-5)
+    assert client.post("/similarity", json={"inputs": {"source_sentence": QUERY}}).status_code == 422

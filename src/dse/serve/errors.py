@@ -21,7 +21,12 @@ TYPES = {
     503: ("Unhealthy", "server_error"),
     504: ("Timeout", "timeout_error"),
 }
-TEI_PATHS = ("/rerank", "/predict", "/embed")  # where a client of TEI may be; elsewhere OpenAI's or Cohere's
+TEI_PATHS = (
+    "/rerank",
+    "/predict",
+    "/similarity",
+    "/embed",
+)  # elsewhere clients of OpenAI or Cohere
 RETRY_SECONDS = 1
 
 

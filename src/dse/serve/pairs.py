@@ -1,4 +1,4 @@
-"""`/predict` and `/score`: pairs, each scored by itself."""
+"""`/predict`, `/score` and `/similarity`: pairs, each scored by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from torch import Tensor
 
 from dse.serve.answers import Label, Scores, json_response, problems, record_of, serving_of, usage
-from dse.serve.schemas import PredictRequest, ScoreRequest
+from dse.serve.schemas import PredictRequest, ScoreRequest, SimilarityRequest
 from dse.serve.serving import Serving
 
 router = APIRouter()
@@ -39,6 +39,16 @@ async def score(asked: ScoreRequest, request: Request) -> Response:
     data = [{"index": i, "object": "score", "score": value} for i, value in enumerate(scores)]
     answer = {"id": str(uuid.uuid4()), "object": "list", "created": int(time.time()), "model": serving.name}
     return json_response(answer | {"data": data, "usage": usage(tokens)})
+
+
+@router.post("/similarity", response_model=list[float], responses=problems)
+async def similarity(asked: SimilarityRequest, request: Request) -> Response:
+    """Score a text with several others: the student's own similarity, not the cosine of embeddings."""
+    serving = serving_of(request)
+    serving.need_one_score()
+    pairs = [(asked.inputs.source_sentence, sentence) for sentence in asked.inputs.sentences]
+    raw, _ = await _raw_scores(serving, request, pairs, asked.truncate, "sentences")
+    return json_response(serving.shown(serving.one_score(raw), False))
 
 
 async def _raw_scores(

@@ -133,6 +133,19 @@ class ScoreRequest(Request):
         return self
 
 
+class Similar(BaseModel):
+    """A text, and those to compare it with."""
+
+    source_sentence: Text
+    sentences: list[Text]
+
+
+class SimilarityRequest(Request):
+    """A text and several others, in TEI's shape."""
+
+    inputs: Similar
+
+
 class EmbedRequest(Request):
     """Texts to embed, in TEI's shape."""
 
