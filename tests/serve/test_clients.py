@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dse.bench.server_process import serving
 from tests.serve.conftest import QUERY, TEXTS
-from tests.serve.processes import serving
 
 KEY = "secret"
 
 
 @pytest.fixture(scope="module")
 def server(served, tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("clients") / "log", served, DSE_API_KEY=KEY) as running:
+    log = tmp_path_factory.mktemp("clients") / "log"
+    with serving(log, "-m", "dse", "serve", served, "--port", "0", DSE_API_KEY=KEY) as running:
         yield running
 
 

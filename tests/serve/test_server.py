@@ -9,14 +9,15 @@ import socket
 import httpx
 import pytest
 
+from dse.bench.server_process import serving
 from dse.errors import DSEError
 from dse.serve.server import bind
 from tests.serve.conftest import QUERY, TEXTS
-from tests.serve.processes import serving
 
 
 def test_a_process_from_start_to_end(served, indexed, student, tmp_path):
-    with serving(tmp_path / "log", served, "--index", indexed, DSE_API_KEY="secret") as server:
+    command = ["-m", "dse", "serve", served, "--index", indexed, "--port", "0"]
+    with serving(tmp_path / "log", *command, DSE_API_KEY="secret") as server:
         client = httpx.Client(base_url=server.url, headers={"Authorization": "Bearer secret"}, timeout=60)
         assert httpx.post(f"{server.url}/rerank", json={}).status_code == 401
         answer = client.post("/rerank", json={"query": QUERY, "texts": TEXTS})

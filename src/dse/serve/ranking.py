@@ -81,13 +81,13 @@ async def _embed(
 
 def _ranked(serving: Serving, left: np.ndarray, right: np.ndarray, asked: RerankRequest) -> list[Ranked]:
     """For each query the candidates to return, best first; equal scores keep the order of the request."""
+    k = min(asked.top_n or len(right), len(right))
     rankings = []
-    for raw in serving.score_matrix(left, right):
-        values, order = raw.sort(descending=True, stable=True)
-        ranking = list(zip(order.tolist(), serving.shown(values, asked.raw_scores), strict=True))
+    for raw, places in zip(*serving.best(left, right, k), strict=True):
+        ranking = list(zip(places.tolist(), serving.shown(raw, asked.raw_scores), strict=True))
         if asked.score_threshold is not None:
             ranking = [hit for hit in ranking if hit[1] >= asked.score_threshold]
-        rankings.append(ranking[: asked.top_n or None])
+        rankings.append(ranking)
     return rankings
 
 

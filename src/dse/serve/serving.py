@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dse import scoring
-from dse.encoding.runtime import one_thread
+from dse.encoding.runtime import auto_dtype, one_thread
 from dse.errors import MismatchError
 from dse.model import DSE
 from dse.serve.batching import Sentence, SentenceQueue
@@ -219,11 +219,15 @@ class Serving:
 
     # ------------------------------------------------------------------------------------------------ scores
 
-    @torch.inference_mode()
-    def score_matrix(self, queries: np.ndarray, candidates: np.ndarray) -> Tensor:
-        """Raw scores by which candidates (n, d) are ranked for queries (q, d): (q, n)."""
+    def best(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[Tensor, Tensor]:
+        """The k best candidates (n, d) of queries (q, d), as `DSE.rank` finds them: raw scores and places (q, k)."""
         head = self.student.head
-        return self._ranked_by(scoring.score_matrix(head, torch.from_numpy(queries).to(head.device), candidates))
+        left = torch.from_numpy(queries).to(head.device)
+        if self.label is None:
+            return scoring.topk(head, left, candidates, k, auto_dtype(head.device))
+        from dse.index.row_scorer import RowScorer
+
+        return RowScorer(head, self.label).best(left, torch.from_numpy(candidates).to(head.device), k)
 
     @torch.inference_mode()
     def pair_scores(self, left: np.ndarray, right: np.ndarray) -> Tensor:
@@ -235,11 +239,8 @@ class Serving:
 
     def one_score(self, raw: Tensor) -> Tensor:
         """Of raw scores (n, C) the one that pairs are ranked by, (n,)."""
-        return self._ranked_by(raw)
-
-    def _ranked_by(self, raw: Tensor) -> Tensor:
         if self.label is None:
-            return raw[..., 0]
+            return raw[:, 0]
         from dse.index.row_scorer import log_odds
 
         return log_odds(raw, self.label)
