@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from dse.errors import DSEError, MismatchError
 from dse.model import DSE
-from dse.serve import embeddings, pairs, ranking, searching, status
+from dse.serve import embeddings, page, pairs, ranking, searching, status
 from dse.serve.answers import record_of
 from dse.serve.errors import RequestError, error_response, validation_sentence
 from dse.serve.guard import Guard
@@ -89,7 +89,7 @@ def create_app(load: Load, settings: Settings | None = None, *, name: str = "stu
     metrics.gauge("dse_queue_sentences", "Sentences that wait to be encoded.", lambda: len(app.state.serving.queue))
     metrics.gauge("dse_cache_entries", "Embeddings in the cache.", lambda: len(app.state.serving.cache))
     metrics.gauge("dse_cache_bytes", "Memory of the cache.", lambda: app.state.serving.cache.bytes)
-    for routes in (ranking, pairs, embeddings, searching, status):
+    for routes in (ranking, pairs, embeddings, searching, status, page):
         app.include_router(routes.router)
     _handle_errors(app)
     app.add_middleware(Guard, settings=settings, metrics=metrics)

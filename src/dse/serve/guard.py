@@ -15,6 +15,7 @@ from traceback import extract_tb
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dse.serve import page
 from dse.serve.answers import Record
 from dse.serve.errors import TEI_PATHS, RequestError, error_response
 from dse.serve.metrics import Metrics
@@ -22,7 +23,13 @@ from dse.serve.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-OPEN = ("/", "/health", "/ping", "/docs", "/openapi.json")  # without a token: nothing of the student or the index
+OPEN = (
+    *page.FILES,
+    "/health",
+    "/ping",
+    "/docs",
+    "/openapi.json",
+)  # need no token: nothing of student or index
 CLIENT_GONE = 499  # status in log and counts of a request whose client has hung up; nobody reads it
 
 

@@ -36,6 +36,8 @@ class Threads:
 
     def __init__(self) -> None:
         self.encoder = ThreadPoolExecutor(1, "dse-encode")
+        # A thread that first uses torch while another computes on one core would do so for ever.
+        self.encoder.submit(torch.set_num_threads, torch.get_num_threads()).result()
         self._others = ThreadPoolExecutor(4, "dse-work")
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
@@ -118,6 +120,8 @@ class Serving:
             ROUND_TOKENS.get(student.device.type, ROUND_TOKENS_ELSEWHERE),
             metrics.batches.observe,
         )
+        if before is None:  # the first text of a process takes a while
+            threads.encoder.submit(self._encode, ["a"], "").result()
 
     # ------------------------------------------------------------------------------------------------ embeddings
 
