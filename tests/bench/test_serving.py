@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 
 import pytest
 
 pytest.importorskip("fastapi")
-import uvicorn
 
 from dse import DSE, CandidateIndex
 from dse.bench import cross_encoder_server, serving
 from dse.bench.server_process import Server
 from dse.serve import create_app
-from dse.serve.server import bind
+from tests.serve.threads import running
 
 
 @contextmanager
@@ -24,16 +22,8 @@ def in_thread(log, *arguments):
         app = create_app(lambda: (student, CandidateIndex(arguments[5], student)))
     else:
         app = cross_encoder_server.create_app(arguments[2])
-    with bind("127.0.0.1", 0) as bound:
-        port = bound.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, args=([bound],))
-        thread.start()
-        while not server.started:
-            threading.Event().wait(0.001)
+    with running(app) as port:
         yield Server(None, port, 1.0)
-        server.should_exit = True
-        thread.join(30)
 
 
 def test_run(tiny_backbone, data_folder, monkeypatch):

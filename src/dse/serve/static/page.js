@@ -21,7 +21,7 @@ const ways = {
     const where = element("where").value.trim() || null;
     const { content, milliseconds } = await call("/search", { query, where, k: Number(element("k").value), exact: element("exact").checked });
     const rows = content.hits.map((hit) => ({ text: hit.text, note: note(hit), score: hit.score }));
-    return { rows, milliseconds, how: `${content.mode}, ${content.scored.toLocaleString()} rows scored; ${content.promise}` };
+    return { rows, milliseconds, how: `${content.scored.toLocaleString()} rows scored; ${content.promise}` };
   },
   async rank(query) {
     const texts = element("texts").value.split("\n").map((line) => line.trim()).filter(Boolean);
