@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from dse.errors import BadDataError, MismatchError
 from dse.serve import create_app
+from dse.serve.app import reload
 from tests.conftest import make_student
 from tests.serve.conftest import QUERY, TEXTS
 
@@ -38,7 +39,7 @@ def test_a_request_that_has_begun_is_answered_by_the_student_it_began_with(backb
         thread.start()
         assert started.wait(30)
         students[0] = new
-        assert client.portal.call(client.app.state.reload)
+        assert client.portal.call(reload, client.app)
         go.set()
         thread.join(30)
         after = client.post("/rerank", json=RERANK)
@@ -58,7 +59,7 @@ def test_a_load_that_fails_changes_nothing(backbone):
     with TestClient(create_app(load)) as client:
         before = client.post("/rerank", json=RERANK).json()
         fails.append(True)
-        assert not client.portal.call(client.app.state.reload)
+        assert not client.portal.call(reload, client.app)
         assert client.post("/rerank", json=RERANK).json() == before
         assert 'dse_reloads_total{result="failed"} 1.0' in client.get("/metrics").text
 
@@ -68,7 +69,7 @@ def test_the_cache_stays_where_the_student_is_the_same(served):
 
     with TestClient(create_app(lambda: (DSE(served), None))) as client:
         client.post("/rerank", json=RERANK)
-        assert client.portal.call(client.app.state.reload)
+        assert client.portal.call(reload, client.app)
         assert client.post("/rerank", json=RERANK).headers["X-DSE-Cache"] == "6/6"
 
 

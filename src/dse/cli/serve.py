@@ -48,31 +48,24 @@ def serve(
 
     With the environment variable DSE_API_KEY requests need that bearer token.
     """
-    from dse.errors import DSEError, need_extra
-
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
-        need_extra(package, "serve")
-    key = os.environ.get(KEY)
-    if key is not None and not key.strip():
-        raise DSEError(f"{KEY} is set and empty; give it a token, or unset it to let everybody in.")
+    key = _key()
     if index is not None:
         from dse.cli.index import open_store
 
         open_store(index)  # an error of the path comes before the student is loaded
+    from dse.serve import Settings, create_app
     from dse.serve.server import bind, run
 
+    settings = Settings(
+        max_texts=max_texts,
+        max_tokens=max_tokens,
+        max_body=int(max_body * 2**20),
+        max_waiting=max_waiting,
+        timeout=timeout,
+        cache_bytes=int(cache * 2**20),
+        api_key=key,
+    )
     with bind(host, port) as bound:
-        from dse.serve import Settings, create_app
-
-        settings = Settings(
-            max_texts=max_texts,
-            max_tokens=max_tokens,
-            max_body=int(max_body * 2**20),
-            max_waiting=max_waiting,
-            timeout=timeout,
-            cache_bytes=int(cache * 2**20),
-            api_key=key,
-        )
         name = Path(student).resolve().name if os.path.isdir(student) else student
         app = create_app(lambda: _load(student, index), settings, name=name)
         address = f"[{host}]" if ":" in host else host
@@ -80,6 +73,18 @@ def serve(
         if key is None and host not in LOCAL:
             logger.warning("Everybody who reaches %s may send requests; %s sets a token.", host, KEY)
         run(app, bound)
+
+
+def _key() -> str | None:
+    """The token that requests need, once the extra is known to be there."""
+    from dse.errors import DSEError, need_extra
+
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
+        need_extra(package, "serve")
+    key = os.environ.get(KEY)
+    if key is not None and not key.strip():
+        raise DSEError(f"{KEY} is set and empty; give it a token, or unset it to let everybody in.")
+    return key
 
 
 def _load(student: str, index: str | None) -> tuple[DSE, CandidateIndex | None]:

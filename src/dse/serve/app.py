@@ -22,8 +22,9 @@ from dse.serve.answers import record_of
 from dse.serve.errors import RequestError, error_response, validation_sentence
 from dse.serve.guard import Guard
 from dse.serve.metrics import Metrics
-from dse.serve.serving import Serving, Threads
+from dse.serve.serving import Serving
 from dse.serve.settings import Settings
+from dse.serve.threads import Threads
 
 if TYPE_CHECKING:
     from dse.index.candidate_index import CandidateIndex
@@ -42,8 +43,7 @@ def create_app(load: Load, settings: Settings | None = None, *, name: str = "stu
         name: Of the model, as responses give it.
 
     Returns:
-        The application. ``app.state.reload()`` is a coroutine that loads student and index again; requests that have
-        begun are answered by those they began with, and a load that fails changes nothing.
+        The application.
 
     Raises:
         DSEError: If they cannot be loaded, or do not belong together.
@@ -68,24 +68,8 @@ def create_app(load: Load, settings: Settings | None = None, *, name: str = "stu
         title="dse", version=version("dse"), description="A student behind HTTP.", redoc_url=None, lifespan=lifespan
     )
 
-    def loaded(before: Serving | None) -> Serving:
-        return Serving(name, *load(), settings, metrics, threads, before)
-
-    lock = asyncio.Lock()
-
-    async def reload() -> bool:
-        async with lock:
-            try:
-                app.state.serving = await asyncio.to_thread(loaded, app.state.serving)
-            except Exception as error:  # whatever it is, what is in use stays
-                logger.error(json.dumps({"event": "reload", "result": "failed", "error": " ".join(str(error).split())}))
-                metrics.reloads.labels("failed").inc()
-                return False
-            logger.info(json.dumps({"event": "reload", "result": "done", "student": app.state.serving.fingerprint}))
-            metrics.reloads.labels("done").inc()
-            return True
-
-    app.state.serving, app.state.metrics, app.state.reload = loaded(None), metrics, reload
+    app.state.load = lambda before: Serving(name, *load(), settings, metrics, threads, before)
+    app.state.serving, app.state.metrics, app.state.lock = app.state.load(None), metrics, asyncio.Lock()
     metrics.gauge("dse_queue_sentences", "Sentences that wait to be encoded.", lambda: len(app.state.serving.queue))
     metrics.gauge("dse_cache_entries", "Embeddings in the cache.", lambda: len(app.state.serving.cache))
     metrics.gauge("dse_cache_bytes", "Memory of the cache.", lambda: app.state.serving.cache.bytes)
@@ -94,6 +78,24 @@ def create_app(load: Load, settings: Settings | None = None, *, name: str = "stu
     _handle_errors(app)
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     return app
+
+
+async def reload(app: FastAPI) -> bool:
+    """Load student and index again; whether that worked.
+
+    Requests that have begun are answered by those they began with, and a load that fails changes nothing.
+    """
+    state = app.state
+    async with state.lock:
+        try:
+            state.serving = await asyncio.to_thread(state.load, state.serving)
+        except Exception as error:  # whatever it is, what is in use stays
+            logger.error(json.dumps({"event": "reload", "result": "failed", "error": " ".join(str(error).split())}))
+            state.metrics.reloads.labels("failed").inc()
+            return False
+        logger.info(json.dumps({"event": "reload", "result": "done", "student": state.serving.fingerprint}))
+        state.metrics.reloads.labels("done").inc()
+        return True
 
 
 def _handle_errors(app: FastAPI) -> None:

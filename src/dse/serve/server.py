@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from dse.errors import DSEError
+from dse.serve.app import reload
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Process(uvicorn.Server):
         self.should_exit = True
 
     def _reload(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._app.state.reload())
+        task = asyncio.get_running_loop().create_task(reload(self._app))
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
 

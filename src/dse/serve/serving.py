@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dse import scoring
-from dse.encoding.runtime import auto_dtype, one_thread
+from dse.encoding.runtime import auto_dtype
 from dse.errors import MismatchError
 from dse.model import DSE
 from dse.serve.batching import Sentence, SentenceQueue
@@ -22,37 +20,13 @@ from dse.serve.errors import RequestError
 from dse.serve.lengths import TokenCounter
 from dse.serve.metrics import Metrics
 from dse.serve.settings import Settings
+from dse.serve.threads import Threads
 
 if TYPE_CHECKING:
     from dse.index.candidate_index import CandidateIndex
 
 ROUND_TOKENS = {"cpu": 2048}  # two batches of a CPU; a newcomer waits for no more
 ROUND_TOKENS_ELSEWHERE = 32_768
-T = TypeVar("T")
-
-
-class Threads:
-    """Where the work is done that must not hold up the event loop."""
-
-    def __init__(self) -> None:
-        self.encoder = ThreadPoolExecutor(1, "dse-encode")
-        # A thread that first uses torch while another computes on one core would do so for ever.
-        self.encoder.submit(torch.set_num_threads, torch.get_num_threads()).result()
-        self._others = ThreadPoolExecutor(4, "dse-work")
-
-    async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Call a function in one of the threads, each of which computes on one core."""
-        return await asyncio.get_running_loop().run_in_executor(self._others, _on_one_core, work, *args)
-
-    def close(self) -> None:
-        """Wait until all is done."""
-        self.encoder.shutdown()
-        self._others.shutdown()
-
-
-def _on_one_core(work: Callable[..., T], *args: Any) -> T:
-    with one_thread():
-        return work(*args)
 
 
 @dataclass(frozen=True)
