@@ -18,6 +18,7 @@ LAYERS = [
     ["__main__"],
     ["cli", "integrations"],
     ["bench", "quickstart"],
+    ["serve"],
     ["pipeline", "ranking"],
     ["recipe"],
     ["evaluation", "index"],

@@ -75,6 +75,26 @@ def test_ids_and_values_are_never_sql(index):
     assert [hit["id"] for hit in index.search("x")] == ["a"]
 
 
+def test_embeddings_and_version_of_stored_rows(index, student):
+    before = index.version
+    index.add(ROWS)
+    ids = [row["id"] for row in ROWS]
+    stored = index.embeddings([*ids, "unknown", "'"])
+    assert set(stored) == set(ids) and index.version > before
+    for row in ROWS:
+        vector = stored[row["id"]]
+        assert vector.dtype == np.float16
+        assert np.allclose(vector, student.encode(row["text"]), atol=1e-2)
+    assert index.embeddings([]) == {} == index.embeddings("unknown")
+
+
+def test_explain_says_how_each_of_several_queries_was_answered(index):
+    index.add(ROWS)
+    several = index.explain(["a dog", "a tent"], 2)
+    assert [answer["hits"] for answer in several] == index.search(["a dog", "a tent"], 2)
+    assert index.explain("a dog", 2)["hits"] == several[0]["hits"]
+
+
 def test_filters(index):
     index.add(ROWS)
     assert {hit["id"] for hit in index.search("x", where="price < 10 and lang = 'de'")} == {"b'--"}

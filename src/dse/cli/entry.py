@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from dse import __version__
-from dse.cli import bench, distill, evaluate, index, label, quickstart, score, search, teacher, transfer
+from dse.cli import bench, distill, evaluate, index, label, quickstart, score, search, serve, teacher, transfer
 from dse.errors import DSEError
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ for command in (  # in the order in which `dse --help` lists them
     bench.bench,
     quickstart.quickstart,
     search.search,
+    serve.serve,
     transfer.transfer,
 ):
     app.command()(_guarded(command, command.__name__ in RESUMED))

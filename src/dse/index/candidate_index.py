@@ -19,7 +19,7 @@ from dse.index import rebuild as rebuilding
 from dse.index.column_types import check_names, storable, without_nan
 from dse.index.handle import Handle, View
 from dse.index.info import index_info
-from dse.index.layout import ID, TEXT
+from dse.index.layout import EMBEDDING, ID, TEXT, matrix
 from dse.index.rebuild import BATCH_ROWS, HOUR
 from dse.index.rows import Rows
 from dse.index.search import Queries, answer
@@ -194,6 +194,17 @@ class CandidateIndex:
         rows = self._handle.read(lambda view: view.store.find(wanted, [ID, TEXT, *view.store.columns])).to_pylist()
         return {row.pop(ID): {"text": row.pop(TEXT), "metadata": without_nan(row)} for row in rows}
 
+    def embeddings(self, ids: Iterable[str]) -> dict[str, np.ndarray]:
+        """Embeddings of rows by their ids, each (d,) fp16 as it is stored; unknown ids are absent."""
+        wanted = pa.array([ids] if isinstance(ids, str) else list(ids), pa.string())
+        rows = self._handle.read(lambda view: view.store.find(wanted, [ID, EMBEDDING]))
+        return dict(zip(rows[ID].to_pylist(), matrix(rows[EMBEDDING]), strict=True))
+
+    @property
+    def version(self) -> int:
+        """Number of the latest commit: it grows with every change."""
+        return int(self._handle.latest().store.data.version)
+
     # ------------------------------------------------------------------------------------------------ search
 
     def search(
@@ -224,14 +235,23 @@ class CandidateIndex:
         hits = [answer["hits"] for answer in self._answer(queries, k, where, exact, activation_fn)]
         return hits[0] if isinstance(queries, str) else hits
 
-    def explain(self, query: str, k: int = 10, *, where: str | None = None, exact: bool = False) -> dict[str, Any]:
-        """As `search` for one text, with how it was answered.
+    def explain(
+        self,
+        query: str | Sequence[str] | np.ndarray | Tensor,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        exact: bool = False,
+    ) -> Any:
+        """As `search`, with how it was answered.
 
         Returns:
-            ``hits`` (with ``scout_rank``, the place in the shortlist), ``mode`` (``exact`` or ``two passes``),
-            ``scored`` rows, ``seconds`` of each step, and ``promise``, which says what is known of the recall.
+            For one text a dict, else a list of such: ``hits`` (with ``scout_rank``, the place in the shortlist),
+            ``mode`` (``exact`` or ``two passes``), ``scored`` rows, ``seconds`` of each step, and ``promise``, which
+            says what is known of the recall.
         """
-        return self._answer(query, k, where, exact, None)[0]
+        answers = self._answer(query, k, where, exact, None)
+        return answers[0] if isinstance(query, str) else answers
 
     def _answer(self, queries: Any, k: int, where: str | None, exact: bool, activation_fn: Any) -> list[dict[str, Any]]:
         if k < 1:

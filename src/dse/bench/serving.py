@@ -1,0 +1,183 @@
+"""How fast `dse serve` answers, beside the same server around a cross-encoder of the same backbone.
+
+Real processes and clients on the loopback address; server and clients share the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from sentence_transformers import CrossEncoder
+
+from dse.bench.harness import Figure, Result
+from dse.bench.sentences import distinct_sentences
+from dse.bench.server_process import Outcome, send, serving
+from dse.encoding.offline import offline_backbone
+from dse.index import CandidateIndex
+from dse.model import DSE
+
+STORED = 5000  # rows of the index, at most
+IDS, TEXTS, SHORT = 1000, 100, 20  # in a request
+TOP = 10  # rows returned of those
+CLIENTS, MANY = 8, 32
+Make = Callable[[int], list[bytes]]  # bodies of so many requests
+
+
+def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -> Result:
+    """Serve a student with an index and a cross-encoder, and send the same requests to both.
+
+    Args:
+        data: Folder of data sets; None takes the help-desk questions.
+        backbone: Folder or hub id; None takes the offline one.
+        quick: Fewer requests.
+        command: The command line, for the record.
+
+    Returns:
+        Latency of one client, requests a second against the cross-encoder's, and the tail with 32 clients.
+    """
+    backbone = backbone or offline_backbone()
+    sentences, origin = distinct_sentences(data, STORED)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        student, index, teacher = _models(folder, backbone, sentences)
+        served = ["-m", "dse", "serve", student, "--index", index, "--port", "0"]
+        other = ["-m", "dse.bench.cross_encoder_server", teacher]
+        with serving(folder / "ours.log", *served) as ours, serving(folder / "theirs.log", *other) as theirs:
+            measured = measure(ours.port, theirs.port, Requests(sentences), quick)
+        start = ours.seconds
+    return Result("serving", command, _figures(measured, start), _table(measured), _notes(measured, origin, sentences))
+
+
+def _models(folder: Path, backbone: str, sentences: Sequence[str]) -> tuple[str, str, str]:
+    """Folders of a student, an index of it, and a cross-encoder; training would not change how fast they are."""
+    student, index, teacher = (str(folder / name) for name in ("student", "index", "teacher"))
+    DSE.from_backbone(backbone).save_pretrained(student)
+    CandidateIndex.create(index, student).add([{"id": str(i), "text": text} for i, text in enumerate(sentences)])
+    CrossEncoder(backbone, num_labels=1).save_pretrained(teacher)
+    return student, index, teacher
+
+
+class Requests:
+    """Bodies of requests; every query is new, and so is every second text of those with texts.
+
+    Args:
+        sentences: Stored in the index under their places.
+    """
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        self._sentences, self._draw, self._numbers = sentences, np.random.default_rng(0), count()
+
+    def _new(self) -> str:
+        return f"{self._sentences[int(self._draw.integers(len(self._sentences)))]} {next(self._numbers)}"
+
+    def _body(self, content: dict[str, Any]) -> bytes:
+        return json.dumps({"query": self._new(), **content}).encode()
+
+    def ids(self, requests: int, ids: int) -> list[bytes]:
+        """Rows of the index, of which the best are asked for."""
+        most = min(ids, len(self._sentences))
+        rows = [self._draw.permutation(len(self._sentences))[:most] for _ in range(requests)]
+        return [self._body({"ids": [str(i) for i in drawn], "top_n": TOP}) for drawn in rows]
+
+    def texts(self, requests: int, texts: int) -> list[bytes]:
+        """Texts, half of which come again and again."""
+        seen = self._sentences[: 4 * texts]
+        bodies = []
+        for _ in range(requests):
+            drawn = [seen[int(i)] for i in self._draw.integers(len(seen), size=texts // 2)]
+            new = [self._new() for _ in range(texts - len(drawn))]
+            bodies.append(self._body({"texts": drawn + new}))
+        return bodies
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What requests took.
+
+    Attributes:
+        one: One client, 1,000 ids.
+        ids: 8 clients, 100 ids, each round.
+        texts: 8 clients, 100 texts, each round.
+        theirs: The cross-encoder's server with such texts, each round.
+        many: 32 clients, 20 texts.
+    """
+
+    one: Outcome
+    ids: list[Outcome]
+    texts: list[Outcome]
+    theirs: list[Outcome]
+    many: Outcome
+
+
+def measure(ours: int, theirs: int, requests: Requests, quick: bool) -> Measured:
+    """Send requests to the ports of both servers in turn."""
+    rounds, one, many = (2, 40, 4) if quick else (3, 100, 12)
+    send(ours, requests.ids(3, IDS), 1)  # the first requests of a process are slower
+    send(ours, requests.texts(4, TEXTS), 1)
+    send(theirs, requests.texts(1, SHORT), 1)
+    alone = send(ours, requests.ids(one, IDS), 1)
+    ids, texts, others = [], [], []
+    for _ in range(rounds):
+        others.append(send(theirs, requests.texts(CLIENTS, TEXTS), CLIENTS))
+        texts.append(send(ours, requests.texts(3 * CLIENTS, TEXTS), CLIENTS))
+        ids.append(send(ours, requests.ids(10 * CLIENTS, TEXTS), CLIENTS))
+    return Measured(alone, ids, texts, others, send(ours, requests.texts(many * MANY, SHORT), MANY))
+
+
+def _figures(m: Measured, start: float) -> list[Figure]:
+    by_ids = [a.rate / b.rate for a, b in zip(m.ids, m.theirs, strict=True)]
+    by_texts = [a.rate / b.rate for a, b in zip(m.texts, m.theirs, strict=True)]
+    tail = float(np.quantile(m.many.latencies, 0.99)) / median(m.many.latencies)
+    lost = sum(n for o in [m.one, *m.ids, *m.texts, m.many] for status, n in o.statuses.items() if status != 200)
+    return [
+        Figure("rerank_ids_p50_ms", 1000 * median(m.one.latencies), "ms", 25, runs=len(m.one.latencies)),
+        Figure.from_runs(by_ids, "rerank_over_crossencoder_ids", "x", 20),
+        Figure.from_runs(by_texts, "rerank_over_crossencoder_texts", "x", 3),
+        Figure("p99_over_p50_32_clients", tail, "x", 4, runs=len(m.many.latencies)),
+        Figure("requests_not_answered", lost, "", 0),
+        Figure("serve_start_s", start, "s"),
+    ]
+
+
+def _table(m: Measured) -> list[dict[str, Any]]:
+    def row(what: str, clients: int, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        latencies = [seconds for outcome in outcomes for seconds in outcome.latencies]
+        return {
+            "requests": what,
+            "clients": str(clients),
+            "requests/s": median(outcome.rate for outcome in outcomes),
+            "p50 ms": 1000 * median(latencies),
+            "p99 ms": 1000 * float(np.quantile(latencies, 0.99)),
+            "sent": str(len(latencies)),
+        }
+
+    return [
+        row(f"dse serve, {IDS:,} ids", 1, [m.one]),
+        row(f"cross-encoder, {TEXTS} texts", CLIENTS, m.theirs),
+        row(f"dse serve, {TEXTS} texts", CLIENTS, m.texts),
+        row(f"dse serve, {TEXTS} ids", CLIENTS, m.ids),
+        row(f"dse serve, {SHORT} texts", MANY, [m.many]),
+    ]
+
+
+def _notes(m: Measured, origin: str, sentences: Sequence[str]) -> list[str]:
+    statuses = ", ".join(f"{n} with status {status}" for status, n in sorted(m.many.statuses.items()))
+    return [
+        f"Texts: {origin}; {len(sentences):,} of them are rows of the index, and of rows the best {TOP} are asked "
+        f"for. Every query is new. Of the texts of a request half are drawn from {4 * TEXTS} that come again, half are "
+        "new.",
+        "Student: the backbone's last four layers side by side and an mlp head, as `DSE.from_backbone` makes it; the "
+        "cross-encoder has the same backbone, one label and the defaults of `CrossEncoder.rank`. Neither is trained, "
+        "which changes no time.",
+        "Both servers have the same front (FastAPI, uvicorn, limits, log). The cross-encoder's answers one request at "
+        "a time. Servers and clients share the cores; the two servers are never asked at the same time.",
+        f"{MANY} clients: {statuses}.",
+    ]

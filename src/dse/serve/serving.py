@@ -1,0 +1,254 @@
+"""A student and its index as requests use them. A reload makes a new one; requests keep the one they began with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dse import scoring
+from dse.encoding.runtime import auto_dtype
+from dse.errors import MismatchError
+from dse.model import DSE
+from dse.serve.batching import Sentence, SentenceQueue
+from dse.serve.cache import EmbeddingCache, Entry, content_key
+from dse.serve.errors import RequestError
+from dse.serve.lengths import TokenCounter
+from dse.serve.metrics import Metrics
+from dse.serve.settings import Settings
+from dse.serve.threads import Threads
+
+if TYPE_CHECKING:
+    from dse.index.candidate_index import CandidateIndex
+
+ROUND_TOKENS = {"cpu": 2048}  # two batches of a CPU; a newcomer waits for no more
+ROUND_TOKENS_ELSEWHERE = 32_768
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of the texts of a request.
+
+    Attributes:
+        vectors: (n, d) float32.
+        tokens: How many tokens the student has read of them.
+        hits: How many were in the cache.
+        cut: Places of the texts that were longer than it reads.
+    """
+
+    vectors: np.ndarray
+    tokens: int
+    hits: int
+    cut: list[int]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+class Serving:
+    """A student, and an index that it made.
+
+    Args:
+        name: Of the model, as responses give it.
+        student: The student.
+        index: The index, or None.
+        settings: Limits.
+        metrics: What is counted.
+        threads: Where to compute.
+        before: The one in use until now; its cache goes on where the student is the same.
+
+    Raises:
+        MismatchError: If the student reads no texts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        student: DSE,
+        index: CandidateIndex | None,
+        settings: Settings,
+        metrics: Metrics,
+        threads: Threads,
+        before: Serving | None = None,
+    ) -> None:
+        if not len(student.tokenizer):
+            raise MismatchError("This student scores vectors and reads no texts; serve one that has an encoder.")
+        student.eval()
+        self.name = name
+        self.student, self.index, self.settings, self.threads = student, index, settings, threads
+        self.fingerprint = student.fingerprint
+        self.label = _label(student, index)
+        self.counter = TokenCounter(student)
+        same = before is not None and before.fingerprint == self.fingerprint
+        known: EmbeddingCache | None = before.cache if before is not None and same else None
+        self.cache: EmbeddingCache = EmbeddingCache(settings.cache_bytes) if known is None else known
+        self.queue = SentenceQueue(
+            self._encode,
+            threads.encoder,
+            self.cache,
+            settings.max_waiting,
+            ROUND_TOKENS.get(student.device.type, ROUND_TOKENS_ELSEWHERE),
+            metrics.batches.observe,
+        )
+        if before is None:  # the first text of a process takes a while
+            threads.encoder.submit(self._encode, ["a"], "").result()
+
+    # ------------------------------------------------------------------------------------------------ embeddings
+
+    def _encode(self, texts: list[str], prompt: str) -> np.ndarray:
+        """What the queue calls, in the one thread that encodes."""
+        vectors: np.ndarray = self.student.embed_texts(texts, prompt, show_progress_bar=False).cpu().numpy()
+        return vectors
+
+    async def embed(self, texts: Sequence[tuple[str, str]], *, truncate: bool | None = None) -> Embedded:
+        """Embeddings of texts, each given behind its prompt; what was read before is not read again.
+
+        Args:
+            texts: (prompt, text) of each.
+            truncate: False refuses texts that are longer than the student reads.
+
+        Raises:
+            RequestError: If they are too long, or too many texts wait to be read.
+        """
+        keys = [content_key(prompt, text) for prompt, text in texts]
+        known = {key: entry for key in dict.fromkeys(keys) if (entry := self.cache.get(key)) is not None}
+        hits = sum(key in known for key in keys)
+        missing = {key: pair for key, pair in zip(keys, texts, strict=True) if key not in known}
+        sentences = await self._sentences(missing) if missing else []
+        cut = {s.key for s in sentences if s.cut} | {key for key, entry in known.items() if entry.cut}
+        if truncate is False and cut:
+            place = next(i for i, key in enumerate(keys) if key in cut)
+            raise RequestError(
+                422, f"Text {place} is longer than the {self.counter.limit} tokens read; shorten it, or allow truncate."
+            )
+        lengths = {s.key: s.tokens for s in sentences} | {key: entry.tokens for key, entry in known.items()}
+        tokens = sum(lengths[key] for key in keys)
+        if tokens > self.settings.max_tokens:
+            raise RequestError(
+                422,
+                f"The texts have {tokens:,} tokens, at most {self.settings.max_tokens:,} are read for a request; "
+                "send them in several.",
+            )
+        known |= await self.queue.encode(sentences)
+        vectors = np.stack([known[key].vector for key in keys]) if keys else np.empty((0, self.dimension), np.float32)
+        return Embedded(vectors, tokens, hits, [i for i, key in enumerate(keys) if key in cut])
+
+    async def _sentences(self, missing: dict[bytes, tuple[str, str]]) -> list[Sentence]:
+        counts = await self.threads.run(self.counter.count, [prompt + text for prompt, text in missing.values()])
+        limit = self.counter.limit
+        return [
+            Sentence(key, prompt, text, min(count, limit), count > limit)
+            for (key, (prompt, text)), count in zip(missing.items(), counts, strict=True)
+        ]
+
+    async def rows(self, ids: Sequence[str]) -> Embedded:
+        """Embeddings of rows of the index, which are not read again.
+
+        Raises:
+            RequestError: If there is no index, or it lacks one of the rows.
+        """
+        index = self.need_index()
+        version = await self.threads.run(lambda: index.version)
+        known = {id: e for id in dict.fromkeys(ids) if (e := self.cache.get((version, id))) is not None}
+        hits = sum(id in known for id in ids)
+        missing = [id for id in dict.fromkeys(ids) if id not in known]
+        if missing:
+            stored = await self.threads.run(index.embeddings, missing)
+            for place, id in enumerate(ids):
+                if id not in known and id not in stored:
+                    raise RequestError(422, f"ids.{place}: the index has no row with this id.")
+            for id, vector in stored.items():
+                entry = known[id] = Entry(vector.copy())
+                self.cache.put((version, id), entry)
+        vectors = np.stack([known[id].vector for id in ids]).astype(np.float32)
+        return Embedded(vectors, 0, hits, [])
+
+    def need_index(self) -> CandidateIndex:
+        """The index.
+
+        Raises:
+            RequestError: If there is none.
+        """
+        if self.index is None:
+            raise RequestError(404, "This server has no index; start it with one: dse serve STUDENT --index INDEX.")
+        return self.index
+
+    def check_count(self, count: int, what: str) -> None:
+        """Refuse an empty list of texts, and one that is too long.
+
+        Raises:
+            RequestError: If it is one of these.
+        """
+        if not count:
+            raise RequestError(400, f"{what} is empty; give at least one.")
+        if count > self.settings.max_texts:
+            raise RequestError(
+                413, f"{what} holds {count:,}, at most {self.settings.max_texts:,} go into a request; send several."
+            )
+
+    @property
+    def dimension(self) -> int:
+        """d, the width of an embedding."""
+        return int(self.student.head.embedding_dimension)
+
+    # ------------------------------------------------------------------------------------------------ scores
+
+    def best(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[Tensor, Tensor]:
+        """The k best candidates (n, d) of queries (q, d), as `DSE.rank` finds them: raw scores and places (q, k)."""
+        head = self.student.head
+        left = torch.from_numpy(queries).to(head.device)
+        if self.label is None:
+            return scoring.topk(head, left, candidates, k, auto_dtype(head.device))
+        from dse.index.row_scorer import RowScorer
+
+        return RowScorer(head, self.label).best(left, torch.from_numpy(candidates).to(head.device), k)
+
+    @torch.inference_mode()
+    def pair_scores(self, left: np.ndarray, right: np.ndarray) -> Tensor:
+        """Raw scores of pairs of embeddings (n, d), every class: (n, C)."""
+        head = self.student.head
+        rows = torch.arange(len(left), device=head.device)
+        u, v = (torch.from_numpy(side).to(head.device) for side in (left, right))
+        return scoring.score_pairs(head, u, v, rows, rows)
+
+    def one_score(self, raw: Tensor) -> Tensor:
+        """Of raw scores (n, C) the one that pairs are ranked by, (n,)."""
+        if self.label is None:
+            return raw[:, 0]
+        from dse.index.row_scorer import log_odds
+
+        return log_odds(raw, self.label)
+
+    def shown(self, raw: Tensor, raw_scores: bool) -> list[Any]:
+        """Scores as a response shows them, from those that pairs are ranked by."""
+        if raw_scores:
+            return list(raw.tolist())
+        if self.label is not None:
+            return list(raw.sigmoid().tolist())
+        return list(self.student.activation_fn(raw.unsqueeze(-1)).squeeze(-1).tolist())
+
+    def need_one_score(self) -> None:
+        """Refuse to rank by a student with several classes, unless its index names one.
+
+        Raises:
+            RequestError: If there are several.
+        """
+        if self.student.num_labels != 1 and self.label is None:
+            raise RequestError(
+                422,
+                f"This student gives {self.student.num_labels} scores per pair and ranks nothing; send pairs to "
+                "/predict, or serve an index that names a class.",
+            )
+
+
+def _label(student: DSE, index: CandidateIndex | None) -> int | None:
+    """Place of the class that an index searches for among the student's scores."""
+    if index is None or student.num_labels == 1:
+        return None
+    from dse.index.student import row_scorer
+
+    return row_scorer(student, index.info()["label"]).label
