@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.reliability.mutations import CLASSES, Case, Cells
 
+MARK, STAND_IN = "\ufeff", "\ue0fe"  # the byte order mark, and a sign that no row has
+
 
 class MeaninglessError(ValueError):
     """A row that means nothing, and must be refused."""
@@ -28,13 +30,20 @@ class MeaninglessError(ValueError):
 
 def readings(case: Case) -> list[list[Cells]]:
     """What the mutated row alone may be read as, each reading a list of rows; none if it cannot be read."""
+    opens = case.first_line == 1 and case.suffix in (".csv", ".tsv", ".txt")  # then the mark is no part of the text
     if case.row is not None:
-        return [[case.row]]
+        first = case.row[0]
+        return [[[first.removeprefix(MARK) if opens and isinstance(first, str) else first, *case.row[1:]]]]
+    if not case.raw and not case.after:
+        return [[]]  # an empty line without an end, after the last one
+    # The readers read the row alone, and would take the mark at its beginning for that of a file.
+    raw = (case.raw.removeprefix(MARK.encode()) if opens else case.raw).replace(MARK.encode(), STAND_IN.encode())
     readers = {".csv": [_csv], ".tsv": [_tsv], ".txt": [_lines], ".trec": [_trec], ".jsonl": [_json]}
     found = []
     for reader in readers[case.suffix]:
         try:
-            found.append(reader(case.raw, case.columns))
+            rows = reader(raw, case.columns)
+            found.append([[c.replace(STAND_IN, MARK) if isinstance(c, str) else c for c in row] for row in rows])
         except MeaninglessError:
             return []
         except (pa.ArrowException, ValueError, OverflowError, RecursionError):
