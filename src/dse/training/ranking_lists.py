@@ -57,7 +57,7 @@ class RankingTraining:
     temperature: float = 0.1
     warmup: float = 0.1
     weight_decay: float = 0.01
-    kept: float = 0.4
+    kept: float = 0.25
     refreshes: int = 3
     checkpoint_steps: int = 50
     dtype: Dtype = "auto"
