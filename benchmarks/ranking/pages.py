@@ -43,6 +43,7 @@ def page() -> str:
         elsewhere=_elsewhere_rows(about["elsewhere"]),
         labelled=_labelled(about),
         reached=_reached(about),
+        leads={NAMES[teacher]: lead for teacher in TEACHERS if (lead := _lead(teacher, about["summaries"]))["all"]},
         pooled=" and ".join(POOLED),
         known=" and ".join(KNOWN_TO_CROSS_ENCODER),
         queries=CROSS_ENCODER_QUERIES,
@@ -65,6 +66,13 @@ def _table(about: dict[str, Any], teacher: str) -> list[dict[str, Any]]:
             row["lead kept"] = "no lead" if summary["share"] is None else f"{100 * summary['share']:.0f} %"
         rows.append(row)
     return [dict.fromkeys(max(rows, key=len), "") | row for row in rows]
+
+
+def _lead(teacher: str, summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """On how many collections a teacher is ahead of the free cosine, and where it is behind."""
+    entries = [entry for entry in summaries if entry["teacher"] == teacher]
+    behind = [entry["collection"] for entry in entries if entry["lead"] < 0]
+    return {"all": len(entries), "real": sum(entry["lead_low"] > 0 for entry in entries), "behind": ", ".join(behind)}
 
 
 def _with_span(entry: dict[str, Any], name: str) -> str:
