@@ -30,12 +30,12 @@ class MeaninglessError(ValueError):
 
 def readings(case: Case) -> list[list[Cells]]:
     """What the mutated row alone may be read as, each reading a list of rows; none if it cannot be read."""
+    if not case.raw and not case.after:
+        return [[]]  # an empty line without an end, after the last one
     opens = case.first_line == 1 and case.suffix in (".csv", ".tsv", ".txt")  # then the mark is no part of the text
     if case.row is not None:
         first = case.row[0]
         return [[[first.removeprefix(MARK) if opens and isinstance(first, str) else first, *case.row[1:]]]]
-    if not case.raw and not case.after:
-        return [[]]  # an empty line without an end, after the last one
     # The readers read the row alone, and would take the mark at its beginning for that of a file.
     raw = (case.raw.removeprefix(MARK.encode()) if opens else case.raw).replace(MARK.encode(), STAND_IN.encode())
     readers = {".csv": [_csv], ".tsv": [_tsv], ".txt": [_lines], ".trec": [_trec], ".jsonl": [_json]}
