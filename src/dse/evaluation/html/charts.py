@@ -41,7 +41,7 @@ class Axis:
         """Round values between the ends."""
         if self.log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            wide = len(powers) > 4
+            wide = len(powers) > 3
             values = [m * 10.0**p for p in powers for m in ((1,) if wide else (1, 2, 5))]
         else:
             span = (self.high - self.low) or 1.0

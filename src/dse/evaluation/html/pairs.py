@@ -113,7 +113,7 @@ def _fidelity(report: Report, pictures: Mapping[str, str]) -> list[Block]:
 
 
 def _calibration(report: Report) -> list[Block]:
-    curves = report.calibration
+    curves = {name: report.calibration[name] for _, name in BOTH if name in report.calibration}
     if not curves:
         return []
     lines = [Line("c-even", [(0, 0), (1, 1)], marked=False)]

@@ -116,7 +116,7 @@ def page_groups(report: RankingReport) -> dict[str, Group]:
 
 
 def _bought(report: RankingReport) -> Group:
-    rows = [[f"{entry['pairs']:,}", f"{entry['before']:.4f}", f"{entry['after']:.4f}"] for entry in report.bought]
+    rows = [[f"{entry['pairs']:,.0f}", f"{entry['before']:.4f}", f"{entry['after']:.4f}"] for entry in report.bought]
     return [["pairs so far", "before the round", "after it"], *rows]
 
 
