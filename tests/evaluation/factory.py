@@ -8,7 +8,7 @@ import numpy as np
 
 from dse.data.tasks import Task
 from dse.evaluation import Report, fidelity
-from dse.evaluation.quality import Scores, calibration_error, retention, task_metrics
+from dse.evaluation.quality import Scores, reliability_curves, retention, task_metrics
 
 BINARY = Task("duplicates", "binary", labels=("duplicate", "different"), positive="duplicate")
 REGRESSION = Task("likeness", "regression", label_range=(0.0, 5.0))
@@ -45,7 +45,7 @@ def make_report(task: Task, rows: int = 200, *, scores: Scores | None = None, **
         "distinct_sentences": rows,
         "metrics": metrics,
         "retention": retention(metrics),
-        "calibration_error": calibration_error(scores, task),
+        "calibration_error": {name: curve.error for name, curve in reliability_curves(scores, task).items()},
         "fidelity": {} if scores.teacher is None else fidelity(scores.student, scores.teacher, task),
         "speed": None,
         "threshold": 0.25 if task.kind == "binary" else None,

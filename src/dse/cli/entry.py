@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from dse import __version__
-from dse.cli import bench, distill, evaluate, index, label, quickstart, score, search, serve, teacher, transfer
+from dse.cli import bench, distill, evaluate, index, label, quickstart, report, score, search, serve, teacher, transfer
 from dse.errors import DSEError
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ for command in (  # in the order in which `dse --help` lists them
     label.label,
     distill.distill,
     evaluate.evaluate,
+    report.report,
     score.score,
     score.rank,
     bench.bench,

@@ -14,9 +14,11 @@ from dse.data.tasks import Task
 from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
 from dse.evaluation import speed
+from dse.evaluation.disagreements import find_disagreements
 from dse.evaluation.machine import machine, versions
-from dse.evaluation.quality import Activation, Scores, calibration_error, fidelity, retention, task_metrics
+from dse.evaluation.quality import Activation, Scores, fidelity, judged, reliability_curves, retention, task_metrics
 from dse.evaluation.report import Report
+from dse.evaluation.resampling import Intervals, report_intervals
 from dse.model import DSE
 from dse.teacher.scoring import teacher_scores as score_with
 
@@ -70,7 +72,9 @@ def evaluate(
     threshold = student.raw_threshold if task.kind == "binary" else None
     # Without the teacher itself: a student keeps its teacher's activation.
     teacher_activation = student.activation_fn if teacher is None else cast(Activation, teacher.activation_fn)
-    metrics = task_metrics(scores, task, threshold or 0.0, student.activation_fn, teacher_activation)
+    activations = (student.activation_fn, teacher_activation)
+    metrics = task_metrics(scores, task, threshold or 0.0, *activations)
+    curves = reliability_curves(scores, task)
     models = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     return Report(
         task=task.name,
@@ -84,7 +88,7 @@ def evaluate(
         distinct_sentences=len({*pairs.sentence1, *pairs.sentence2}),
         metrics=metrics,
         retention=retention(metrics),
-        calibration_error=calibration_error(scores, task),
+        calibration_error={name: curve.error for name, curve in curves.items()},
         fidelity=_fidelity(scores, task, pairs.sentence1, threshold or 0.0),
         speed=speed.measure_speed(student, pairs, teacher) if measure_speed else None,
         threshold=None if threshold is None else student.threshold,
@@ -95,6 +99,9 @@ def evaluate(
         machine=machine(student.device),
         versions=versions(),
         scores=scores,
+        intervals=_intervals(scores, task, threshold or 0.0, activations),
+        calibration={name: curve.to_dict() for name, curve in curves.items()},
+        disagreements=find_disagreements(scores, pairs, task, threshold or 0.0, activations),
     )
 
 
@@ -102,6 +109,12 @@ def _fidelity(scores: Scores, task: Task, queries: Sequence[str], threshold: flo
     if scores.teacher is None:
         return {}
     return fidelity(scores.student, scores.teacher, task, queries, threshold=threshold)
+
+
+def _intervals(scores: Scores, task: Task, threshold: float, activations: tuple[Activation, Activation]) -> Intervals:
+    student = judged(scores.student, task, activations[0])
+    teacher = None if scores.teacher is None else judged(scores.teacher, task, activations[1])
+    return report_intervals(student, scores, task, threshold, teacher)
 
 
 def _labels(task: Task) -> list[str]:

@@ -93,10 +93,11 @@ def results(report: Report, drawn: Sequence[Plot], at: str = "") -> str:
 def page(report: Report, drawn: Sequence[Plot]) -> str:
     """The whole page: results, the meaning of the words, the data, and how the report was made."""
     blocks = [results(report, drawn)]
-    blocks += ["## What the words mean", "\n".join(f"- **{word}**: {WORDS[word]}" for word in _words(report))]
-    blocks += ["## Data", _data(report)]
+    meanings = [f"- **{word}**: {meaning}" for word, meaning in words(report).items()]
+    blocks += ["## What the words mean", "\n".join(meanings)]
+    blocks += ["## Data", data(report)]
     if report.speed is not None:
-        blocks += ["## Speed, run by run", markdown_table(_ranges(report.speed))]
+        blocks += ["## Speed, run by run", markdown_table(rates(report.speed))]
     blocks += ["## How it was made"]
     if report.command is not None:
         blocks.append(f"```bash\n{report.command}\n```")
@@ -104,17 +105,18 @@ def page(report: Report, drawn: Sequence[Plot]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _words(report: Report) -> list[str]:
-    """The words that this report uses."""
+def words(report: Report) -> dict[str, str]:
+    """The words that this report uses, with their meanings."""
     shown = {row[0] for group in groups(report) for row in group}
     absent = {"pearson r", "equal predictions", "kendall tau", "calibration error"} - shown
     absent |= set() if report.retention else {"retention", "relative degradation"}
     absent |= set() if report.has_teacher else {"fidelity"}
     absent |= set() if report.speed else {"pairs/s from text", "pairs/s once embedded"}
-    return [word for word in WORDS if word not in absent]
+    return {word: meaning for word, meaning in WORDS.items() if word not in absent}
 
 
-def _data(report: Report) -> str:
+def data(report: Report) -> str:
+    """Which rows were reported on."""
     skipped = f" {report.skipped_rows:,} bad rows of it were left out." if report.skipped_rows else ""
     return (
         f"{report.rows:,} rows ({report.distinct_sentences:,} distinct sentences) of task {report.task}, "
@@ -122,7 +124,8 @@ def _data(report: Report) -> str:
     )
 
 
-def _ranges(speed: Speed) -> Group:
+def rates(speed: Speed) -> Group:
+    """Median and range of each rate."""
     named = {
         "teacher, pairs/s": speed.teacher,
         "student from text, pairs/s": speed.student,
@@ -136,11 +139,15 @@ def _ranges(speed: Speed) -> Group:
 
 def provenance(report: dict[str, Any]) -> str:
     """Markdown: the models of a report (as a dictionary), when it was made, where and with what."""
-    lines = [f"{name}: `{value}`" for name, value in report["fingerprints"].items()]
-    lines += [f"{name}: {json.dumps(value)}" for name, value in report["student_info"].items() if name != "task"]
-    lines.append(f"date: {report['date']}")
-    lines += [f"{name}: {value}" for name, value in {**report["machine"], **report["versions"]}.items()]
-    return "\n".join(f"- {line}" for line in lines)
+    quoted = {"fingerprints": {name: f"`{value}`" for name, value in report["fingerprints"].items()}}
+    return "\n".join(f"- {name}: {value}" for name, value in facts(report | quoted))
+
+
+def facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same as names and values."""
+    info = [(name, json.dumps(value)) for name, value in report["student_info"].items() if name != "task"]
+    surroundings = {"date": report["date"], **report["machine"], **report["versions"]}
+    return [*report["fingerprints"].items(), *info, *((name, str(value)) for name, value in surroundings.items())]
 
 
 def markdown_table(group: Group) -> str:

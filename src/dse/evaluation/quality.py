@@ -1,4 +1,4 @@
-"""Quality of a student: task metrics, retention, calibration error, and fidelity to its teacher."""
+"""Quality of a student: task metrics, retention, reliability, and fidelity to its teacher."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from dse.data.metrics import compute_metrics
 from dse.data.tasks import Task
 from dse.errors import MismatchError
-from dse.evaluation.reliability import reliability
+from dse.evaluation.reliability import Reliability, reliability
 
 Activation = Callable[[Tensor], Tensor]
 Floats = NDArray[np.float64]
@@ -45,19 +45,22 @@ def task_metrics(
     """Metrics of the student at its threshold and of the teacher at 0; empty without labels."""
     if scores.label is None:
         return {}
-    student = _activated(scores.student, task, student_activation)
+    student = judged(scores.student, task, student_activation)
     metrics = {"student": compute_metrics(student, scores.label, task, threshold)}
     if scores.teacher is not None:
-        metrics["teacher"] = compute_metrics(_activated(scores.teacher, task, teacher_activation), scores.label, task)
+        metrics["teacher"] = compute_metrics(judged(scores.teacher, task, teacher_activation), scores.label, task)
     return metrics
 
 
-def _activated(scores: Floats, task: Task, activation: Activation) -> Floats:
-    """A regression's labels live on the activated scale; in float64, so that the sigmoid makes no ties."""
-    if task.kind != "regression":
-        return scores
-    activated: Floats = activation(torch.from_numpy(scores)).numpy()
-    return activated
+def judged(scores: Floats, task: Task, activation: Activation) -> Floats:
+    """The scores that metrics are computed of: a regression's labels live on the activated scale."""
+    return activated(scores, activation) if task.kind == "regression" else scores
+
+
+def activated(scores: Floats, activation: Activation) -> Floats:
+    """Scores as `predict` returns them; in float64, so that the sigmoid makes no ties."""
+    values: Floats = activation(torch.from_numpy(scores)).numpy()
+    return values
 
 
 def retention(metrics: dict[str, dict[str, float]]) -> dict[str, float | None]:
@@ -72,12 +75,12 @@ def retention(metrics: dict[str, dict[str, float]]) -> dict[str, float | None]:
     return {k: metrics["student"][k] / v if v > 0 else None for k, v in metrics["teacher"].items()}
 
 
-def calibration_error(scores: Scores, task: Task) -> dict[str, float]:
-    """ECE of student and teacher; binary tasks with labels only."""
+def reliability_curves(scores: Scores, task: Task) -> dict[str, Reliability]:
+    """Reliability of student and teacher; binary tasks with labels only."""
     if task.kind != "binary" or scores.label is None:
         return {}
     both = {"student": scores.student, "teacher": scores.teacher}
-    return {name: reliability(s, scores.label).error for name, s in both.items() if s is not None}
+    return {name: reliability(s, scores.label) for name, s in both.items() if s is not None}
 
 
 def fidelity(

@@ -24,6 +24,11 @@ class Reliability:
     frequency: NDArray[np.float64]
     count: NDArray[np.int64]
 
+    def to_dict(self) -> dict[str, list[float]]:
+        """The bins, ready for JSON."""
+        named = {"probability": self.probability, "frequency": self.frequency, "count": self.count}
+        return {name: values.tolist() for name, values in named.items()}
+
     @property
     def error(self) -> float:
         """Expected calibration error (ECE): mean over pairs of their bin's |probability - frequency|."""

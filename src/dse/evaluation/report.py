@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
+
+from dse.evaluation.disagreements import Disagreement
+from dse.evaluation.fields import validated
 from dse.evaluation.quality import Scores
 from dse.evaluation.speed import Speed
 
@@ -37,6 +42,11 @@ class Report:
         machine: Where.
         versions: With what.
         scores: For the plots; not part of the JSON.
+        intervals: 95 % intervals ``[low, high]`` of metrics, retention and fidelity, by ``student``, ``teacher``,
+            ``retention``, ``fidelity`` and name.
+        calibration: The bins behind the calibration errors, by model: predicted ``probability``, ``frequency`` of
+            positives, ``count`` of pairs.
+        disagreements: The pairs that student and teacher disagree on most, without their texts.
     """
 
     task: str
@@ -58,9 +68,12 @@ class Report:
     student_info: dict[str, Any]
     command: str | None
     date: str
-    machine: dict[str, str | int]
+    machine: dict[str, Any]
     versions: dict[str, str]
     scores: Scores = field(repr=False, compare=False)
+    intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    calibration: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    disagreements: list[Disagreement] = field(default_factory=list)
 
     @property
     def has_teacher(self) -> bool:
@@ -70,4 +83,14 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the scores, ready for JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scores"}
+        values["disagreements"] = [asdict(entry) for entry in self.disagreements]
         return values | {"speed": None if self.speed is None else asdict(self.speed)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The report that `to_dict` gave, without its scores.
+
+        Raises:
+            ValueError: If a value is missing or of the wrong type.
+        """
+        return cls(**validated(cls, values), scores=Scores(np.empty((0, 1)), None, None))

@@ -51,6 +51,11 @@ class Speed:
     student_dtype: str
     teacher_dtype: str | None
 
+    def student_rate(self, pairs_per_sentence: float) -> float:
+        """Pairs per second from text, where each distinct sentence is in so many pairs."""
+        e, s = _times(self.student.median, self.embedded.median, self.pairs, self.distinct_sentences)
+        return 1 / (e / pairs_per_sentence + s)
+
 
 def measure_speed(student: DSE, pairs: Pairs, teacher: CrossEncoder | None = None) -> Speed:
     """Time teacher and student on a sample of pairs: an untimed run, then three runs of each, taking turns.
@@ -135,9 +140,15 @@ def _break_even(rates: dict[str, Summary], pairs: int, sentences: int) -> float 
     # The times are equal at p pairs of m sentences: t p = e m + s p, so p / m = e / (t - s).
     if "teacher" not in rates:
         return None
-    t, s = 1 / rates["teacher"].median, 1 / rates["embedded"].median
-    e = max(0.0, pairs / rates["student"].median - pairs * s) / sentences
+    t = 1 / rates["teacher"].median
+    e, s = _times(rates["student"].median, rates["embedded"].median, pairs, sentences)
     return e / (t - s) if t > s else None
+
+
+def _times(student: float, embedded: float, pairs: int, sentences: int) -> tuple[float, float]:
+    """Seconds of the student for each distinct sentence, e, and for each pair, s, from its rates."""
+    s = 1 / embedded
+    return max(0.0, pairs / student - pairs * s) / sentences, s
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.evaluation.ranking.metrics import Floats
-
-DRAWS = 1000
-PERCENTILES = (2.5, 97.5)
+from dse.evaluation.resampling import DRAWS, PERCENTILES
 
 Draws = NDArray[np.intp]  # (draws, q): in each row the queries of one draw
 

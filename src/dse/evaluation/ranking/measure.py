@@ -16,13 +16,14 @@ from dse.errors import BadDataError
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.agreement import agreement, ordered
 from dse.evaluation.ranking.curve import K, nested_rankings
-from dse.evaluation.ranking.intervals import DRAWS, Draws, draw_queries, interval
+from dse.evaluation.ranking.intervals import Draws, draw_queries, interval
 from dse.evaluation.ranking.metrics import DEPTH, METRICS, Floats, ranking_metrics
 from dse.evaluation.ranking.questions import Questions, ask
 from dse.evaluation.ranking.rankers import BM25Ranker, CosineRanker, PartRanker, check_scorer, make_ranker
 from dse.evaluation.ranking.rankings import CorpusRanker, Ranker, Ranking, ranked
 from dse.evaluation.ranking.report import BM25, COSINE, STUDENT, TEACHER, CurvePoint, RankingReport, reranking
 from dse.evaluation.ranking.rows import lead_kept, ranking_rows
+from dse.evaluation.resampling import DRAWS
 from dse.model import DSE
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher

@@ -66,8 +66,9 @@ def ranking_page(report: RankingReport, drawn: Sequence[Plot]) -> str:
     """The whole page: results, the meaning of the words, the data, and how the report was made."""
     blocks = [ranking_results(report)]
     blocks += [f"![{plot.alt}]({plot.file})" for plot in drawn]
-    blocks += ["## What the words mean", "\n".join(f"- **{word}**: {WORDS[word]}" for word in _words(report))]
-    blocks += ["## Data", _data(report), "## How it was made"]
+    meanings = [f"- **{word}**: {meaning}" for word, meaning in words(report).items()]
+    blocks += ["## What the words mean", "\n".join(meanings)]
+    blocks += ["## Data", data(report), "## How it was made"]
     if report.command is not None:
         blocks.append(f"```bash\n{report.command}\n```")
     facts = [f"seed: {report.seed}", *([f"backbone: {report.backbone}"] if report.backbone else [])]
@@ -75,17 +76,18 @@ def ranking_page(report: RankingReport, drawn: Sequence[Plot]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _words(report: RankingReport) -> list[str]:
-    """The words that this report uses."""
+def words(report: RankingReport) -> dict[str, str]:
+    """The words that this report uses, with their meanings."""
     absent = set(METRICS) - set(report.rows[0].metrics if report.rows else ())
     absent |= set() if report.agreement else set(AGREEMENT)
     absent |= set() if report.lead_kept else {"lead kept"}
     absent |= set() if report.backbone else {"backbone's cosine"}
     absent |= set() if report.curve else {"phantom hits"}
-    return [word for word in WORDS if word not in absent]
+    return {word: meaning for word, meaning in WORDS.items() if word not in absent}
 
 
-def _data(report: RankingReport) -> str:
+def data(report: RankingReport) -> str:
+    """Which queries and documents were reported on."""
     judged = f", {report.judgement_count:,} judgements" if report.judgement_count else ", no judgements"
     pool = " Each query's judged documents are ranked, not the corpus." if report.pool else ""
     return (

@@ -15,6 +15,11 @@ from dse.evaluation.render import WIDTH, Group, hundred, percent
 
 MAIN = METRICS[0]
 NO_LEAD = "no lead"
+# Titles of tables that the HTML page shows with a chart.
+METRICS_TITLE = "Metrics x 100"
+AGREEMENT_TITLE = "Agreement with the teacher x 100"
+CURVE_TITLE = f"Phantom-hit curve: {MAIN} x 100 by the number of candidates"
+BOUGHT_TITLE = "What the teacher's pairs bought: divergence of held-out lists from its own"
 NAME = 24  # width of the column of names: that of the longest
 
 
@@ -98,20 +103,20 @@ def curve_cells(report: RankingReport) -> Group:
 def page_groups(report: RankingReport) -> dict[str, Group]:
     """The tables of the page, with all intervals, by title."""
     tables = {
-        "Metrics x 100": _wide(report.rows, lambda row: row.metrics, _shown(report)),
+        METRICS_TITLE: _wide(report.rows, lambda row: row.metrics, _shown(report)),
         "Difference to the backbone's cosine, points": _wide(
             [row for row in report.rows if row.over_cosine], lambda row: row.over_cosine, _shown(report)
         ),
         "The teacher's lead, and the share of it that the student keeps": _lead_in_full(report),
-        "Agreement with the teacher x 100": _wide(report.agreement, lambda row: row.metrics, AGREEMENT),
-        f"Phantom-hit curve: {MAIN} x 100 by the number of candidates": curve_cells(report),
-        "What the teacher's pairs bought: divergence of held-out lists from its own": _bought(report),
+        AGREEMENT_TITLE: _wide(report.agreement, lambda row: row.metrics, AGREEMENT),
+        CURVE_TITLE: curve_cells(report),
+        BOUGHT_TITLE: _bought(report),
     }
     return {title: group for title, group in tables.items() if len(group) > 1}
 
 
 def _bought(report: RankingReport) -> Group:
-    rows = [[f"{entry['pairs']:,}", f"{entry['before']:.4f}", f"{entry['after']:.4f}"] for entry in report.bought]
+    rows = [[f"{entry['pairs']:,.0f}", f"{entry['before']:.4f}", f"{entry['after']:.4f}"] for entry in report.bought]
     return [["pairs so far", "before the round", "after it"], *rows]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
+from dse.evaluation.fields import validated
 from dse.evaluation.ranking.intervals import Interval, LeadKept
 from dse.evaluation.ranking.metrics import Floats
 
@@ -103,7 +105,7 @@ class RankingReport:
     draws: int
     command: str | None
     date: str
-    machine: dict[str, str | int]
+    machine: dict[str, Any]
     versions: dict[str, str]
     values: dict[str, dict[str, Floats]] = field(repr=False, compare=False)
     bought: list[dict[str, float]] = field(default_factory=list)
@@ -119,3 +121,12 @@ class RankingReport:
             values[name] = [asdict(entry) for entry in values[name]]
         curve = {name: [asdict(point) for point in points] for name, points in self.curve.items()}
         return values | {"curve": curve}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The report that `to_dict` gave, without the values of single queries.
+
+        Raises:
+            ValueError: If a value is missing or of the wrong type.
+        """
+        return cls(**validated(cls, values), values={})
