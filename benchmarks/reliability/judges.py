@@ -30,7 +30,7 @@ class MeaninglessError(ValueError):
 
 def readings(case: Case) -> list[list[Cells]]:
     """What the mutated row alone may be read as, each reading a list of rows; none if it cannot be read."""
-    if not case.raw and not case.after:
+    if case.before and not case.after and not case.raw.strip(b"\n") and not case.content.endswith(b"\n\n"):
         return [[]]  # an empty line without an end, after the last one
     opens = case.first_line == 1 and case.suffix in (".csv", ".tsv", ".txt")  # then the mark is no part of the text
     if case.row is not None:
