@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from dse import __version__
-from dse.cli import bench, distill, evaluate, index, label, quickstart, score, search, teacher, transfer
+from dse.cli import bench, distill, evaluate, export, index, label, quickstart, score, search, teacher, transfer
 from dse.errors import DSEError
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ for command in (  # in the order in which `dse --help` lists them
     quickstart.quickstart,
     search.search,
     transfer.transfer,
+    export.export,
 ):
     app.command()(_guarded(command, command.__name__ in RESUMED))
 for registered in index.index_app.registered_commands:
