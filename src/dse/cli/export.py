@@ -23,7 +23,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Keep an export that scores otherwise too.")] = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Write encoder and pair head as graphs, if they score as the student does on sentences of yours or bundled ones."""
+    """Write encoder and pair head as graphs, if they score as the student does on real sentences."""
     task = source.read_task() if source.task or source.kind else None
     pairs = source.read_pairs(split, task, labelled=task is not None) if source.data or task else None
     from dse.export import export_student

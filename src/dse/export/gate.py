@@ -85,7 +85,7 @@ class Sentences:
     def of(cls, pairs: Pairs | None, task: Task | None) -> Sentences:
         """Those of the pairs: the first ones ask, the second ones are ranked; without pairs the bundled questions."""
         if pairs is None:
-            questions = [question for question in read_questions()[0]]
+            questions = read_questions()[0]
             split = split_questions(questions)
             texts = [question.text for question in questions]
             queries, candidates = ([texts[i] for i in rows] for rows in (split.queries, split.catalogue))

@@ -1,8 +1,8 @@
 """The encoder's graph with its matrices in eight bits, in the ways that ONNX Runtime multiplies them.
 
-Rounding the inputs of a product costs more than rounding its weights: with one scale for all tokens of a batch, MiniLM's
-scores moved by up to 0.06, with one for 32 values of a token by 0.012, with the weights alone rounded by less. So the ways
-are tried from the fastest to the most exact, and the gate chooses.
+Rounding the inputs of a product costs more than rounding its weights: with one scale for all tokens of a batch, the
+scores of MiniLM's cosine moved by up to 0.06, with one for 32 values of a token by 0.012. So the ways are tried from
+the fastest to the most exact, and the gate chooses.
 """
 
 from __future__ import annotations

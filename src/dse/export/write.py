@@ -78,7 +78,8 @@ def export_student(
                 break
         if not comparison.passed and not force:
             raise gate.WorseExportError(
-                f"The export of {student} is not kept: {comparison.sentence()}; export without int8, or keep it with --force."
+                f"The export of {student} is not kept: {comparison.sentence()}; "
+                f"{'export without --int8, or ' * int8}keep it with --force."
             )
         write_json(made / COMPARISON, comparison.to_dict() | {"backend": to, "int8": int8})
         if folder.exists():
