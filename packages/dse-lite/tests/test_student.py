@@ -6,9 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+import dse_lite
 
 pytest.importorskip("dse")
 from tests.conftest import BACKBONES, SENTENCES, build_backbone, make_student
@@ -125,4 +128,6 @@ def test_a_folder_without_an_export(folder, tmp_path):
 
 def test_torch_is_not_imported():
     code = "import sys, dse_lite; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'dse')))"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "packages/dse-lite/src"})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(Path(dse_lite.__file__).parents[1])}
+    )

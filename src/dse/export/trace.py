@@ -1,6 +1,6 @@
 """A student as two ONNX graphs: from tokens to an embedding, and from two embeddings to the scores of a pair.
 
-torch's exporter by tracing takes every backbone of the tests, with batches and lengths left open, in about half a second.
+torch's exporter by tracing takes every backbone of the tests, with batches and lengths left open, in half a second.
 The newer one (``dynamo=True``) needs onnxscript and refused the first of them.
 """
 
