@@ -74,7 +74,7 @@ def test_ranks_as_dse_does(folder):
     theirs = full.rank(SENTENCES[0], SENTENCES, top_k=4, return_documents=True)
     assert [r["text"] for r in ours] == [r["text"] for r in theirs]
     vectors = lite.encode_document(SENTENCES)
-    np.testing.assert_allclose(vectors, full.encode_document(SENTENCES), atol=1e-4)
+    np.testing.assert_allclose(vectors, full.prepare(SENTENCES, dtype="float32").embeddings, atol=1e-4)
     hits = lite.topk(SENTENCES[:2], vectors, k=3)
     expected = full.topk(SENTENCES[:2], SENTENCES, k=3)
     assert [[h["corpus_id"] for h in row] for row in hits] == [[h["corpus_id"] for h in row] for row in expected]
