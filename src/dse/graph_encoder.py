@@ -15,7 +15,7 @@ import torch
 from sentence_transformers.base.modules import InputModule
 from transformers import AutoTokenizer
 
-from dse.encoding.graphs import SUFFIXES, GraphBackend, open_graph
+from dse.encoding.graphs import GraphBackend, open_graph
 from dse.errors import BadDataError
 
 STEM = "encoder"  # of the graph's file, and of those beside it
@@ -41,6 +41,7 @@ class GraphEncoder(InputModule):
         *("backend", "embedding_dimension", "max_seq_length", "inputs", "padding", "int8", "source"),
     ]
     save_in_root = False
+    tokenizer: Any
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class GraphEncoder(InputModule):
         self._open()
 
     def _open(self) -> None:
-        self._graph = open_graph(self.folder / f"{STEM}{SUFFIXES[self.backend]}", self.backend, torch.get_num_threads())
+        self._graph = open_graph(self.folder / f"{STEM}.onnx", self.backend, torch.get_num_threads())
 
     @property
     def max_seq_length(self) -> int | None:

@@ -28,7 +28,7 @@ from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
 
-Backend = Literal["torch", "onnx", "openvino"]
+Backend = Literal["torch", "onnx"]
 PoolingMode = Literal["mean", "mean_sqrt_len_tokens", "max", "cls"]
 MODULES: dict[str, type] = {
     f"{module.__module__}.{module.__name__}": module for module in (LayerConcat, PairHead, VectorInput, GraphEncoder)
@@ -64,8 +64,8 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         num_labels: Scores that a pair should get; another number than the student's is refused.
         max_length: Tokens read of a text, in place of the saved number.
         activation_fn: What `predict` applies to raw scores, in place of the saved function.
-        backend: What runs the encoder: ``"torch"``, or ``"onnx"`` or ``"openvino"`` for what `dse export` has written,
-            into the student's folder or another. By default what the folder itself holds.
+        backend: What runs the encoder: ``"torch"``, or ``"onnx"`` for what `dse export` has written, into the student's
+            folder or another. By default what the folder itself holds.
         **kwargs: As `SentenceTransformer` takes them (``device``, ``token``, ``revision``, ...).
 
     Raises:
@@ -104,7 +104,7 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
             ) from error
         self._check_modules(model_name_or_path, num_labels)
         if backend is not None and len(self) and getattr(self[0], "backend", "torch") != backend:
-            held = "an export for another backend" if isinstance(self[0], GraphEncoder) else "no export"
+            held = "an export" if isinstance(self[0], GraphEncoder) else "no export"
             raise BadDataError(
                 f"{model_name_or_path} holds {held} and cannot run in {backend}; make it with `dse export`, or leave "
                 "backend out."

@@ -1,4 +1,4 @@
-"""Running a graph that `dse export` wrote, in ONNX Runtime or OpenVINO."""
+"""Running a graph that `dse export` wrote."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 
 from dse.errors import BadDataError, need_extra
 
-GraphBackend = Literal["onnx", "openvino"]
+GraphBackend = Literal["onnx"]
 GRAPH_BACKENDS: tuple[GraphBackend, ...] = get_args(GraphBackend)
-SUFFIXES: dict[GraphBackend, str] = {"onnx": ".onnx", "openvino": ".xml"}
 
 Graph = Callable[[dict[str, np.ndarray]], np.ndarray]  # from inputs by name to the one output
 
@@ -33,10 +32,10 @@ def open_graph(file: Path, backend: GraphBackend, threads: int) -> Graph:
         raise ValueError(f"backend is {backend!r}; choose {' or '.join(GRAPH_BACKENDS)}.")
     if not file.exists():
         raise BadDataError(f"{file} does not exist; export the student again.")
-    need_extra("onnxruntime" if backend == "onnx" else "openvino", backend)
+    need_extra("onnxruntime", "onnx")
     try:
-        return _open_onnx(file, threads) if backend == "onnx" else _open_openvino(file, threads)
-    except Exception as error:  # each of them has errors of its own
+        return _open_onnx(file, threads)
+    except Exception as error:  # of several kinds, in a module of its own
         raise BadDataError(
             f"{file} cannot be read ({' '.join(str(error).split())}); export the student again."
         ) from error
@@ -50,12 +49,3 @@ def _open_onnx(file: Path, threads: int) -> Graph:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return lambda inputs: np.asarray(session.run(None, inputs)[0])
-
-
-def _open_openvino(file: Path, threads: int) -> Graph:
-    import openvino
-
-    # Without the hint OpenVINO computes in bfloat16 where the processor has it.
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(str(file), "CPU", settings)
-    return lambda inputs: np.array(model.create_infer_request().infer(inputs)[0])

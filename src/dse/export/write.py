@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from dse.data.pairs import Pairs
 from dse.data.task import Task
-from dse.encoding.graphs import SUFFIXES, GraphBackend
+from dse.encoding.graphs import GraphBackend
 from dse.encoding.identity import fingerprints
 from dse.errors import BadDataError, need_extra
 from dse.export import gate
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 COMPARISON = "export.json"
 HEAD = "head.onnx"
-PACKAGES: dict[GraphBackend, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 
 
 def export_student(
@@ -44,7 +43,7 @@ def export_student(
         student: Folder or hub id of a saved student.
         output: Folder to write; by default one inside the student's with the backend's name, where `DSE` looks for it.
             An earlier export there is replaced.
-        to: What runs the graphs, ``onnx`` or ``openvino``.
+        to: What runs the graphs: ``onnx``.
         int8: Hold the encoder's matrices in eight bits.
         pairs: Sentences to compare on; by default the bundled help-desk questions.
         task: What the labels of the pairs mean; both are then measured by them.
@@ -58,7 +57,7 @@ def export_student(
         MissingExtraError: If a package is missing.
         WorseExportError: If the export scores otherwise. Nothing is written then.
     """
-    for package in PACKAGES[to]:
+    for package in ("onnx", "onnxruntime"):
         need_extra(package, to)
     folder = _folder(student, output, to)
     original = DSE(str(student), dtype="float32", device="cpu").eval()
@@ -107,7 +106,7 @@ def _write(original: DSE, graph: Path, made: Path, to: GraphBackend, inputs: lis
     shutil.rmtree(made, ignore_errors=True)
     source = graph.with_suffix("") / to  # a folder of its own: it is copied whole
     source.mkdir(parents=True)
-    _convert(graph, source / f"{STEM}{SUFFIXES[to]}")
+    shutil.copyfile(graph, source / f"{STEM}.onnx")
     tokenizer = original.tokenizer
     padding = {
         "id": tokenizer.pad_token_id,
@@ -137,15 +136,6 @@ def _write(original: DSE, graph: Path, made: Path, to: GraphBackend, inputs: lis
     encoder.source = names | {"unchanged": fingerprints(exported)[0]}
     exported.save_pretrained(str(made), create_model_card=False)
     write_head(original, made / HEAD)
-
-
-def _convert(graph: Path, file: Path) -> None:
-    if file.suffix == ".onnx":
-        shutil.copyfile(graph, file)
-        return
-    import openvino
-
-    openvino.save_model(openvino.convert_model(str(graph)), str(file), compress_to_fp16=False)
 
 
 def read_comparison(folder: str | Path) -> dict[str, object]:
