@@ -7,6 +7,7 @@ from abc import ABCMeta
 from collections import OrderedDict
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, cast
 
 from safetensors import SafetensorError
@@ -15,8 +16,10 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from sentence_transformers.util.decorators import cross_encoder_init_args_decorator
 from torch import Tensor, nn
 
+from dse.encoding.graphs import GRAPH_BACKENDS
 from dse.encoding.runtime import Dtype
 from dse.errors import BadDataError
+from dse.graph_encoder import GraphEncoder
 from dse.model_card import DSEModelCardData
 from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.pair_scorer import PairScorer
@@ -25,8 +28,11 @@ from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
 
+Backend = Literal["torch", "onnx"]
 PoolingMode = Literal["mean", "mean_sqrt_len_tokens", "max", "cls"]
-MODULES: dict[str, type] = {f"dse.modules.{module.__name__}": module for module in (LayerConcat, PairHead, VectorInput)}
+MODULES: dict[str, type] = {
+    f"{module.__module__}.{module.__name__}": module for module in (LayerConcat, PairHead, VectorInput, GraphEncoder)
+}
 
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -58,6 +64,8 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         num_labels: Scores that a pair should get; another number than the student's is refused.
         max_length: Tokens read of a text, in place of the saved number.
         activation_fn: What `predict` applies to raw scores, in place of the saved function.
+        backend: What runs the encoder: ``"torch"``, or ``"onnx"`` for what `dse export` has written, into the student's
+            folder or another. By default what the folder itself holds.
         **kwargs: As `SentenceTransformer` takes them (``device``, ``token``, ``revision``, ...).
 
     Raises:
@@ -84,8 +92,10 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         num_labels: int | None = None,
         max_length: int | None = None,
         activation_fn: Callable[[Tensor], Tensor] | None = None,
+        backend: Backend | None = None,
         **kwargs: Any,
     ) -> None:
+        model_name_or_path = _folder_for(backend, model_name_or_path)
         try:
             super().__init__(model_name_or_path, dtype=dtype, **kwargs)
         except SafetensorError as error:
@@ -93,6 +103,12 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
                 f"The weights of {model_name_or_path} cannot be read ({error}); copy or download them again."
             ) from error
         self._check_modules(model_name_or_path, num_labels)
+        if backend is not None and len(self) and getattr(self[0], "backend", "torch") != backend:
+            held = "an export" if isinstance(self[0], GraphEncoder) else "no export"
+            raise BadDataError(
+                f"{model_name_or_path} holds {held} and cannot run in {backend}; make it with `dse export`, or leave "
+                "backend out."
+            )
         if max_length is not None:
             self._check_length(max_length)
             self.max_seq_length = max_length
@@ -213,3 +229,13 @@ def _cls_stands_last(transformer: Transformer) -> bool:
     tokenizer: Any = transformer.tokenizer
     ids = tokenizer("a")["input_ids"]
     return len(ids) > 1 and bool(ids[-1] == tokenizer.cls_token_id)
+
+
+def _folder_for(backend: Backend | None, model: str | None) -> str | None:
+    """The export inside a student's folder, if the backend is one of graphs and it is there; else the folder itself."""
+    if backend not in (None, "torch", *GRAPH_BACKENDS):
+        raise ValueError(f"backend is {backend!r}; choose torch, {' or '.join(GRAPH_BACKENDS)}.")
+    if model is None or backend in (None, "torch"):
+        return model
+    inside = Path(model) / str(backend)
+    return str(inside) if (inside / "modules.json").is_file() else model

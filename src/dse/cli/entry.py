@@ -14,7 +14,21 @@ from typing import Annotated, Any
 import typer
 
 from dse import __version__
-from dse.cli import bench, distill, evaluate, index, label, quickstart, report, score, search, serve, teacher, transfer
+from dse.cli import (
+    bench,
+    distill,
+    evaluate,
+    export,
+    index,
+    label,
+    quickstart,
+    report,
+    score,
+    search,
+    serve,
+    teacher,
+    transfer,
+)
 from dse.errors import DSEError
 
 app = typer.Typer(
@@ -57,6 +71,7 @@ for command in (  # in the order in which `dse --help` lists them
     search.search,
     serve.serve,
     transfer.transfer,
+    export.export,
 ):
     app.command()(_guarded(command, command.__name__ in RESUMED))
 for registered in index.index_app.registered_commands:
