@@ -120,7 +120,7 @@ def main() -> None:
         code = getattr(error, "exit_code", 1)
         message = " ".join(str(error).split())
         if any(sign in message for sign in NOT_WRITTEN):
-            message = f"A model or checkpoint cannot be written ({message}); free some space on the disk and run again."
+            message = "A model or checkpoint cannot be written, as on a full disk; free some space and run again."
         elif type(error).__name__ == "SafetensorError":  # of a teacher or an encoder; a student's names the folder
             code, message = 4, f"Weights of a model cannot be read ({message}); copy or download it again."
         elif not isinstance(error, DSEError | OSError | ValueError):
