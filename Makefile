@@ -32,8 +32,8 @@ evidence: install
 	$(BIN)/python -m benchmarks.evidence --size $(SIZE) $(if $(DATA),--data $(DATA)) $(if $(LARGE),--large-backbone $(LARGE))
 
 lint: install
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks packages
+	$(BIN)/ruff format --check src tests benchmarks packages
 
 types: install
 	$(BIN)/mypy
