@@ -86,6 +86,7 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
         for name, parameter in signature(DSE.from_backbone).parameters.items()
         if name not in NOT_SETTINGS and (name in settings or name not in ONLY_IF_GIVEN)
     }
+    student["pooling"] = student["pooling"] or "mean"  # the paper's; run.json has noted it so from the beginning
     return Recipe(
         **_fields(Recipe, settings),
         student=student,
