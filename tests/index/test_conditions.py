@@ -130,6 +130,14 @@ def test_a_long_chain_and_a_deep_nest_end_with_an_answer(store):
         store.count("(" * 5000 + "price = 1" + ")" * 5000)
 
 
+@pytest.mark.parametrize("numbers", ["(0.1)", "(0.1, 7)", "(0.1, 99999999999999999999)"])
+@pytest.mark.parametrize("words", ["{} in {}", "{} not in {}", "not {} in {}", "not {} not in {}", "not not {} in {}"])
+def test_a_column_of_32_bits_has_the_numbers_written_in_decimals(words, numbers):
+    condition = words.format("f4", numbers)
+    found = LANCE.to_table(columns=["id"], filter=lance_condition(condition, TABLE.schema))["id"].to_pylist()
+    assert set(found) == DUCK(condition) and found
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32))
 def test_random_conditions_find_the_rows_that_duckdb_finds(seed):

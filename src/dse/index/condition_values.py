@@ -120,7 +120,8 @@ def floating(constant: Constant, kind: pa.DataType) -> str:
     value = float(number) if abs(number) < 2**1023 else math.inf
     if abs(value) > float(np.finfo(kind.to_pandas_dtype()).max):
         raise Unfit(f"the number is beyond {kind}")
-    return repr(value)
+    # Lance compares a 32-bit column with some numbers as 64-bit ones: the column's own value is equal either way.
+    return repr(float(kind.to_pandas_dtype()(value)))
 
 
 def compared(term: Term, sign: str, units: Fraction) -> str:
