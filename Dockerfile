@@ -1,11 +1,11 @@
 # `dse serve` with one student: docker build --build-arg STUDENT=my-student -t dse . && docker run -p 127.0.0.1:8080:8080 dse
 FROM python:3.11-slim
 ARG STUDENT
-COPY pyproject.toml README.md LICENSE constraints.txt /tmp/dse/
-COPY src /tmp/dse/src
+COPY pyproject.toml README.md LICENSE constraints.txt /build/
+COPY src /build/src
 # The CPU build of torch; any other pulls gigabytes of CUDA libraries.
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -c /tmp/dse/constraints.txt "torch==2.13.0+cpu" \
-    && pip install --no-cache-dir -c /tmp/dse/constraints.txt "/tmp/dse[serve,onnx]" && rm -r /tmp/dse
+RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -c /build/constraints.txt "torch==2.13.0+cpu" \
+    && pip install --no-cache-dir -c /build/constraints.txt "/build[serve,onnx]" && rm -r /build
 COPY ${STUDENT} /student
 RUN useradd --create-home dse
 USER dse
