@@ -190,15 +190,17 @@ class CandidateIndex:
 
     def get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Rows by their ids, as ``{id: {"text": ..., "metadata": {...}}}``; unknown ids are absent."""
-        wanted = pa.array([ids] if isinstance(ids, str) else list(ids), pa.string())
-        rows = self._handle.read(lambda view: view.store.find(wanted, [ID, TEXT, *view.store.columns])).to_pylist()
+        rows = self._find(ids, lambda store: [TEXT, *store.columns]).to_pylist()
         return {row.pop(ID): {"text": row.pop(TEXT), "metadata": without_nan(row)} for row in rows}
 
     def embeddings(self, ids: Iterable[str]) -> dict[str, np.ndarray]:
         """Embeddings of rows by their ids, each (d,) fp16 as it is stored; unknown ids are absent."""
-        wanted = pa.array([ids] if isinstance(ids, str) else list(ids), pa.string())
-        rows = self._handle.read(lambda view: view.store.find(wanted, [ID, EMBEDDING]))
+        rows = self._find(ids, lambda store: [EMBEDDING])
         return dict(zip(rows[ID].to_pylist(), matrix(rows[EMBEDDING]), strict=True))
+
+    def _find(self, ids: Iterable[str], columns: Callable[[Store], list[str]]) -> pa.Table:
+        wanted = pa.array([ids] if isinstance(ids, str) else list(ids), pa.string())
+        return self._handle.read(lambda view: view.store.find(wanted, [ID, *columns(view.store)]))
 
     @property
     def version(self) -> int:
