@@ -62,8 +62,15 @@ def distill(shop, backbone, *words):
 def test_a_cross_encoder_teaches(dse, shop, backbone, teacher, tmp_path):
     teacher.save_pretrained(str(tmp_path / "teacher"))
     words = distill(shop, backbone, "--teacher", tmp_path / "teacher", "--teacher-pairs", 480, "-o", tmp_path / "s")
+    labels = [
+        {"query": f"q{i}", "doc": f"d{d}", "label": int(s > 2)}
+        for i in range(23)
+        for d, s in zip(*LISTS[i], strict=True)
+    ]
+    words += ["--data", write(tmp_path / "labels.jsonl", labels)]  # learned beside the teacher's scores
     code, out, err = dse(*words)
     assert code == 0, err
+    assert "23 of them judged by people" in (tmp_path / "s" / "README.md").read_text()
     assert f"{shop.name}, split test: 2 queries, 75 documents" in out and "agreement x 100" in out
     assert out.splitlines()[-1].endswith(f"{tmp_path / 's'}/report/report.md.")
     bought = json.loads((tmp_path / "s" / "rounds.json").read_text())

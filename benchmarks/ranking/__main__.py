@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import pages, records
 from benchmarks.ranking.measure import embed_teacher, measure_forgetting, measure_row
-from benchmarks.ranking.plan import COLLECTIONS, FROZEN, JUDGED_BY_CROSS_ENCODER, ROWS, TEACHERS, Setup
+from benchmarks.ranking.plan import COLLECTIONS, FROZEN, JUDGED_BY_CROSS_ENCODER, OF_ONE_TEACHER, ROWS, TEACHERS, Setup
 from benchmarks.ranking.plots import draw
 from benchmarks.ranking.summary import write
 from dse.encoding.offline import offline_backbone
@@ -53,7 +53,8 @@ def main() -> None:
         if teacher in options.teachers
         for row in options.rows
         for name in options.collections
-        if teacher == "mpnet" or (name in JUDGED_BY_CROSS_ENCODER and setup.cross_encoder and row != "no_distillation")
+        if OF_ONE_TEACHER.get(row, teacher) == teacher
+        and (teacher == "mpnet" or (name in JUDGED_BY_CROSS_ENCODER and setup.cross_encoder))
     ]
     if "labels" in options.teachers:
         wanted += [("wikiqa", "labels", row) for row in ("student", "student_cosine") if row in options.rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,11 @@ class Measured:
     def documents(self) -> Texts:
         """The documents to learn from."""
         return self.collection.corpus.select(list(self.rows))
+
+    @property
+    def scores_file(self) -> Path:
+        """Where scores of pairs are kept."""
+        return self.setup.work / self.name / "teacher_scores.parquet"
 
     def log(self) -> Texts:
         """Queries to learn from: none of the test split, none of the same text; their judgements are not read."""

@@ -63,7 +63,9 @@ def _ranker(measured: Measured, teacher: str, row: str) -> Ranker:
     if row == "cosine":
         return measured.ranker(measured.backbone(), cosine=True)
     if row == "teacher":
-        return measured.ranker(encoder_teacher(setup) if teacher == "mpnet" else cross_encoder(measured))
+        return measured.ranker(encoder_teacher(setup) if teacher == "mpnet" else pair_teacher(measured))
+    if row == "cross_encoder_alone":
+        return measured.ranker(PairTeacher([cross_encoder(setup)], measured.scores_file))
     if row == "no_distillation":
         folder = setup.folder(measured.name, "mpnet", row) / "model"  # no teacher, so the same model for both
         return measured.ranker(_made(folder, lambda: contrastive_student(measured, folder)), cosine=True)
@@ -112,14 +114,14 @@ def from_encoder(measured: Measured, output: Path) -> DSE:
 
 
 def from_cross_encoder(measured: Measured, output: Path) -> DSE:
-    """A student of pairs that the cross-encoder scores."""
+    """A student of pairs that the cross-encoder and the encoder score."""
     documents, settings = measured.documents(), RankingTraining(steps=STEPS, seed=measured.setup.seed)
     queries = training_queries(documents, measured.log(), TEACHER_PAIRS // LIST)
     return train_in_rounds(
         measured.backbone("cosine-map"),
         documents,
         queries,
-        cross_encoder(measured),
+        pair_teacher(measured),
         output,
         rounds=plan_rounds(len(queries), TEACHER_PAIRS, settings.seed),
         settings=settings,
@@ -153,11 +155,17 @@ def encoder_teacher(setup: Setup) -> EncoderTeacher:
     return EncoderTeacher([model], setup.work / "teacher_vectors")
 
 
-def cross_encoder(measured: Measured) -> PairTeacher:
-    """The cross-encoder; its scores are kept."""
-    assert measured.setup.cross_encoder is not None
-    model = CrossEncoder(measured.setup.cross_encoder, max_length=TOKENS)
-    return PairTeacher([model], measured.setup.work / measured.name / "teacher_scores.parquet")
+def pair_teacher(measured: Measured) -> PairTeacher:
+    """Cross-encoder and encoder as one: the mean of their scores, each at mean 0 and deviation 1; scores are kept."""
+    encoder: Any = load_ranking_teacher(measured.setup.encoder)
+    encoder.max_seq_length = TOKENS
+    return PairTeacher([cross_encoder(measured.setup), encoder], measured.scores_file)
+
+
+def cross_encoder(setup: Setup) -> CrossEncoder:
+    """The teacher that reads both texts together."""
+    assert setup.cross_encoder is not None
+    return CrossEncoder(setup.cross_encoder, max_length=TOKENS)
 
 
 def embed_teacher(name: str, setup: Setup) -> None:

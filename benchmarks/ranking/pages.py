@@ -27,6 +27,7 @@ SHOWN = {
     "no_distillation": "no distillation",
     "student_cosine": "student, cosine alone",
     "student": "student",
+    "cross_encoder_alone": "cross-encoder alone",
     "teacher": "teacher",
 }
 

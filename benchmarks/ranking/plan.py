@@ -38,9 +38,13 @@ LABELLED = RankingTraining(steps=240, learning_rate=5e-5, kept=0.0)  # of wikiqa
 FROZEN = ("wikiqa", "nl2bash", "feedbackqa", "birco_arguana")  # where an answer need not be like its question
 
 TEACHERS = ("mpnet", "mpnet_cross_encoder")
-NAMES = {"mpnet": "all-mpnet-base-v2, its cosine", "mpnet_cross_encoder": "a cross-encoder made of all-mpnet-base-v2"}
+NAMES = {
+    "mpnet": "all-mpnet-base-v2, its cosine",
+    "mpnet_cross_encoder": "a cross-encoder made of all-mpnet-base-v2, with that encoder's cosine",
+}
 SHORT = {"mpnet": "mpnet", "mpnet_cross_encoder": "cross-encoder"}
-ROWS = ("bm25", "cosine", "teacher", "student", "student_cosine", "no_distillation")
+ROWS = ("bm25", "cosine", "cross_encoder_alone", "teacher", "student", "student_cosine", "no_distillation")
+OF_ONE_TEACHER = {"cross_encoder_alone": "mpnet_cross_encoder", "no_distillation": "mpnet"}
 METRICS = ("nDCG@10", "MRR@10", "MAP")
 
 

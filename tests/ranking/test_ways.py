@@ -15,6 +15,7 @@ from dse.errors import BadDataError, MismatchError
 from dse.ranking import RankingRecipe, make_ranker, rounds, ways
 from dse.teacher import pair_teacher
 from dse.training.ranking import RankingTraining
+from dse.training.ranking_loop import RankingTrainer
 from tests.ranking.test_ranker import documents, fail, judge, queries, stop
 from tests.samples import difference, tensors
 from tests.training.ranking_samples import CORPUS, LISTS, QUERIES, SubjectTeacher
@@ -122,6 +123,37 @@ def test_lists_from_elsewhere(recipe, tmp_path, monkeypatch):
     assert not set(held_out) & set(QUERIES[:2])
     with pytest.raises(MismatchError, match=r"data\.lists was"):
         make_ranker(documents(), log, recipe, tmp_path / "s", lists=lists_of(), judgements=judged)
+
+
+@pytest.mark.parametrize("way", ["encoder", "object", "lists"])
+def test_labels_are_learned_beside_the_teacher(recipe, tmp_path, monkeypatch, encoder, way):
+    """Those of queries in the log and of others; none of what the report is on."""
+    monkeypatch.setattr("dse.evaluation.ranking.measure.nested_rankings", lambda *args: {})
+    learned, step = [], RankingTrainer._step
+    monkeypatch.setattr(RankingTrainer, "_step", lambda self, n: learned.append(self.parts[-1].texts) or step(self, n))
+    log = queries().select(list(range(10)))  # of 25 queries that people judged
+    labels = lists_of([(rows, (scores > 2).astype(float)) for rows, scores in LISTS])
+    judged = judge(log.select([0]))
+    given = {"object": {"teacher": SubjectTeacher()}, "lists": {"lists": lists_of()}}.get(way, {})
+    recipe = replace(recipe, teachers=(encoder,) if way == "encoder" else ())
+    report = make_ranker(documents(), log, recipe, tmp_path / "s", labels=labels, judgements=judged, **given)
+    assert report.query_count == 1
+    assert learned and all(set(QUERIES[1:]) <= set(texts) and QUERIES[0] not in texts for texts in learned)
+    assert "24 of them judged by people" in (tmp_path / "s" / "README.md").read_text() or way == "lists"
+    run = json.loads((tmp_path / "s" / "run.json").read_text())
+    assert "labels" in run["data"]
+    with pytest.raises(MismatchError, match=r"data\.labels was"):
+        fewer = lists_of([(rows, (scores > 2.9).astype(float)) for rows, scores in LISTS[::-1]], QUERIES)
+        make_ranker(documents(), log, recipe, tmp_path / "s", labels=fewer, judgements=judged, **given)
+
+
+def test_labels_that_teach_nothing_are_refused_before_the_teacher_is_asked(recipe, tmp_path):
+    teacher = SubjectTeacher()
+    with pytest.raises(BadDataError, match="prefer one document to another; give at least 20"):
+        make_ranker(
+            documents(), queries(), recipe, tmp_path / "s", teacher=teacher, labels=lists_of(LISTS[:3], QUERIES[:3])
+        )
+    assert not teacher.asked and not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from dse.errors import BadDataError, MismatchError
 from dse.training import ranking, ranking_lists, ranking_loop
 from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.ranking_lists import RankingLists, split_anchors
+from dse.training.scored_lists import ScoredLists
 from tests import processes
 from tests.conftest import make_student
 from tests.samples import difference, tensors
-from tests.training.ranking_samples import CORPUS, QUERIES, VECTORS
+from tests.training.ranking_samples import CORPUS, LISTS, QUERIES, VECTORS
 
 CPU = torch.device("cpu")
 QUICK = RankingTraining(
@@ -262,6 +263,44 @@ def test_a_share_of_the_start_is_kept(backbone, tmp_path):
     assert difference({name: start[name] for name in names}, {name: mixed[name] for name in names}) > 1e-5
 
 
+LABELS = [(rows, (scores > 2).astype(float)) for rows, scores in LISTS[:22]] + [(np.empty(0, int), np.empty(0))] * 3
+
+
+def spied(monkeypatch) -> list:
+    """What is learned in each step: the kind of lists and the texts."""
+    learned: list = []
+    for kind in (RankingLists, ScoredLists):
+        batch = kind.batch
+        monkeypatch.setattr(
+            kind,
+            "batch",
+            lambda self, turn, batch=batch: learned.append((type(self), turn, rows := batch(self, turn))) or rows,
+        )
+    return learned
+
+
+@pytest.mark.parametrize("teacher", [{"teacher_vectors": VECTORS}, {"teacher_vectors": None, "lists": LISTS}])
+def test_labels_and_a_teacher_take_turns(backbone, tmp_path, monkeypatch, teacher):
+    """What either holds out, neither learns; the scores are on the teacher's scale; a killed run ends the same."""
+    learned, settings_ = spied(monkeypatch), replace(SHORT, steps=6)
+    whole = run(new_student(backbone), tmp_path / "whole", settings_, labels=LABELS, **teacher)
+    first = RankingLists if "lists" not in teacher else ScoredLists
+    assert [(kind, turn) for kind, turn, _ in learned] == [(k, t) for t in range(3) for k in (first, ScoredLists)]
+    own = ScoredLists(CORPUS, QUERIES, LABELS, settings_)
+    other = RankingLists(CORPUS, QUERIES, VECTORS, settings_, CPU) if first is RankingLists else own
+    held_out = {own.texts[row] for row in [*own.held_out, *other.held_out]}
+    assert not held_out & {own.texts[row] for *_, rows in learned for row in rows if row >= own.n}
+    without = run(new_student(backbone), tmp_path / "without", settings_, **teacher)
+    assert difference(tensors(whole), tensors(without)) > 1e-5 and whole.info["task"] == without.info["task"]
+    step = ranking_loop.RankingTrainer._step
+    with monkeypatch.context() as patch:
+        patch.setattr(ranking_loop.RankingTrainer, "_step", lambda self, n: 1 / 0 if n == 5 else step(self, n))
+        with pytest.raises(ZeroDivisionError):
+            run(new_student(backbone), tmp_path / "s", settings_, labels=LABELS, **teacher)
+    again = run(new_student(backbone), tmp_path / "s", settings_, labels=LABELS, **teacher)
+    assert difference(tensors(whole), tensors(again)) == 0.0
+
+
 def test_random_state_of_others_neither_matters_nor_changes(backbone, tmp_path):
     students = []
     for seed in (1, 2):
@@ -277,7 +316,7 @@ def test_long_texts_are_split_and_put_back_in_order(backbone, tmp_path, monkeypa
     monkeypatch.setattr(ranking_loop, "BATCH_TOKENS", 40)
     student = new_student(backbone)
     lists = RankingLists(CORPUS, QUERIES, VECTORS, SHORT, CPU)
-    trainer = ranking_loop.RankingTrainer(student, lists, dict(student.named_parameters()), tmp_path)
+    trainer = ranking_loop.RankingTrainer(student, [lists], dict(student.named_parameters()), tmp_path)
     student.eval()
     with torch.no_grad():
         e = trainer._encode_batch(CORPUS[:30])
@@ -288,7 +327,7 @@ def new_trainer(backbone: str, folder, settings_: RankingTraining) -> ranking_lo
     student = new_student(backbone)
     lists = RankingLists(CORPUS, QUERIES, VECTORS, settings_, CPU)
     weights = {name: weight for name, weight in student.named_parameters() if "encoder.layer" in name}
-    return ranking_loop.RankingTrainer(student, lists, weights, folder)
+    return ranking_loop.RankingTrainer(student, [lists], weights, folder)
 
 
 def test_the_bank_holds_the_last_embedding_of_each_text(backbone, tmp_path):
@@ -299,10 +338,10 @@ def test_the_bank_holds_the_last_embedding_of_each_text(backbone, tmp_path):
     start = trainer.bank.clone()
     trainer._step(0)
     trainer.bank = torch.zeros_like(start)
-    e = trainer._encode_batch([trainer.lists.texts[row] for row in trainer.lists.batch(1)])
+    e = trainer._encode_batch([trainer.parts[0].texts[row] for row in trainer.parts[0].batch(1)])
     trainer._step(1)
-    assert set(torch.nonzero(trainer.bank.any(dim=1)).flatten().tolist()) == set(trainer.lists.batch(1))
-    assert torch.allclose(trainer.bank[trainer.lists.batch(1)], e, atol=1e-6)
+    assert set(torch.nonzero(trainer.bank.any(dim=1)).flatten().tolist()) == set(trainer.parts[0].batch(1))
+    assert torch.allclose(trainer.bank[trainer.parts[0].batch(1)], e, atol=1e-6)
     renewed = trainer._encode_all()
     assert not torch.equal(start, renewed)
     assert torch.allclose(renewed.norm(dim=1), torch.ones(len(renewed)))
@@ -313,7 +352,7 @@ def test_held_out_loss_is_the_mean_over_texts(backbone, tmp_path):
     losses = []
     for size in (2, 100):
         trainer = new_trainer(backbone, tmp_path, RankingTraining(batch_size=size, dtype="float32"))
-        assert len(trainer.lists.held_out) == 5
+        assert len(trainer.parts[0].held_out) == 5
         trainer.bank = trainer._encode_all()
         losses.append(float(trainer.held_out(trainer.bank, trainer.bank).mean()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -523,7 +562,7 @@ def test_texts_are_read_behind_the_prompts_that_they_are_ranked_with(backbone, t
     prompts = {"query": "the old ", "document": "a red "}
     student = new_student(backbone, prompts=prompts)
     trainer = ranking_loop.RankingTrainer(
-        student, RankingLists(CORPUS, QUERIES, VECTORS, SHORT, CPU), dict(student.named_parameters()), tmp_path
+        student, [RankingLists(CORPUS, QUERIES, VECTORS, SHORT, CPU)], dict(student.named_parameters()), tmp_path
     )
     n = len(CORPUS)
     for rows, expected in (

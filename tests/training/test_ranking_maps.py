@@ -26,7 +26,7 @@ class AtRest(RankingTrainer):
     """A trainer whose embeddings are these."""
 
     def __init__(self, lists: ScoredLists, bank: torch.Tensor) -> None:
-        self.lists, self.settings, self.bank = lists, lists.settings, bank
+        self.parts, self.settings, self.bank = [lists], lists.settings, bank
         lists.begin(bank)
 
 

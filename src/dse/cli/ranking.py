@@ -74,7 +74,7 @@ def _backbone(name: str | None) -> str | None:
 
 
 # Options of `dse distill` that also mean something for a corpus; the others are of pairs.
-SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "as_json"}
+SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "data", "as_json"}
 SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length", "teacher_pairs")  # decide the student
 
 
@@ -104,6 +104,7 @@ def distill_corpus(
         make_ranking_recipe(o.backbone_or_offline(context.params["backbone"]), teachers, settings),
         output,
         lists=None if scores is None else load_lists(scores, collection),
+        labels=None if context.params["data"] is None else load_lists(context.params["data"], collection),
         judgements=collection.judgements,
         split=split,
         name=collection.name,

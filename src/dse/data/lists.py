@@ -23,7 +23,18 @@ from dse.errors import BadDataError
 
 QUERY_TEXTS = ("query", "question", "anchor", "sentence1")
 QUERY_IDS = ("query_id", "query-id", "qid")
-DOCUMENT_TEXTS = ("document", "documents", "doc", "docs", "passage", "passages", "candidates", "text", "answer")
+DOCUMENT_TEXTS = (
+    "document",
+    "documents",
+    "doc",
+    "docs",
+    "passage",
+    "passages",
+    "candidates",
+    "text",
+    "answer",
+    "sentence2",
+)
 DOCUMENT_IDS = ("doc_id", "corpus-id", "corpus_id", "docid", "document_id", "pid", "doc_ids", "corpus-ids")
 SCORES = ("score", "scores", "label", "labels", "relevance")
 

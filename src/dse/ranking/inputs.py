@@ -98,6 +98,19 @@ def rows_of_lists(lists: Lists, corpus: Texts, held_back: Set[str]) -> tuple[lis
     return texts, rows
 
 
+def join_labels(log: Texts, labels: Lists, corpus: Texts, held_back: Set[str]) -> tuple[Texts, dict[str, ScoredRows]]:
+    """The log with the queries that people judged, and for each of these the rows of the documents and their grades.
+
+    Raises:
+        BadDataError: As `rows_of_lists`.
+    """
+    texts, rows = rows_of_lists(labels, corpus, held_back)
+    known = set(log.texts)
+    new = [text for text in texts if text not in known]
+    joined = Texts([*log.ids, *(f"labels {row}" for row in range(len(new)))], [*log.texts, *new], source=log.source)
+    return joined, dict(zip(texts, rows, strict=True))
+
+
 def held_back_texts(queries: Texts, judged: Texts) -> set[str]:
     """Queries that are only reported on, by text: those of split test, and those that are judged."""
     return {*queries.of_splits(HELD_BACK).texts, *judged.texts}

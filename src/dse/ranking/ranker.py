@@ -63,6 +63,7 @@ def make_ranker(
     *,
     teacher: Any = None,
     lists: Lists | None = None,
+    labels: Lists | None = None,
     judgements: Judgements | None = None,
     split: str = "test",
     name: str = "collection",
@@ -71,9 +72,9 @@ def make_ranker(
 ) -> RankingReport:
     """Make a student that ranks: ask the teacher, train on its lists, evaluate, report.
 
-    No label is read in training, unless ``lists`` hold labels. Texts of split ``test`` and queries that are judged are
-    only reported on. An interrupted run resumes where it stopped and ends in the same student; a finished one only
-    reports.
+    No label is read in training, unless ``lists`` or ``labels`` hold some. Texts of split ``test`` and queries that are
+    judged are only reported on. An interrupted run resumes where it stopped and ends in the same student; a finished
+    one only reports.
 
     Args:
         corpus: The documents.
@@ -83,6 +84,8 @@ def make_ranker(
         output: Folder of the student; what the teacher gave and the report lie in it too.
         teacher: In place of ``recipe.teachers`` any object with ``predict(pairs)``, or several.
         lists: In place of a teacher, scores from elsewhere; see `dse.data.load_lists`.
+        labels: Beside the teacher's lists those that people judged, right and wrong documents of a query; learned in
+            turn with them. Queries that the report is on are left out.
         judgements: For the metrics of the report; without them it shows agreement with the teacher, on the queries of
             ``split`` or, where there are none, on texts that were held out of training.
         split: Which queries are reported on.
@@ -123,6 +126,7 @@ def make_ranker(
         show_progress_bar,
         teachers=[*loaded, *given],
         lists=lists,
+        labels=labels,
         budget=recipe.teacher_pairs,
     )
     start = _start(recipe)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from dse.ranking.candidates import draw_candidates
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.run_folder import finished
-from dse.training.scored_lists import FEWEST
+from dse.training.scored_lists import FEWEST, ScoredRows
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def train_in_rounds(
     output: Path,
     *,
     rounds: list[list[int]],
+    labels: Sequence[ScoredRows] | None = None,
     settings: RankingTraining,
     show_progress_bar: bool = False,
 ) -> DSE:
@@ -72,6 +74,7 @@ def train_in_rounds(
         teacher: Of pairs.
         output: Folder of the student.
         rounds: See `plan_rounds`.
+        labels: For each query what people judged, empty where nobody did; learned in every round.
         settings: Optimiser settings; ``steps`` are those of all rounds.
         show_progress_bar: Whether to show bars.
 
@@ -82,6 +85,7 @@ def train_in_rounds(
         BadDataError: If the teacher orders the documents of fewer than 20 queries.
     """
     known = _own_documents(documents, queries)
+    judged = [] if labels is None else [row for row, (graded, _) in enumerate(labels) if len(graded)]
     scored: Scored = {}
     bought: list[Bought] = []
     (output / ROUNDS).mkdir(parents=True, exist_ok=True)
@@ -100,12 +104,14 @@ def train_in_rounds(
             student = DSE(str(folder), dtype=student.inference_dtype, device=str(student.device))
         else:
             steps = settings.steps // len(rounds) if settings.steps else max(200, len(pairs) // settings.batch_size)
+            learned = list(dict.fromkeys([*scored, *judged]))
             student = distill_ranking(
                 student,
                 documents.texts,
-                [queries.texts[row] for row in scored],
+                [queries.texts[row] for row in learned],
                 folder,
-                lists=[(np.array(found, np.int64), np.array(values)) for found, values in scored.values()],
+                lists=[_as_rows(*scored.get(row, ([], []))) for row in learned],
+                labels=None if labels is None else [labels[row] for row in learned],
                 settings=replace(settings, steps=max(1, steps)),
                 show_progress_bar=show_progress_bar,
             )
@@ -171,6 +177,10 @@ def _add(scored: Scored, rows: list[int], candidates: list[list[int]], scores: l
         found, own = scored.setdefault(row, ([], []))
         found.extend(new)
         own.extend(next(values) for _ in new)
+
+
+def _as_rows(found: list[int], values: list[float]) -> ScoredRows:
+    return np.array(found, np.int64), np.array(values, np.float64)
 
 
 def _bought(folder: Path, scored: Scored) -> Bought:

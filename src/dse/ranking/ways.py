@@ -6,17 +6,19 @@ import hashlib
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dse.data.collection import Collection, Texts
 from dse.data.lists import Lists
 from dse.encoding.runtime import Dtype
 from dse.errors import MismatchError
 from dse.model import DSE
-from dse.ranking.inputs import held_back_texts, rows_of_lists, training_queries
+from dse.ranking.inputs import held_back_texts, join_labels, rows_of_lists, training_queries
 from dse.ranking.rounds import BOUGHT, LIST, ROUNDS, plan_rounds, train_in_rounds
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
@@ -24,6 +26,8 @@ from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.ranking_lists import check_documents, split_anchors
 from dse.training.run_folder import finished, texts_hash
 from dse.training.scored_lists import ScoredLists, ScoredRows
+
+NO_LIST: ScoredRows = (np.empty(0, np.int64), np.empty(0))
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Way(ABC):
         bar: Whether to show bars.
         held_back: Queries that are only reported on, by text.
         teacher: For the report; None without.
+        labels: By query the rows of documents that people judged, and their grades; learned beside the teacher's lists.
     """
 
     documents: Texts
@@ -47,6 +52,7 @@ class Way(ABC):
     bar: bool
     held_back: frozenset[str]
     teacher: Any = None
+    labels: dict[str, ScoredRows] = field(default_factory=dict)
 
     def finished(self) -> bool:
         """Whether the student is made; what a killed run left is deleted then."""
@@ -54,7 +60,8 @@ class Way(ABC):
 
     def data(self) -> dict[str, str]:
         """Hashes of what is learned from."""
-        return {"corpus": texts_hash(self.documents.texts), "queries": texts_hash(self.log.texts)}
+        texts = {"corpus": texts_hash(self.documents.texts), "queries": texts_hash(self.log.texts)}
+        return texts | ({"labels": _lists_hash(self.labels.values())} if self.labels else {})
 
     @abstractmethod
     def train(self, student: DSE) -> DSE:
@@ -71,7 +78,12 @@ class Way(ABC):
         """How the student was trained, for the model card."""
 
     def _learned_from(self) -> str:
-        return f"{len(self.documents):,} documents and {len(self.log):,} queries"
+        judged = f", {len(self.labels):,} of them judged by people" if self.labels else ""
+        return f"{len(self.documents):,} documents and {len(self.log):,} queries{judged}"
+
+    def labels_of_log(self) -> list[ScoredRows] | None:
+        """One list for each query of the log, empty where nobody judged; None without labels."""
+        return [self.labels.get(text, NO_LIST) for text in self.log.texts] if self.labels else None
 
 
 class FromVectors(Way):
@@ -87,6 +99,7 @@ class FromVectors(Way):
             self.log.texts,
             self.output,
             teacher_vectors=vectors,
+            labels=self.labels_of_log(),
             settings=self.training,
             show_progress_bar=self.bar,
         )
@@ -139,6 +152,7 @@ class FromPairs(Way):
             self.teacher,
             self.output,
             rounds=self._rounds,
+            labels=self.labels_of_log(),
             settings=self.training,
             show_progress_bar=self.bar,
         )
@@ -168,10 +182,7 @@ class FromLists(Way):
 
     def data(self) -> dict[str, str]:
         """Hashes of the texts, and of the lists."""
-        digest = hashlib.blake2b(digest_size=8)
-        for rows, scores in self.lists:
-            digest.update(rows.tobytes() + scores.tobytes())
-        return super().data() | {"lists": digest.hexdigest()}
+        return super().data() | {"lists": _lists_hash(self.lists)}
 
     def train(self, student: DSE) -> DSE:
         """Learn all lists."""
@@ -181,6 +192,7 @@ class FromLists(Way):
             self.log.texts,
             self.output,
             lists=self.lists,
+            labels=self.labels_of_log(),
             settings=self.training,
             show_progress_bar=self.bar,
         )
@@ -201,6 +213,7 @@ def choose_way(
     *,
     teachers: Sequence[Any],
     lists: Lists | None,
+    labels: Lists | None,
     budget: int,
 ) -> Way:
     """The way that fits what is given.
@@ -213,7 +226,7 @@ def choose_way(
     documents = corpus.for_training()
     check_documents(documents.texts)
     log = collection.queries.select([row for row, text in enumerate(collection.queries.texts) if text not in held_back])
-    shared: Mapping[str, Any] = {
+    shared: dict[str, Any] = {
         "documents": documents,
         "training": training,
         "output": output,
@@ -221,15 +234,31 @@ def choose_way(
         "held_back": frozenset(held_back),
         "teacher": _teacher(teachers, output, training.dtype) if teachers else None,
     }
+    rows: list[ScoredRows] = []
     if lists is not None:
         texts, rows = rows_of_lists(lists, corpus, held_back)
         log = Texts([str(row) for row in range(len(texts))], texts, source=lists.source)
-        return FromLists(**shared, log=log, lists=rows)
-    if not teachers:
+    if labels is not None:
+        log, shared["labels"] = join_labels(log, labels, corpus, held_back)
+    way: Way
+    if lists is not None:
+        way = FromLists(**shared, log=log, lists=[*rows, *[NO_LIST] * (len(log) - len(rows))])
+    elif not teachers:
         raise MismatchError("There is no teacher; give a teacher, or lists that one has scored.")
-    if isinstance(shared["teacher"], EncoderTeacher):
-        return FromVectors(**shared, log=log)
-    return FromPairs(**shared, log=log, budget=budget)
+    elif isinstance(shared["teacher"], EncoderTeacher):
+        way = FromVectors(**shared, log=log)
+    else:
+        way = FromPairs(**shared, log=log, budget=budget)
+    if labels is not None:  # refused before the teacher is asked
+        ScoredLists(documents.texts, way.log.texts, way.labels_of_log() or [], training)
+    return way
+
+
+def _lists_hash(lists: Iterable[ScoredRows]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for rows, scores in lists:
+        digest.update(rows.tobytes() + scores.tobytes())
+    return digest.hexdigest()
 
 
 def _teacher(teachers: Sequence[Any], output: Path, dtype: Dtype) -> EncoderTeacher | PairTeacher:

@@ -43,6 +43,7 @@ def distill_ranking(
     *,
     teacher_vectors: np.ndarray | None = None,
     lists: Sequence[ScoredRows] | None = None,
+    labels: Sequence[ScoredRows] | None = None,
     settings: RankingTraining | None = None,
     show_progress_bar: bool = False,
 ) -> DSE:
@@ -60,6 +61,8 @@ def distill_ranking(
             Documents play the query too.
         lists: In place of vectors, for each query the rows of the documents that a teacher scored (or people judged),
             and the scores: what cross-encoders give.
+        labels: Beside a teacher's lists those that people judged, for each query, empty where nobody did; the two are
+            learned in turn.
         settings: Optimiser settings.
         show_progress_bar: Whether to show one.
 
@@ -74,9 +77,9 @@ def distill_ranking(
     """
     settings, output = settings or RankingTraining(), Path(output)
     check_student(student)
-    data = _lists(corpus, queries, teacher_vectors, lists, settings, student.device)
+    parts = _parts(corpus, queries, teacher_vectors, lists, labels, settings, student.device)
     with _learning_weights(student) as weights:
-        trainer = RankingTrainer(student, data, weights, output / "checkpoints")
+        trainer = RankingTrainer(student, parts, weights, output / "checkpoints")
         trainer.train(show_progress_bar)
         kept_start = not trainer.after < trainer.before
         if kept_start:
@@ -93,18 +96,37 @@ def distill_ranking(
             maps = fit_maps(student.head, trainer)
             left, right = moved(student.head, trainer.bank)
         trainer.fit_scale(left, right)
-    student.info |= {"task": _task(data).to_dict(), "activation": "identity"}
+    student.info |= {"task": _task(parts[0]).to_dict(), "activation": "identity"}
     if teacher_vectors is not None:
         card = student.model_card_data
         card.tags = [tag for tag in card.tags or [] if tag != "cross-encoder"]  # its teacher embeds texts
     student.save_pretrained(str(output))
     held_out: dict[str, Any] = {"before": trainer.before, "after": trainer.after}
-    if isinstance(data, ScoredLists):  # which ones depends on the lists
-        held_out["queries"] = [data.texts[row] for row in data.held_out]
+    if isinstance(parts[0], ScoredLists):  # which ones depends on the lists
+        held_out["queries"] = [parts[0].texts[row] for row in parts[0].held_out]
     log = {"settings": asdict(settings), "held_out": held_out, "kept_start": kept_start, "maps": maps}
     write_json(output / "training.json", log | {"log": trainer.log})
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
     return student
+
+
+def _parts(
+    corpus: Sequence[str],
+    queries: Sequence[str],
+    vectors: np.ndarray | None,
+    lists: Sequence[ScoredRows] | None,
+    labels: Sequence[ScoredRows] | None,
+    settings: RankingTraining,
+    device: torch.device,
+) -> list[Lists]:
+    """The teacher's lists and, if there are any, those that people judged; no text that either holds out is learned."""
+    parts: list[Lists] = [_lists(corpus, queries, vectors, lists, settings, device)]
+    if labels is not None:
+        parts.append(ScoredLists(corpus, queries, labels, settings))
+    held_out = np.concatenate([part.held_out for part in parts])
+    for part in parts:
+        part.anchors = part.anchors[~np.isin(part.anchors, held_out)]
+    return parts
 
 
 def _lists(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -33,11 +33,11 @@ Lists: TypeAlias = RankingLists | ScoredLists
 
 
 class RankingTrainer:
-    """Trains the weights of a student on lists.
+    """Trains the weights of a student on lists; of several kinds, such as a teacher's and people's, in turn.
 
     Args:
         student: With a cosine head.
-        lists: The texts and the teacher's lists.
+        parts: The lists of each kind, all of the same texts; scores are brought to the scale of the first.
         weights: Those that learn, by name.
         folder: Of the checkpoint.
 
@@ -47,14 +47,15 @@ class RankingTrainer:
         log: Mean loss of the steps between two checkpoints.
     """
 
-    def __init__(self, student: DSE, lists: Lists, weights: dict[str, nn.Parameter], folder: Path) -> None:
-        self.student, self.lists, self.weights, self.file = student, lists, weights, folder / STATE
-        self.settings = settings = lists.settings
-        self.steps = lists.steps()
+    def __init__(self, student: DSE, parts: Sequence[Lists], weights: dict[str, nn.Parameter], folder: Path) -> None:
+        self.student, self.parts, self.weights, self.file = student, parts, weights, folder / STATE
+        self.settings = settings = parts[0].settings
+        self.steps = settings.steps or sum(part.steps() for part in parts)
         query, document = student.pair_prompts
-        self.texts = [document + text for text in lists.texts[: lists.n]] + [query + t for t in lists.texts[lists.n :]]
+        texts, n = parts[0].texts, parts[0].n
+        self.texts = [document + text for text in texts[:n]] + [query + text for text in texts[n:]]
         self.start = {name: weight.detach().clone() for name, weight in weights.items()}
-        self.key = _key(lists, self.start, student.pair_prompts)
+        self.key = _key(parts, self.start, student.pair_prompts)
         self.optimizer = torch.optim.AdamW(
             weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -67,10 +68,11 @@ class RankingTrainer:
         first, losses = self._load(), []
         if not first:
             self.bank = self._encode_all()
-            self.lists.begin(self.bank)
+            for part in self.parts:
+                part.begin(self.bank)
             self.before = float(self.held_out(self.bank, self.bank).mean())
         # To encode all texts again takes as long as a pass over them, which a short training does not make.
-        refreshes = min(self.settings.refreshes, self.steps * self.settings.batch_size // len(self.lists.texts))
+        refreshes = min(self.settings.refreshes, self.steps * self.settings.batch_size // len(self.texts))
         every = max(1, self.steps // (refreshes + 1))
         self.student.eval()  # without dropout
         with (
@@ -94,10 +96,12 @@ class RankingTrainer:
         )
 
     def _step(self, step: int) -> float:
-        rows = self.lists.batch(step)
+        turn, place = divmod(step, len(self.parts))
+        part: Any = self.parts[place]
+        rows = part.batch(turn)
         e = self._encode_batch([self.texts[row] for row in rows])  # (B, d)
-        loss = self.lists.divergences(rows, e, self.bank, self.lists.candidates(step)).mean()  # type: ignore[arg-type]
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = part.divergences(rows, e, self.bank, part.candidates(turn)).mean()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._schedule(step)
@@ -137,10 +141,12 @@ class RankingTrainer:
     @torch.no_grad()
     def held_out(self, left: Tensor, right: Tensor) -> Tensor:
         """The divergence of each held-out list; embeddings of all texts as queries, and as documents, (m, d)."""
-        rows, candidates, size = self.lists.held_out, self.lists.candidates(0), self.settings.batch_size
-        blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        parts = [self.lists.divergences(block, left[block.tolist()], right, candidates) for block in blocks]  # type: ignore[arg-type]
-        return torch.cat(parts)
+        found, size = [], self.settings.batch_size
+        for part in self.parts:
+            rows, candidates = part.held_out, part.candidates(0)
+            blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+            found += [part.divergences(block, left[block.tolist()], right, candidates) for block in blocks]  # type: ignore[arg-type]
+        return torch.cat(found)
 
     @torch.no_grad()
     def mix(self, start: float) -> None:
@@ -152,8 +158,9 @@ class RankingTrainer:
     @torch.no_grad()
     def fit_scale(self, left: Tensor, right: Tensor) -> None:
         """Fit slope and shift by which the student's score is nearest to the teacher's, on the held-out lists."""
-        rows = self.lists.held_out
-        y, x, itself = self.lists.cosines(rows, left[rows.tolist()], right, self.lists.candidates(0))  # type: ignore[arg-type]
+        teacher = self.parts[0]
+        rows = teacher.held_out
+        y, x, itself = teacher.cosines(rows, left[rows.tolist()], right, teacher.candidates(0))  # type: ignore[arg-type]
         x, y = (cosines[~itself].double() for cosines in (x, y))
         dx, dy = x - x.mean(), y - y.mean()
         slope = (dx * dy).mean() / dx.square().mean().clamp_min(1e-12)
@@ -171,7 +178,8 @@ class RankingTrainer:
             state = self.optimizer.state[weight]
             tensors |= {f"weight.{name}": weight, f"first.{name}": state["exp_avg"]}
             tensors |= {f"second.{name}": state["exp_avg_sq"]}
-        state = {"run": self.key, "step": step, "before": self.before, "scale": self.lists.scale, "log": self.log}
+        state = {"run": self.key, "step": step, "before": self.before, "log": self.log}
+        state["scales"] = [part.scale for part in self.parts]
         arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
         write_tensors(self.file, arrays, {"state": json.dumps(state)})
 
@@ -198,14 +206,16 @@ class RankingTrainer:
                     }
         except SafetensorError as error:
             raise MismatchError(f"{self.file} is no checkpoint ({error}); delete it.") from error
-        self.before, self.lists.scale, self.log = state["before"], state["scale"], state["log"]
+        self.before, self.log = state["before"], state["log"]
+        for part, scale in zip(self.parts, state["scales"], strict=True):
+            part.scale = scale
         logger.info("ranking: going on from step %d of %d", state["step"], self.steps)
         return int(state["step"])
 
 
-def _key(lists: Lists, start: dict[str, Tensor], prompts: tuple[str, str]) -> str:
+def _key(parts: Sequence[Lists], start: dict[str, Tensor], prompts: tuple[str, str]) -> str:
     """Hash of what is learned and of the weights it starts from: a checkpoint of another run has another one."""
-    digest = hashlib.blake2b(json.dumps([lists.key(), *prompts]).encode(), digest_size=16)
+    digest = hashlib.blake2b(json.dumps([*(part.key() for part in parts), *prompts]).encode(), digest_size=16)
     for name, weight in start.items():
         digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

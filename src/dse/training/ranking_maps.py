@@ -36,7 +36,7 @@ def fit_maps(head: PairHead, trainer: RankingTrainer) -> dict[str, float]:
     Returns:
         ``before`` and ``after``: divergence of the held-out lists; ``standard_error`` of the gain; ``factor`` f.
     """
-    lists, kind, generator = trainer.lists, CosineMap(), np.random.default_rng((trainer.settings.seed, 3))
+    kind, generator = CosineMap(), np.random.default_rng((trainer.settings.seed, 3))
     bank = trainer.bank.clone()  # (m, d)
     weights = [*head.left.parameters(), *head.right.parameters()]
     for weight in weights:
@@ -44,17 +44,18 @@ def fit_maps(head: PairHead, trainer: RankingTrainer) -> dict[str, float]:
     optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.01)
     cosine = best = trainer.held_out(bank, bank)  # (h,)
     chosen, factor, checks = [torch.zeros_like(weight) for weight in weights], 0.0, 0
-    order: list[int] = []
+    orders: list[list[int]] = [[] for _ in trainer.parts]
     for step in range(1, STEPS + 1):
-        if len(order) < QUERIES:
-            order = generator.permutation(lists.anchors).tolist()
-        rows, order = np.array(order[:QUERIES]), order[QUERIES:]
+        place = (step - 1) % len(orders)
+        part: Any = trainer.parts[place]
+        if len(orders[place]) < QUERIES:
+            orders[place] = generator.permutation(part.anchors).tolist()
+        rows, orders[place] = np.array(orders[place][:QUERIES]), orders[place][QUERIES:]
         with torch.random.fork_rng(devices=[bank.device] if bank.is_cuda else []):
             torch.manual_seed(trainer.settings.seed + step)
             left = kind.left_vectors(head, F.dropout(bank[torch.from_numpy(rows).to(bank.device)], DROPOUT))  # (B, d)
         right = kind.right_vectors(head, bank)  # (m, d)
-        candidates: Any = lists.candidates(step)
-        lists.divergences(rows, left, right, candidates).mean().backward()  # type: ignore[no-untyped-call]
+        part.divergences(rows, left, right, part.candidates(step)).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
         if step % CHECK:
