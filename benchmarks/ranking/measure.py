@@ -124,6 +124,7 @@ def from_cross_encoder(measured: Measured, output: Path) -> DSE:
         pair_teacher(measured),
         output,
         rounds=plan_rounds(len(queries), TEACHER_PAIRS, settings.seed),
+        vectors=encoder_teacher(measured.setup).vectors(documents.texts, queries.texts, show_progress_bar=True),
         settings=settings,
     )
 

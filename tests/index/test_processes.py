@@ -31,10 +31,10 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def test_fifty_kills_lose_and_double_nothing(tmp_path):
-    result = json.loads(finish(start("kills", tmp_path, 50, 0)))
-    assert result["killed"] == 50
-    assert result["in"]["add"] >= 5  # many of them in the middle of something
+def test_kills_lose_and_double_nothing(tmp_path):
+    result = json.loads(finish(start("kills", tmp_path, 20, 0)))
+    assert result["killed"] == 20
+    assert result["in"]["add"] >= 2  # many of them in the middle of something
 
 
 def test_two_writers_and_a_reader(tmp_path):

@@ -15,7 +15,9 @@ from dse.errors import BadDataError, MismatchError
 from dse.ranking import RankingRecipe, make_ranker, rounds, ways
 from dse.teacher import pair_teacher
 from dse.training.ranking import RankingTraining
+from dse.training.ranking_lists import RankingLists
 from dse.training.ranking_loop import RankingTrainer
+from dse.training.scored_lists import ScoredLists
 from tests.ranking.test_ranker import documents, fail, judge, queries, stop
 from tests.samples import difference, tensors
 from tests.training.ranking_samples import CORPUS, LISTS, QUERIES, SubjectTeacher
@@ -80,7 +82,10 @@ def test_several_teachers_and_what_is_held_back(recipe, tmp_path, encoder, monke
     from dse.teacher import load_ranking_teacher
 
     both = [load_ranking_teacher(encoder), SubjectTeacher(1000.0)]
+    kinds, step = set(), RankingTrainer._step
+    monkeypatch.setattr(RankingTrainer, "_step", lambda self, n: kinds.update(map(type, self.parts)) or step(self, n))
     report = make_ranker(titled, log, recipe, tmp_path / "s", teacher=both, judgements=judged)
+    assert kinds == {ScoredLists, RankingLists}  # the encoder's lists of the whole corpus too
     assert not set(learned) & {QUERIES[0], *QUERIES[1::3]} and len(learned) == 40 == len(set(learned))
     assert report.fingerprints["teacher"].endswith("+SubjectTeacher 2") and report.query_count == 1
 

@@ -61,6 +61,7 @@ def train_in_rounds(
     output: Path,
     *,
     rounds: list[list[int]],
+    vectors: np.ndarray | None = None,
     labels: Sequence[ScoredRows] | None = None,
     settings: RankingTraining,
     show_progress_bar: bool = False,
@@ -74,6 +75,8 @@ def train_in_rounds(
         teacher: Of pairs.
         output: Folder of the student.
         rounds: See `plan_rounds`.
+        vectors: An encoder's, (n + q, D), whose lists of the whole corpus are learned beside those of the pairs: few
+            queries can be scored in pairs, and these keep the student from learning them by heart.
         labels: For each query what people judged, empty where nobody did; learned in every round.
         settings: Optimiser settings; ``steps`` are those of all rounds.
         show_progress_bar: Whether to show bars.
@@ -85,7 +88,7 @@ def train_in_rounds(
         BadDataError: If the teacher orders the documents of fewer than 20 queries.
     """
     known = _own_documents(documents, queries)
-    judged = [] if labels is None else [row for row, (graded, _) in enumerate(labels) if len(graded)]
+    further = range(len(queries)) if vectors is not None else _judged(labels)
     scored: Scored = {}
     bought: list[Bought] = []
     (output / ROUNDS).mkdir(parents=True, exist_ok=True)
@@ -104,12 +107,13 @@ def train_in_rounds(
             student = DSE(str(folder), dtype=student.inference_dtype, device=str(student.device))
         else:
             steps = settings.steps // len(rounds) if settings.steps else max(200, len(pairs) // settings.batch_size)
-            learned = list(dict.fromkeys([*scored, *judged]))
+            learned, n = list(dict.fromkeys([*scored, *further])), len(documents)
             student = distill_ranking(
                 student,
                 documents.texts,
                 [queries.texts[row] for row in learned],
                 folder,
+                teacher_vectors=None if vectors is None else vectors[[*range(n), *(n + row for row in learned)]],
                 lists=[_as_rows(*scored.get(row, ([], []))) for row in learned],
                 labels=None if labels is None else [labels[row] for row in learned],
                 settings=replace(settings, steps=max(1, steps)),
@@ -177,6 +181,11 @@ def _add(scored: Scored, rows: list[int], candidates: list[list[int]], scores: l
         found, own = scored.setdefault(row, ([], []))
         found.extend(new)
         own.extend(next(values) for _ in new)
+
+
+def _judged(labels: Sequence[ScoredRows] | None) -> list[int]:
+    """Rows of the queries that people judged."""
+    return [row for row, (documents, _) in enumerate(labels or ()) if len(documents)]
 
 
 def _as_rows(found: list[int], values: list[float]) -> ScoredRows:

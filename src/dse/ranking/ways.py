@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sentence_transformers import SentenceTransformer
 
 from dse.data.collection import Collection, Texts
 from dse.data.lists import Lists
@@ -126,9 +127,11 @@ class FromPairs(Way):
 
     Attributes:
         budget: Of pairs.
+        encoder: The encoders among several teachers, whose vectors give lists of the whole corpus too.
     """
 
     budget: int = 0
+    encoder: EncoderTeacher | None = None
 
     def __post_init__(self) -> None:
         """Let documents play the query where the log is too small; plan the rounds."""
@@ -145,6 +148,8 @@ class FromPairs(Way):
     def train(self, student: DSE) -> DSE:
         """Draw, score and learn, round by round."""
         student.info["teacher"] = self.teacher.fingerprint
+        texts = self.documents.texts, self.log.texts
+        vectors = None if self.encoder is None else self.encoder.vectors(*texts, show_progress_bar=self.bar)
         return train_in_rounds(
             student,
             self.documents,
@@ -152,6 +157,7 @@ class FromPairs(Way):
             self.teacher,
             self.output,
             rounds=self._rounds,
+            vectors=vectors,
             labels=self.labels_of_log(),
             settings=self.training,
             show_progress_bar=self.bar,
@@ -248,7 +254,9 @@ def choose_way(
     elif isinstance(shared["teacher"], EncoderTeacher):
         way = FromVectors(**shared, log=log)
     else:
-        way = FromPairs(**shared, log=log, budget=budget)
+        encoders = [t for t in teachers if isinstance(t, SentenceTransformer) and _has_vectors(t)]
+        encoder = EncoderTeacher(encoders, output / "teacher_vectors") if encoders else None
+        way = FromPairs(**shared, log=log, budget=budget, encoder=encoder)
     if labels is not None:  # refused before the teacher is asked
         ScoredLists(documents.texts, way.log.texts, way.labels_of_log() or [], training)
     return way

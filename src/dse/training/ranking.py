@@ -59,10 +59,10 @@ def distill_ranking(
         output: Folder of the student; the checkpoint lives in ``output/checkpoints`` until it is done.
         teacher_vectors: A row for each document, then for each query, (n + q, D); their cosine is the teacher's score.
             Documents play the query too.
-        lists: In place of vectors, for each query the rows of the documents that a teacher scored (or people judged),
-            and the scores: what cross-encoders give.
-        labels: Beside a teacher's lists those that people judged, for each query, empty where nobody did; the two are
-            learned in turn.
+        lists: In place of vectors or beside them, for each query the rows of the documents that a teacher scored (or
+            people judged), and the scores: what cross-encoders give.
+        labels: Beside a teacher's lists those that people judged, for each query, empty where nobody did. Lists of
+            several kinds are learned in turn; the student's scores are on the scale of ``lists``, if there are any.
         settings: Optimiser settings.
         show_progress_bar: Whether to show one.
 
@@ -119,29 +119,18 @@ def _parts(
     settings: RankingTraining,
     device: torch.device,
 ) -> list[Lists]:
-    """The teacher's lists and, if there are any, those that people judged; no text that either holds out is learned."""
-    parts: list[Lists] = [_lists(corpus, queries, vectors, lists, settings, device)]
-    if labels is not None:
-        parts.append(ScoredLists(corpus, queries, labels, settings))
+    """Lists of each kind that is given; no text that one of them holds out is learned by another."""
+    if vectors is None and lists is None:
+        raise MismatchError("Ranking is learned from a teacher's vectors or from lists; give one of the two.")
+    parts: list[Lists] = [
+        ScoredLists(corpus, queries, scored, settings) for scored in (lists, labels) if scored is not None
+    ]
+    if vectors is not None:
+        parts.insert(0 if lists is None else 1, RankingLists(corpus, queries, vectors, settings, device))
     held_out = np.concatenate([part.held_out for part in parts])
     for part in parts:
         part.anchors = part.anchors[~np.isin(part.anchors, held_out)]
     return parts
-
-
-def _lists(
-    corpus: Sequence[str],
-    queries: Sequence[str],
-    vectors: np.ndarray | None,
-    lists: Sequence[ScoredRows] | None,
-    settings: RankingTraining,
-    device: torch.device,
-) -> Lists:
-    if (vectors is None) == (lists is None):
-        raise MismatchError("Ranking is learned from a teacher's vectors or from lists; give one of the two.")
-    if vectors is not None:
-        return RankingLists(corpus, queries, vectors, settings, device)
-    return ScoredLists(corpus, queries, lists or [], settings)
 
 
 def _task(lists: Lists) -> Task:
