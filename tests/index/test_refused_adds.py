@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 
@@ -210,3 +211,50 @@ def test_decimals_are_stored_wherever_they_lie_in_memory(store, letters):
     write(store, rows, batch_size=5)
     found = {row["id"]: row["price"] for row in store.data.to_table(columns=["id", "price"]).to_pylist()}
     assert [found[name] for name in "xyz"] == prices
+
+
+LEAVES = [
+    (pa.uint8(), 200),
+    (pa.uint64(), 2**63),
+    (pa.float16(), 1.5),
+    (pa.large_string(), "x"),
+    (pa.large_binary(), b"x"),
+    (pa.binary(2), b"xy"),
+    (pa.date64(), date(2026, 1, 31)),
+    (pa.time32("s"), time(10)),
+    (pa.timestamp("ns", "Europe/Berlin"), datetime(2026, 1, 31, tzinfo=UTC)),
+    (pa.decimal128(5, 2), Decimal("1.25")),
+    (pa.dictionary(pa.int8(), pa.string()), "x"),
+]
+
+
+def test_rows_are_found_again_whatever_the_types_of_their_columns(store):
+    """Lance reads back some types of Arrow only where they are not within others."""
+    kinds = {f"{i} plain": (kind, value) for i, (kind, value) in enumerate(LEAVES)}
+    kinds |= {f"{i} list": (pa.list_(kind), [value]) for i, (kind, value) in enumerate(LEAVES)}
+    kinds |= {f"{i} struct": (pa.struct([("a", kind)]), {"a": value}) for i, (kind, value) in enumerate(LEAVES)}
+    columns = {name: pa.array([value, None], kind) for name, (kind, value) in kinds.items()}
+    rows = pa.table({"id": ["x", "it's"], "text": ["a", "b"]} | columns)
+    assert write(store, rows) == {"added": 2, "unchanged": 0}
+    assert write(store, rows) == {"added": 0, "unchanged": 2}
+    found = store.find(["x", "it's", "none"], ["id", *columns]).to_pylist()
+    assert sorted(row["id"] for row in found) == ["it's", "x"]
+    assert next(row for row in found if row["id"] == "x")["1 list"] == [2**63]
+    assert write(store, [{"id": "x", "text": "anew"}], replace=True)["updated"] == 1
+    with store.writing():
+        assert store.delete(["x", "it's"]) == 2
+    assert store.count() == 20
+
+
+@pytest.mark.parametrize("name", ["it's", "a\\'b", "\\", "a\nb", "a\0b", "?", "--", '"', "`", "%", "é😀", "' or true"])
+def test_rows_of_any_id_are_found_again(store, name):
+    write(store, [{"id": name, "text": "x"}])
+    assert store.find([name, "none"], ["id"])["id"].to_pylist() == [name]
+    assert store.find([], ["id"]).num_rows == 0 and store.find(pa.array([], pa.string()), ["id"]).num_rows == 0
+
+
+def test_a_column_is_widened_beside_one_of_nearly_its_name(store):
+    write(store, [{"id": "x", "text": "x", "price": 1, "price~": 5}])
+    write(store, [{"id": "y", "text": "x", "price": 1.5, "price~": 6.5}])
+    found = {row.pop("id"): row for row in store.find(["x", "y"], ["id", "price", "price~"]).to_pylist()}
+    assert found == {"x": {"price": 1.0, "price~": 5.0}, "y": {"price": 1.5, "price~": 6.5}}

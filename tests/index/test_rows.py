@@ -1,18 +1,36 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dse.errors import BadDataError
 from dse.index.layout import matrix
 from dse.index.rows import read_rows, text_id
 
+INT = pa.field("b", pa.int64())
+VIEWS = pa.struct([("a", pa.string_view()), INT])
+VALUES = st.recursive(
+    st.one_of(
+        st.booleans(),
+        st.integers(-(2**62), 2**62),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=3),
+        st.binary(max_size=3),
+        st.dates(),
+        st.datetimes(timezones=st.just(None) | st.just(UTC)),
+        st.decimals(-1000, 1000, places=2),
+    ),
+    lambda part: st.lists(part, min_size=1, max_size=2) | st.fixed_dictionaries({"a": part}),
+    max_leaves=3,
+)
 TYPES = {"id": pa.string(), "text": pa.string(), "embedding": pa.list_(pa.float16(), 4)}
 
 
@@ -259,6 +277,14 @@ def test_a_value_that_is_exact_in_fewer_digits_does_not_widen_a_column():
     ("values", "kind"),
     [
         (pa.array([["a"]], pa.large_list(pa.large_string())), pa.list_(pa.large_string())),
+        (pa.array([b"a"], pa.binary_view()), pa.binary()),
+        (pa.array(["a"], pa.string_view()), pa.string()),
+        (pa.array([{"a": "b"}], pa.struct([("a", pa.string_view())])), pa.struct([("a", pa.string())])),
+        (pa.array([["a"]], pa.list_(pa.string(), 1)), pa.list_(pa.string())),
+        (pa.array([[{"a": 1}]], pa.list_(pa.struct([("a", pa.int8())]), 1)), pa.list_(pa.struct([("a", pa.int8())]))),
+        (pa.array([[1.5]], pa.list_(pa.float32(), 1)), pa.list_(pa.float32(), 1)),
+        (pa.RunEndEncodedArray.from_arrays([1], ["a"]), None),
+        (pa.array([[1]], pa.list_view(pa.int64())), None),
         (pa.array([[["a"]]], pa.large_list(pa.large_list(pa.string()))), pa.list_(pa.list_(pa.string()))),
         (pa.array([time(10)], pa.time64("us")), None),
         (pa.array([timedelta(1)]), None),
@@ -371,3 +397,86 @@ def test_text_is_read_as_the_date_or_time_of_the_index(tmp_path, source):
     assert rows_of(rows, types=types) == [row | {"day": date(2024, 2, 29), "at": datetime(2024, 2, 29, 10, 30)}]
     with pytest.raises(BadDataError, match="column 'day' cannot be read as date32"):
         rows_of([row | {"day": "2023-02-29"}], types=types)
+
+
+UTC_NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "problem"),
+    [
+        (date(2026, 1, 31), datetime(2026, 1, 31, 12), "a time where others are dates"),
+        (date(2026, 1, 31), 5, "a number where others are dates"),
+        (datetime(2026, 1, 31), 5, "a number where others are times"),
+        (time(10), 5, "a number where others are times"),
+        (1.5, True, "true or false where others are numbers"),
+        (b"a", "a", "text where others are bytes"),
+        ("a", b"a", "text where others are bytes"),
+        (datetime(2026, 1, 31, 12), UTC_NOON, "a time zone where others have none"),
+        (UTC_NOON, datetime(2026, 1, 31, 12), "a time zone where others have none"),
+    ],
+)
+@pytest.mark.parametrize("nest", [lambda v: v, lambda v: [v], lambda v: {"a": v}, lambda v: [{"a": [v]}]])
+def test_values_that_arrow_would_change_beside_others_are_refused(first, then, problem, nest):
+    rows = [{"id": "a", "text": "x", "own": nest(first)}, {"id": "b", "text": "x", "own": nest(then)}]
+    with pytest.raises(BadDataError, match=rf"row 2: column 'own' .*({problem}|tried to convert)"):
+        rows_of(rows)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.none() | VALUES, min_size=1, max_size=4))
+def test_values_in_mappings_come_back_equal_or_are_refused(values):
+    """Whatever stands beside what: nothing is turned into something else."""
+    try:
+        rows = rows_of([{"id": str(i), "text": "x", "own": value} for i, value in enumerate(values)], 10)
+    except BadDataError:
+        return
+    for row, value in zip(rows, values, strict=True):
+        assert row.get("own") == value and (isinstance(row.get("own"), bool) == isinstance(value, bool))
+
+
+def test_missing_times_stand_beside_any_times_and_nanoseconds_are_kept():
+    pandas = pytest.importorskip("pandas")
+    for value in (date(2026, 1, 31), UTC_NOON, pandas.Timestamp("2026-01-31 12:00:00.123456789")):
+        rows = rows_of([{"id": "a", "text": "x", "own": value}, {"id": "b", "text": "x", "own": pandas.NaT}])
+        assert [row["own"] for row in rows] == [value, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "stored"),
+    [
+        (pa.decimal128(2, 1), pa.array([1.15]), pa.float64()),
+        (pa.decimal128(2, 1), pa.array([1.5]), pa.decimal128(2, 1)),
+        (pa.float64(), pa.array([Decimal("1.12345678901234567890")]), None),
+        (pa.float64(), pa.array([Decimal("49.99")]), pa.float64()),
+        (pa.int64(), pa.array([Decimal("1.25")]), pa.decimal128(22, 2)),
+        (pa.decimal128(38, 1), pa.array([Decimal("1.25")], pa.decimal128(38, 2)), pa.decimal128(38, 2)),
+        (pa.decimal128(3, 2), pa.array([Decimal("1000.5")]), pa.decimal128(6, 2)),
+        (pa.date32(), pa.array([datetime(2026, 1, 31, 12)]), pa.timestamp("us")),
+        (pa.date32(), pa.array(["2026-01-31"], pa.string_view()), pa.date32()),
+        (pa.struct([("a", pa.string())]), pa.array([{"a": "x", "b": 1}], VIEWS), pa.struct([("a", pa.string()), INT])),
+        (pa.list_(pa.string()), pa.array([["x"]], pa.large_list(pa.string_view())), pa.list_(pa.string())),
+    ],
+)
+def test_numbers_dates_and_views_keep_their_values_or_are_refused(kind, values, stored):
+    rows = pa.table({"id": ["a"], "text": ["x"], "own": values})
+    if stored is None:
+        with pytest.raises(BadDataError, match=r"row 1: column 'own' cannot be read as "):
+            list(read_rows(rows, 5, TYPES | {"own": kind}, {}, lambda name, kind: True))
+        return
+    [(table, _)] = read_rows(rows, 5, TYPES | {"own": kind}, {}, lambda name, kind: True)
+    assert table.schema.field("own").type == stored
+    assert table["own"].cast(values.type).to_pylist() == values.to_pylist()
+
+
+def test_a_csv_with_times_widens_a_column_of_dates(tmp_path):
+    (tmp_path / "rows.csv").write_text("id,text,day\na,x,2026-01-31 12:00:00\n")
+    [(table, _)] = read_rows(tmp_path / "rows.csv", 5, TYPES | {"day": pa.date32()}, {}, lambda name, kind: True)
+    assert table["day"].to_pylist() == [datetime(2026, 1, 31, 12)]
+
+
+def test_rows_of_a_type_that_arrow_does_not_know_are_refused():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"id": ["a"], "text": ["x"], "n": polars.Series([2**70], dtype=polars.Int128)})
+    with pytest.raises(BadDataError, match=r"row 1: the rows cannot be read as Arrow's"):
+        rows_of(frame)

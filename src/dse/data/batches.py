@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 from dse.data.columns import TextColumn, checked, common_type, convert, parse_text
+from dse.data.mixtures import refuse_mixtures
 from dse.data.spool import Batch, Place, Spool, numbered
 from dse.data.tables import Table, is_text, json_records, open_table, open_text, parquet_batches
 from dse.errors import BadDataError
@@ -99,7 +101,11 @@ def record_batches(records: Iterable[Record], prefix: str, size: int) -> Iterato
 
 
 def _array(values: list[Any]) -> pa.Array:
-    return pa.array(values, from_pandas=True)  # NaN is a missing value, beside text as well
+    array = pa.array(values, from_pandas=True)  # NaN is a missing value, beside text as well
+    refuse_mixtures(values, array.type)
+    if pt.is_timestamp(array.type) and any(getattr(value, "nanosecond", 0) > 0 for value in values):
+        return pa.array(values, pa.timestamp("ns", array.type.tz), from_pandas=True)
+    return array
 
 
 def with_common_types(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -141,18 +141,23 @@ def convert(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array |
         return column
     if not _keeps_values(column.type, kind):
         raise ValueError(f"it is of type {column.type}")
+    if pt.is_string_view(column.type):  # which Arrow casts to no date
+        column = column.cast(pa.string())
     converted = column.cast(kind)
-    if _has_narrower_floats(column.type, kind) and not converted.cast(column.type).equals(column):
+    if _may_round(column.type, kind) and not converted.cast(column.type, safe=False).equals(column):
         raise ValueError("it would be rounded")
     return converted
 
 
-def _has_narrower_floats(have: pa.DataType, want: pa.DataType) -> bool:
+def _may_round(have: pa.DataType, want: pa.DataType) -> bool:
+    """Whether a cast may round a number without an error."""
     if pt.is_nested(have) and pt.is_nested(want):
         parts = {field.name: field.type for field in want} if pt.is_struct(want) else {}
         inner = [(field.type, parts[field.name]) for field in have] if parts else [(have.value_type, want.value_type)]
-        return any(_has_narrower_floats(one, other) for one, other in inner)
-    return bool(pt.is_floating(have) and pt.is_floating(want) and want.bit_width < have.bit_width)
+        return any(_may_round(one, other) for one, other in inner)
+    if pt.is_floating(have) and pt.is_floating(want):
+        return bool(want.bit_width < have.bit_width)
+    return bool(pt.is_floating(have) and pt.is_decimal(want)) or bool(pt.is_decimal(have) and pt.is_floating(want))
 
 
 def _keeps_values(have: pa.DataType, want: pa.DataType) -> bool:
@@ -186,7 +191,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind))
+    is_kinds = (pt.is_binary, pt.is_large_binary, pt.is_binary_view, pt.is_fixed_size_binary)
+    return any(is_kind(kind) for is_kind in is_kinds)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -205,11 +211,23 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     """
     if one == other:
         return one
+    for kind, wider in ((one, other), (other, one)):
+        if pt.is_date(kind) and pt.is_timestamp(wider) and wider.tz is None:
+            return wider
+        if pt.is_decimal128(kind) and (pt.is_decimal128(wider) or pt.is_integer(wider)):
+            return _common_decimal(kind, wider)
     schemas = [pa.schema([("column", kind)]) for kind in (one, other)]
     kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     if not (_keeps_values(one, kind) and _keeps_values(other, kind)):
         raise ValueError(f"it is {one} and {other}")
     return kind
+
+
+def _common_decimal(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The decimal type with the digits of both, or as many as there are: a cast refuses values that do not fit."""
+    kinds = [kind if pt.is_decimal(kind) else pa.decimal128(20, 0) for kind in (one, other)]
+    scale = max(kind.scale for kind in kinds)
+    return pa.decimal128(min(38, max(kind.precision - kind.scale for kind in kinds) + scale), scale)
 
 
 def checked(function: Callable[[Any], Any], column: Any, name: str, place: Place, target: str) -> Any:

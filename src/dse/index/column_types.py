@@ -16,11 +16,15 @@ from dse.data.spool import Place
 from dse.errors import BadDataError
 from dse.index.layout import SCOUT
 
-# Lance also writes times, durations, 256-bit decimals and large lists, but cannot look up ids in a table that has them.
+# Conditions and JSON have no times of day beyond seconds, durations and 256-bit decimals.
 _STORABLE = (
     *(pt.is_boolean, pt.is_integer, pt.is_floating, pt.is_decimal128, pt.is_date, pt.is_timestamp),
-    *(pt.is_string, pt.is_large_string, pt.is_string_view, pt.is_binary, pt.is_large_binary, pt.is_fixed_size_binary),
+    *(pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary, pt.is_fixed_size_binary),
     partial(operator.eq, pa.time32("s")),
+)
+_STORED_AS = (  # what Lance does not keep as it is
+    (pt.is_string_view, pa.string()),
+    (pt.is_binary_view, pa.binary()),
 )
 
 
@@ -35,13 +39,16 @@ def storable(kind: pa.DataType) -> pa.DataType | None:
         return kind  # within lists and structs, until a value comes
     if pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
         item = storable(kind.value_type)
-        return item and (pa.list_(item, kind.list_size) if pt.is_fixed_size_list(kind) else pa.list_(item))
+        # Lance writes lists of one length of numbers only.
+        has_length = pt.is_fixed_size_list(kind) and (pt.is_integer(item) or pt.is_floating(item))
+        return item and (pa.list_(item, kind.list_size) if has_length else pa.list_(item))
     if pt.is_struct(kind):
         fields = [(field.name, storable(field.type)) for field in kind]
         return pa.struct(fields) if fields and all(item for _, item in fields) else None
     if pt.is_dictionary(kind):
-        return kind if storable(kind.value_type) else None
-    return kind if any(is_kind(kind) for is_kind in _STORABLE) else None
+        return kind if storable(kind.value_type) == kind.value_type else storable(kind.value_type)
+    stored = next((stored for is_kind, stored in _STORED_AS if is_kind(kind)), kind)
+    return stored if any(is_kind(stored) for is_kind in _STORABLE) else None
 
 
 def check_names(names: Sequence[str], source: str) -> None:
@@ -83,10 +90,11 @@ def _floats(column: pa.Array | pa.ChunkedArray) -> Iterator[pa.Array]:
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         if pt.is_floating(chunk.type):
             yield chunk
-        elif pt.is_nested(chunk.type) and not pt.is_map(chunk.type):
-            parts = chunk.flatten()
-            for part in parts if pt.is_struct(chunk.type) else [parts]:
+        elif pt.is_struct(chunk.type):
+            for part in chunk.flatten():
                 yield from _floats(part)
+        elif pt.is_list(chunk.type) or pt.is_large_list(chunk.type) or pt.is_fixed_size_list(chunk.type):
+            yield from _floats(chunk.flatten())
         elif pt.is_dictionary(chunk.type):
             yield from _floats(chunk.dictionary)
 

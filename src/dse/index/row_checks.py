@@ -131,7 +131,7 @@ def _own(
 
 def _wider(kind: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     try:
-        return storable(common_type(kind, other))
+        return storable(common_type(kind, storable(other) or other))
     except (ValueError, TypeError, pa.ArrowException):
         return None
 

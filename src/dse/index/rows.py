@@ -73,26 +73,30 @@ def read_rows(
 def _batches(rows: Rows, types: Mapping[str, pa.DataType], names: Mapping[str, str]) -> Iterator[Batch]:
     if isinstance(rows, str | os.PathLike):
         text = {names.get(name, name): pa.string() for name in (ID, TEXT)}
-        # Numbers are read as what they are: they may need a wider type than the column has.
-        own = {name: kind for name, kind in types.items() if name not in RESERVED and not _is_number(kind)}
+        # Numbers and dates are read as what they are: they may need a wider type than the column has.
+        own = {name: kind for name, kind in types.items() if name not in RESERVED and not _has_wider(kind)}
         return read_batches(os.path.expanduser(rows), own | text)
     if hasattr(rows, "__arrow_c_stream__"):
-        return _arrow_batches(pa.RecordBatchReader.from_stream(rows))
+        return _arrow_batches(rows)
     if isinstance(rows, Mapping) or hasattr(rows, "columns") or not isinstance(rows, Iterable):
         kind = type(rows).__name__  # going through a mapping or a data frame would give its names
         raise BadDataError(f"Rows of type {kind} cannot be read; give a file, an Arrow table, mappings or texts.")
     return with_common_types(record_batches(enumerate(map(_record, rows), start=1), "row ", ROWS))
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pt.is_integer(kind) or pt.is_floating(kind))
+def _has_wider(kind: pa.DataType) -> bool:
+    return bool(pt.is_integer(kind) or pt.is_floating(kind) or pt.is_date(kind))
 
 
-def _arrow_batches(reader: pa.RecordBatchReader) -> Iterator[Batch]:
+def _arrow_batches(stream: Any) -> Iterator[Batch]:
     start = 1
-    for rows in reader:
-        yield Batch(rows, numbered("row ", range(start, start + rows.num_rows)))
-        start += rows.num_rows
+    try:
+        for rows in pa.RecordBatchReader.from_stream(stream):
+            yield Batch(rows, numbered("row ", range(start, start + rows.num_rows)))
+            start += rows.num_rows
+    except pa.ArrowException as error:  # of a type that this Arrow does not know
+        problem = str(error).splitlines()[0]
+        raise BadDataError(f"row {start}: the rows cannot be read as Arrow's ({problem}); convert them.") from error
 
 
 def _record(row: object) -> Mapping[str, Any] | str:

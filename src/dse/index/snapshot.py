@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import lance
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dse.index.condition_values import quoted
 from dse.index.conditions import lance_condition
 from dse.index.lance_errors import readable_error
 from dse.index.layout import ID, RESERVED, SCOUT, TEXT, Manifest
@@ -112,9 +112,10 @@ class Snapshot:
 
     def find(self, ids: Sequence[str] | pa.Array, columns: Sequence[str]) -> pa.Table:
         """Rows with these ids, in no particular order."""
+        names = ids.to_pylist() if isinstance(ids, pa.Array) else ids
+        # SQL, not an Arrow expression: that holds the type of every column, and Lance does not read all of them back.
+        wanted = f"{ID} in ({', '.join(map(quoted, names))})" if len(names) else "false"
         with self.reading():
-            # An expression, not text: an id may hold quotes.
-            wanted = pc.field(ID).isin(pa.array(ids, pa.string()))
             return self.data.to_table(filter=wanted, columns=list(columns))
 
     def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:

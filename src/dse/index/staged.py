@@ -79,7 +79,9 @@ def with_columns(data: lance.LanceDataset, kinds: Mapping[str, pa.DataType]) -> 
 
 
 def _widen(data: lance.LanceDataset, name: str, kind: pa.DataType) -> None:
-    wider = pa.schema([(f"{name}~", kind)])  # a name that no other column has for long
+    taken = data.schema.names
+    free = next(longer for count in range(1, len(taken) + 2) if (longer := f"{name}{'~' * count}") not in taken)
+    wider = pa.schema([(free, kind)])
 
     @lance.batch_udf(output_schema=wider)
     def widened(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -90,4 +92,4 @@ def _widen(data: lance.LanceDataset, name: str, kind: pa.DataType) -> None:
     else:
         data.add_columns([wider.field(0)])
     data.drop_columns([name])
-    data.alter_columns({"path": f"{name}~", "name": name})
+    data.alter_columns({"path": free, "name": name})
