@@ -479,7 +479,7 @@ def test_a_checkpoint_of_another_run_is_refused(backbone, tmp_path, monkeypatch,
     else:
         with torch.no_grad():
             student.transformers_model.encoder.layer[0].output.dense.weight.add_(0.01)
-    with pytest.raises(MismatchError, match="other texts, vectors, settings or student"):
+    with pytest.raises(MismatchError, match="holds a run with other settings"):
         distill_ranking(student, corpus, QUERIES, tmp_path / "s", teacher_vectors=vectors, settings=settings_)
 
 
@@ -578,3 +578,20 @@ def test_texts_are_read_behind_the_prompts_that_they_are_ranked_with(backbone, t
         np.testing.assert_allclose(trainer._encode_batch(trainer.texts[rows]).detach(), unit, atol=1e-5)
     run(student, tmp_path / "s")
     assert DSE(str(tmp_path / "s")).pair_prompts == ("the old ", "a red ")
+
+
+def test_the_output_is_an_empty_folder_or_ones_own_run(backbone, tmp_path, monkeypatch):
+    for name in ("backbone", "notes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text("mine")
+        with pytest.raises(MismatchError, match=r"holds README.md, but no run.json"):
+            run(new_student(backbone), tmp_path / name)
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["README.md"]
+    once = run(new_student(backbone), tmp_path / "s")
+    with pytest.raises(MismatchError, match=r"holds a run with other settings \(.*settings.seed was "):
+        run(new_student(backbone), tmp_path / "s", replace(SHORT, seed=5))
+    with pytest.raises(MismatchError, match="holds a run with other settings"):
+        run(new_student(backbone), tmp_path / "s", teacher_vectors=VECTORS[:, ::-1] + 1)
+    monkeypatch.setattr(ranking_loop.RankingTrainer, "train", None)  # not called
+    again = run(new_student(backbone), tmp_path / "s")
+    assert difference(tensors(once), tensors(again)) == 0.0 and again.info == once.info

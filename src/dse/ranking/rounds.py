@@ -117,6 +117,7 @@ def train_in_rounds(
                 lists=[_as_rows(*scored.get(row, ([], []))) for row in learned],
                 labels=None if labels is None else [labels[row] for row in learned],
                 settings=replace(settings, steps=max(1, steps)),
+                claimed=True,
                 show_progress_bar=show_progress_bar,
             )
         bought.append(_bought(folder, scored))

@@ -102,6 +102,7 @@ class FromVectors(Way):
             teacher_vectors=vectors,
             labels=self.labels_of_log(),
             settings=self.training,
+            claimed=True,
             show_progress_bar=self.bar,
         )
 
@@ -200,6 +201,7 @@ class FromLists(Way):
             lists=self.lists,
             labels=self.labels_of_log(),
             settings=self.training,
+            claimed=True,
             show_progress_bar=self.bar,
         )
 

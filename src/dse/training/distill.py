@@ -94,7 +94,7 @@ def distill(
     own |= {"start": _start(student), "data": data_hashes(teacher_scores, train=train, validation=validation)}
     claim_folder(output, own if claim is None else claim)
     if finished(output):
-        return _trained(student, output)
+        return load_trained(student, output)
     if validation is not None:
         validation = validation.select(validation.labelled) if validation.labelled.any() else None
     student.info |= {"task": task.to_dict(), "alpha": distillation.alpha}
@@ -161,7 +161,7 @@ def _start(student: DSE) -> dict[str, Any]:
     return start | ({"prompts": list(student.pair_prompts)} if any(student.pair_prompts) else {})
 
 
-def _trained(student: DSE, folder: Path) -> DSE:
+def load_trained(student: DSE, folder: Path) -> DSE:
     """The student with the weights of a finished run."""
     saved = DSE(str(folder), device="cpu")
     student.load_state_dict(saved.state_dict())

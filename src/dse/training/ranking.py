@@ -23,9 +23,11 @@ from dse.data.tasks import Task
 from dse.errors import MismatchError
 from dse.files import write_json
 from dse.model import DSE
+from dse.training.distill import load_trained
 from dse.training.ranking_lists import RankingLists, RankingTraining
 from dse.training.ranking_loop import Lists, RankingTrainer
 from dse.training.ranking_maps import fit_maps, moved
+from dse.training.run_folder import claim_folder, finished
 from dse.training.scored_lists import ScoredLists, ScoredRows
 
 __all__ = ["RankingTraining", "check_student", "distill_ranking"]
@@ -45,18 +47,21 @@ def distill_ranking(
     lists: Sequence[ScoredRows] | None = None,
     labels: Sequence[ScoredRows] | None = None,
     settings: RankingTraining | None = None,
+    claimed: bool = False,
     show_progress_bar: bool = False,
 ) -> DSE:
     """Train a student to order a corpus as a teacher does, and save it.
 
-    Goes on from the last checkpoint of an interrupted run with the same output, to the same weights, bit for bit.
+    Goes on from the last checkpoint of an interrupted run with the same output, to the same weights, bit for bit; those
+    of a finished one are loaded into the student.
 
     Args:
         student: As ``DSE.from_backbone(backbone, head="cosine", num_layers=1)`` builds it. With the head
             ``"cosine-map"`` each side also gets a map of its own, kept if the held-out lists gain by it.
         corpus: The documents, n texts.
         queries: Queries like those to come.
-        output: Folder of the student; the checkpoint lives in ``output/checkpoints`` until it is done.
+        output: Folder of the student: a new or empty one, or that of the run to continue; the checkpoint lives in
+            ``output/checkpoints`` until it is done.
         teacher_vectors: A row for each document, then for each query, (n + q, D); their cosine is the teacher's score.
             Documents play the query too.
         lists: In place of vectors or beside them, for each query the rows of the documents that a teacher scored (or
@@ -64,6 +69,7 @@ def distill_ranking(
         labels: Beside a teacher's lists those that people judged, for each query, empty where nobody did. Lists of
             several kinds are learned in turn; the student's scores are on the scale of ``lists``, if there are any.
         settings: Optimiser settings.
+        claimed: Whether the caller has claimed the folder, for a run of which this is a part.
         show_progress_bar: Whether to show one.
 
     Returns:
@@ -72,7 +78,7 @@ def distill_ranking(
 
     Raises:
         MismatchError: If the student's head is of another kind, nothing in it can learn, vectors or lists do not fit
-            the texts, or the checkpoint belongs to another run.
+            the texts, or ``output`` holds another run or anything else.
         BadDataError: If there are fewer than two documents, or the teacher gives every pair the same score.
     """
     settings, output = settings or RankingTraining(), Path(output)
@@ -80,6 +86,10 @@ def distill_ranking(
     parts = _parts(corpus, queries, teacher_vectors, lists, labels, settings, student.device)
     with _learning_weights(student) as weights:
         trainer = RankingTrainer(student, parts, weights, output / "checkpoints")
+        if not claimed:
+            claim_folder(output, {"kind": "ranking", "settings": asdict(settings), "data": trainer.key})
+            if finished(output):
+                return load_trained(student, output)
         trainer.train(show_progress_bar)
         kept_start = not trainer.after < trainer.before
         if kept_start:
