@@ -19,7 +19,7 @@ LAYERS = [
     ["cli", "integrations"],
     ["bench", "quickstart"],
     ["serve"],
-    ["pipeline", "ranking", "export"],
+    ["pipeline", "ranking", "export", "scale"],
     ["recipe"],
     ["evaluation", "index"],
     ["teacher"],

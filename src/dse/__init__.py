@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dse.index.candidate_index import CandidateIndex
     from dse.model import DSE
     from dse.modules import LayerConcat, PairHead
+    from dse.scale.embedding_files import encode_files
     from dse.teacher.fit import fit_teacher
     from dse.teacher.labelling import label_pairs
     from dse.teacher.load import load_teacher
@@ -32,6 +33,7 @@ _HOME = {
     "Task": "dse.data.tasks",
     "Training": "dse.training.settings",
     "get_task": "dse.data.tasks",
+    "encode_files": "dse.scale.embedding_files",
     "distill": "dse.training.distill",
     "fit_head": "dse.training.head_only",
     "fit_teacher": "dse.teacher.fit",
@@ -50,6 +52,7 @@ __all__ = [
     "Training",
     "__version__",
     "distill",
+    "encode_files",
     "fit_head",
     "fit_teacher",
     "get_task",

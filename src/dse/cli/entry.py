@@ -17,6 +17,7 @@ from dse import __version__
 from dse.cli import (
     bench,
     distill,
+    encode,
     evaluate,
     export,
     index,
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-RESUMED = ("teacher", "label", "distill", "quickstart", "add")  # commands that go on where they stopped
+RESUMED = ("teacher", "label", "distill", "quickstart", "add", "encode")  # commands that go on where they stopped
 
 NOT_WRITTEN = ("inline_container", "PytorchStreamWriter", "Error while serializing")  # in errors of torch, safetensors
 
@@ -66,6 +67,7 @@ for command in (  # in the order in which `dse --help` lists them
     report.report,
     score.score,
     score.rank,
+    encode.encode,
     bench.bench,
     quickstart.quickstart,
     search.search,

@@ -48,6 +48,12 @@ DtypeOption = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option("--dtype", help="auto: bfloat16 where the hardware has it.", rich_help_panel=TRAIN),
 ]
+IdColumnOption = Annotated[
+    str | None, typer.Option("--id-column", help="Column of the ids. Default: id, else rows are numbered.")
+]
+TextColumnOption = Annotated[
+    str | None, typer.Option("--text-column", help="Column of the texts. Default: text, sentence, ...")
+]
 SpeedOption = Annotated[bool, typer.Option("--speed/--no-speed", help="Time teacher and student.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

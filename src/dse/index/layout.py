@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 
+from dse.data.arrow_vectors import matrix as matrix
+from dse.data.arrow_vectors import vectors as vectors  # where the index looks for them
 from dse.errors import BadDataError, DSEError
 
 MANIFEST = b"dse"  # key of the manifest in the schema's metadata
@@ -74,21 +75,6 @@ class Manifest:
 def now() -> str:
     """The time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def vectors(values: np.ndarray) -> pa.FixedSizeListArray:
-    """A matrix (n, d) as an Arrow column of its own dtype."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).ravel()), values.shape[1])
-
-
-def matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """An Arrow column of vectors as a matrix (n, d); no copy where it lies in one piece."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # of no or of several chunks, depending on the version
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), column.type.list_size)
 
 
 def empty_schema(manifest: Manifest, columns: pa.Schema) -> pa.Schema:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from dse import scoring
+from dse.data.arrow_vectors import halves
 from dse.encoding.runtime import one_thread
-from dse.errors import BadDataError, MismatchError
+from dse.errors import MismatchError
 from dse.index.layout import Manifest, now
 from dse.index.row_scorer import RowScorer
 from dse.index.scout import Scout
@@ -121,13 +122,7 @@ def embed_rows(student: DSE, texts: Sequence[str]) -> np.ndarray:
     """
     with _encoding(student):
         embeddings = student.embed_texts(list(texts), student.pair_prompts[1], show_progress_bar=False).cpu().numpy()
-    with np.errstate(over="ignore"):
-        halves: np.ndarray = embeddings.astype(np.float16)
-    if len(bad := np.flatnonzero(~np.isfinite(halves).all(axis=1))):
-        raise BadDataError(
-            f"The embedding of {texts[bad[0]]!r} holds NaN or values beyond 65,504; train the student again."
-        )
-    return halves
+    return halves(embeddings, texts)
 
 
 def embed_queries(student: DSE, queries: str | Sequence[str] | np.ndarray | Tensor) -> Tensor:
