@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dse.model import DSE
     from dse.modules import LayerConcat, PairHead
     from dse.scale.embedding_files import encode_files
+    from dse.scale.matching import match_tables
     from dse.teacher.fit import fit_teacher
     from dse.teacher.labelling import label_pairs
     from dse.teacher.load import load_teacher
@@ -38,6 +39,7 @@ _HOME = {
     "fit_head": "dse.training.head_only",
     "fit_teacher": "dse.teacher.fit",
     "label_pairs": "dse.teacher.labelling",
+    "match_tables": "dse.scale.matching",
     "load_pairs": "dse.data.pairs",
     "load_teacher": "dse.teacher.load",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "label_pairs",
     "load_pairs",
     "load_teacher",
+    "match_tables",
 ]
 
 

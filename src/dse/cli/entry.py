@@ -22,6 +22,7 @@ from dse.cli import (
     export,
     index,
     label,
+    match,
     quickstart,
     report,
     score,
@@ -39,7 +40,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-RESUMED = ("teacher", "label", "distill", "quickstart", "add", "encode")  # commands that go on where they stopped
+RESUMED = (
+    "teacher",
+    "label",
+    "distill",
+    "quickstart",
+    "add",
+    "encode",
+    "match",
+)  # commands that go on where they stopped
 
 NOT_WRITTEN = ("inline_container", "PytorchStreamWriter", "Error while serializing")  # in errors of torch, safetensors
 
@@ -68,6 +77,7 @@ for command in (  # in the order in which `dse --help` lists them
     score.score,
     score.rank,
     encode.encode,
+    match.match,
     bench.bench,
     quickstart.quickstart,
     search.search,

@@ -28,7 +28,7 @@ class RowScorer:
         logits = scoring.score_matrix(self.head, query[None], candidates)[0]  # (n, C)
         return logits[:, 0] if self.label is None else log_odds(logits, self.label)
 
-    def best(self, queries: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def best(self, queries: Tensor, candidates: scoring.Embeddings, k: int) -> tuple[Tensor, Tensor]:
         """The k best candidates of each query: raw scores (q, k) in float32 and rows of ``candidates`` (q, k)."""
         if self.label is None:
             return scoring.topk(self.head, queries, candidates, k, auto_dtype(queries.device))

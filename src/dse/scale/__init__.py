@@ -7,5 +7,6 @@ A killed run goes on with the shards that are missing. `run` decides where they 
 from __future__ import annotations
 
 from dse.scale.embedding_files import encode_files
+from dse.scale.matching import match_tables
 
-__all__ = ["encode_files"]
+__all__ = ["encode_files", "match_tables"]

@@ -141,6 +141,18 @@ def encode_files(
     return result
 
 
+def check_texts(
+    files: Sequence[str | os.PathLike[str]], id_column: str | None = None, text_column: str | None = None
+) -> None:
+    """Check every row as `encode_files` does.
+
+    Raises:
+        BadDataError: If a file cannot be read, a row cannot be used, or an id occurs twice.
+    """
+    rows = partial(read_texts, files, id_column, text_column)
+    _survey(partial(_shards, rows, SHARD_ROWS, ""), rows)
+
+
 def _survey(read: Any, rows: Any) -> tuple[int, list[str]]:
     """Check every row; how many there are, and the names of the shards."""
     check, count, names = IdCheck(), 0, []

@@ -144,6 +144,13 @@ class Kind(ABC):
         ``parts`` may be overwritten.
         """
 
+    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Vectors of left and right sentences, (m, c) and (k, c), whose dot product orders pairs as the score does.
+
+        None where there are no such vectors; one label.
+        """
+        return None
+
     @abstractmethod
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """Scores of queries (q, d) as a function of candidates alone, the products in ``dtype``; one label."""

@@ -42,6 +42,10 @@ class Bilinear(Kind):
         classes = [(stable_product(u, m.T) * v).sum(dim=1) for m in head.weight.float()]
         return torch.stack(classes, dim=1) + head.bias.float()  # (B, C)
 
+    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """U' M, and v."""
+        return u @ head.weight.float()[0], v
+
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """U' M."""
         folded = (queries @ head.weight.float()[0]).to(dtype)  # (q, d)
@@ -73,6 +77,10 @@ class Dot(Kind):
         """The formula in float32."""
         return affine(head, (u * v).sum(dim=1))
 
+    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as they are, but for the sign of a."""
+        return u * head.out.weight.float().sign(), v
+
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """U alone."""
         folded = queries.to(dtype)  # (q, d)
@@ -95,6 +103,10 @@ class Cosine(Dot):
     def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
         """The formula in float32."""
         return affine(head, exact_cosine(head, u, v))
+
+    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Both brought to length one."""
+        return super().product_vectors(head, normalized(head.cosine_part(u)), normalized(head.cosine_part(v)))
 
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """U / |u|."""
@@ -154,6 +166,10 @@ class CosineMap(Cosine):
         """The product of the moved vectors."""
         left, right = parts.chunk(2, dim=1)  # (B, c) each
         return affine(head, (left * right).sum(dim=1))
+
+    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The moved vectors."""
+        return self.left_vectors(head, u) * head.out.weight.float().sign(), self.right_vectors(head, v)
 
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """The queries' moved vectors; each candidate is moved once, for all queries of the pass."""

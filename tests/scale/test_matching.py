@@ -1,0 +1,176 @@
+"""Pairs of two tables and duplicates in one, compared with scores of every pair."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dse import DSE, match_tables
+from dse.data.arrow_vectors import halves
+from dse.errors import BadDataError, MismatchError
+from dse.index import scout_training
+from dse.index.row_scorer import RowScorer
+from dse.modules import PairHead
+from dse.scale import block_search, cheap_pass
+from dse.scale.block_search import BlockSearch
+from dse.scale.cheap_pass import CheapPass
+from tests.commands import dse
+from tests.conftest import SENTENCES, make_student
+
+
+def pairs(folder):
+    return [tuple(row.values()) for row in pq.read_table(folder / "pairs.parquet").to_pylist()]
+
+
+def write(path, texts):
+    rows = [json.dumps({"id": f"{path.stem}{i}", "text": text}) + "\n" for i, text in enumerate(texts)]
+    path.write_text("".join(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, backbone):
+    folder = tmp_path_factory.mktemp("match") / "student"
+    make_student(str(backbone)).save_pretrained(str(folder))
+    return folder
+
+
+def test_two_tables_are_joined_as_every_pair_is_scored(saved, tmp_path):
+    left, right = write(tmp_path / "l.jsonl", SENTENCES[:5]), write(tmp_path / "r.jsonl", SENTENCES[3:])
+    args = ("match", saved, left, right, "-o", tmp_path / "out", "-k", 3, "--min-score", 0.552, "--dtype", "float32")
+    done = dse(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    student = DSE(str(saved), dtype="float32")
+    u, v = (halves(student.embed_texts(t).numpy(), t).astype(np.float32) for t in (SENTENCES[:5], SENTENCES[3:]))
+    scores = student.score_matrix(u, v)
+    expected = []
+    for i, row in enumerate(scores):
+        best = np.argsort(-row, kind="stable")[:3]
+        expected += [(f"l{i}", f"r{j}", float(row[j])) for j in best if row[j] >= 0.552]
+    assert pairs(tmp_path / "out") == expected and 0 < len(expected) < 15
+    assert json.loads(done.stdout) == {
+        "output": str(tmp_path / "out"),
+        "pairs": len(expected),
+        "left": 5,
+        "right": 9,
+    } | {"shortlist": None}
+    assert not (tmp_path / "out" / "clusters.parquet").exists()
+    refused = dse(*args[:-4], "--min-score", 0.4, "--dtype", "float32")
+    assert refused.returncode == 6 and "min_score was 0.552, now 0.4" in refused.stderr
+
+
+def test_duplicates_of_one_table_are_clusters(student, tmp_path):
+    texts = ["a tent", "a bike", "a tent", "who sleeps", "a bike", "a tent"]
+    cosine = DSE(modules=[*list(student.children())[:-1], PairHead(32, 1, "cosine")], dtype="float32", device="cpu")
+    cosine.head.out.weight.data[:] = 20
+    cosine.head.out.bias.data[:] = -19.9
+    result = match_tables(cosine, write(tmp_path / "t.jsonl", texts), output=tmp_path / "out", min_score=0.52)
+    assert [row[:2] for row in pairs(tmp_path / "out")] == [("t0", "t2"), ("t0", "t5"), ("t1", "t4"), ("t2", "t5")]
+    clusters = pq.read_table(tmp_path / "out" / "clusters.parquet").to_pylist()
+    assert [row["cluster"] for row in clusters] == [1, 2, 1, 3, 2, 1] and result["clusters"] == 2
+
+
+def test_of_a_pair_that_is_met_both_ways_the_higher_score_is_kept(student, tmp_path):
+    match_tables(student, write(tmp_path / "t.jsonl", SENTENCES[:4]), output=tmp_path / "out", top_k=9, min_score=0)
+    u = halves(student.embed_texts(SENTENCES[:4]).numpy(), SENTENCES).astype(np.float32)
+    scores = student.score_matrix(u, u)
+    rows = {(int(a[1:]), int(b[1:])): score for a, b, score in pairs(tmp_path / "out")}
+    assert len(rows) == 6
+    for (i, j), score in rows.items():
+        assert score == scores[i, j] == max(scores[i, j], scores[j, i]) and (j, i) not in rows
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A shortlist from 100 rows on, a small scout, small tiles."""
+    monkeypatch.setattr(block_search, "EXACT_ROWS", 100)
+    monkeypatch.setattr(block_search, "LENGTHS", (181, 64))
+    monkeypatch.setattr(scout_training, "QUERIES", (64, 64))
+    monkeypatch.setattr(cheap_pass, "COLUMNS", 160)
+
+
+@pytest.mark.parametrize("kind", ["cosine-mlp", "cosine-map"])
+def test_a_shortlist_keeps_the_recall(tmp_path, small, kind):
+    torch.manual_seed(0)
+    head = PairHead(32, 1, kind, 24)
+    x = np.random.default_rng(0).standard_normal((450, 32)).astype(np.float16)
+    file = tmp_path / "plan.safetensors"
+    search = BlockSearch.planned(RowScorer(head, None), x, x, 3, True, 0.99, file)
+    exact = BlockSearch.planned(RowScorer(head, None), x, x, 3, True, None, file)
+    assert 3 < search.length < 450 and exact.cheap_pass is None
+    found, best = search(np.arange(450)), exact(np.arange(450))
+    assert (found.scores >= best.scores[:, -1:]).mean() > 0.985
+    assert not (found.rows == np.arange(450)[:, None]).any() and found.rows.shape == (450, 3)
+    again = BlockSearch.planned(RowScorer(head, None), x, x, 3, True, 0.99, file)
+    assert np.array_equal(again(np.arange(450)).rows, found.rows)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 90), count=st.integers(1, 20), seed=st.integers(0, 9))
+def test_the_cheap_pass_gives_the_highest_products(n, count, seed):
+    generator = np.random.default_rng(seed)
+    left, right = (generator.integers(-4, 5, (m, 6)).astype(np.float16) for m in (5, n))  # products without rounding
+    rows = CheapPass(left, right, True, torch.device("cpu"))(np.arange(5), count)
+    products = left.astype(int) @ right.astype(int).T
+    for row, found in zip(products, rows, strict=True):
+        assert len(set(found.tolist())) == len(found) == min(count, n)
+        assert sorted(row[found], reverse=True) == sorted(row, reverse=True)[:count]
+
+
+def test_a_stopped_match_goes_on_and_equals_an_undisturbed_one(student, tmp_path, monkeypatch):
+    monkeypatch.setattr("dse.scale.matching.SHARD_ROWS", 5)
+    table = write(tmp_path / "t.jsonl", SENTENCES)
+    done = []
+
+    def stopping(function, tasks):
+        for task in tasks:
+            if isinstance(function, BlockSearch) and len(done) == 1:
+                raise KeyboardInterrupt
+            yield function(task)
+            done.extend([task] * isinstance(function, BlockSearch))
+
+    match_tables(student, table, output=tmp_path / "whole", min_score=0.2)
+    with pytest.raises(KeyboardInterrupt):
+        match_tables(student, table, output=tmp_path / "stopped", min_score=0.2, run=stopping)
+    match_tables(student, table, output=tmp_path / "stopped", min_score=0.2)
+    for name in ("pairs", "clusters"):
+        one, other = (pq.read_table(tmp_path / folder / f"{name}.parquet") for folder in ("whole", "stopped"))
+        assert one.equals(other) and len(one)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"), [([], None, 0), ([], ["a tent"], 0), (["a tent"], [], 0), (["a tent"], None, 0)]
+)
+def test_empty_tables_have_no_pairs(student, tmp_path, left, right, expected):
+    for name, texts in (("l", left), ("r", right or [])):
+        (tmp_path / f"{name}.csv").write_text("id,text\n" + "".join(f"{name}{i},{t}\n" for i, t in enumerate(texts)))
+    other = None if right is None else tmp_path / "r.csv"
+    result = match_tables(student, tmp_path / "l.csv", other, output=tmp_path / "out", min_score=0)
+    assert result["pairs"] == len(pairs(tmp_path / "out")) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "problem"),
+    [
+        ({"min_score": float("nan")}, ValueError, "min_score is nan"),
+        ({"top_k": 0}, ValueError, "top_k is 0"),
+        ({"recall": 1.0}, ValueError, "between 0 and 1"),
+        ({"label": "yes"}, ValueError, "one score per pair"),
+        ({"text_column": "words"}, BadDataError, "no column 'words'"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_leaves_nothing(student, tmp_path, options, error, problem):
+    with pytest.raises(error, match=problem):
+        match_tables(student, write(tmp_path / "t.jsonl", ["a tent"]), output=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    write(tmp_path / "t.jsonl", ["a tent", "a bike"])
+    match_tables(student, tmp_path / "t.jsonl", output=tmp_path / "out")
+    write(tmp_path / "t.jsonl", ["a tent"])
+    with pytest.raises(MismatchError, match="data was"):
+        match_tables(student, tmp_path / "t.jsonl", output=tmp_path / "out")
