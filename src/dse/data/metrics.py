@@ -82,7 +82,7 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike, task: Task) -> float:
 
     The expected metric is maximised: p(positive) as a smooth function of the score (`_positive_rate`), in place of the
     labels themselves, of which those next to the threshold would decide. Thresholds of samples of some hundred pairs
-    then vary half as much, and are better on other pairs (docs/decisions.md).
+    then vary half as much, and are better on other pairs (docs/decisions/learning.md).
 
     Tried are the midpoints between neighbouring scores, one threshold below and one above all scores. Of equally good
     ones the one closest to 0 is returned; 0 if all labels are of one class.

@@ -16,8 +16,8 @@ second half are the rows with the largest w . z_row(v):
 High scores weigh more, because w must be right near the top.
 
 Lance's vector index (IVF_RQ, 8 bits a value: the first of them dismisses most rows) searches the vectors. It knows
-deletions and filters, and compares rows that it has not indexed yet one by one. docs/decisions.md says what it was
-compared with.
+deletions and filters, and compares rows that it has not indexed yet one by one. docs/decisions/index_on_disk.md says
+what it was compared with.
 """
 
 from __future__ import annotations

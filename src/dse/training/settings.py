@@ -19,7 +19,7 @@ class Training:
         batch_size: Pairs a forward pass sees.
         accumulation: Batches per optimiser step; the learning-rate schedule counts steps, not batches.
         learning_rate: Peak of the linear schedule; None takes 1e-4 for a backbone 384 wide and less in proportion for
-            wider ones (5e-5 at 768); see docs/decisions.md.
+            wider ones (5e-5 at 768); see docs/decisions/learning.md.
         head_learning_rate: Peak for the pair head, which starts at random; None takes ``learning_rate``.
         head_steps: Most steps of the head start, in which the pair head alone learns, on frozen embeddings (see
             `dse.training.head_start`); 0 trains everything at once, as the paper does.

@@ -1,0 +1,73 @@
+"""What mkdocs asks for while it builds the site: the reference of the command line, and links that leave the site."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Any
+
+import typer
+
+MARKER = "<!-- commands -->"
+LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
+
+
+def on_page_markdown(markdown: str, *, page: Any, files: Any, **_: Any) -> str:
+    """Fill in the commands; of a link to a file outside the site only its text is left, in the type of code."""
+    if MARKER in markdown:
+        markdown = markdown.replace(MARKER, command_line())
+
+    def keep(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), match[2]))
+        return f"`{target.removeprefix('../')}`" if target.startswith("../") else match[0]
+
+    return LINK.sub(keep, markdown)
+
+
+def command_line() -> str:
+    """Every command with its arguments and options, as the code declares them."""
+    from dse.cli import app
+
+    return "\n".join(_command("dse", typer.main.get_command(app), 1))
+
+
+def _command(name: str, command: Any, level: int) -> list[str]:
+    lines = []
+    if level > 1:
+        lines += [f"{'#' * level} `{name}`", "", _prose(command.help), ""]
+    if subcommands := getattr(command, "commands", None):
+        for word, inner in subcommands.items():
+            lines += _command(f"{name} {word}", inner, level + 1)
+        return lines
+    arguments = [option for option in command.params if option.param_type_name == "argument"]
+    options = [option for option in command.params if option.param_type_name == "option"]
+    usage = [name, *(_name(a) if a.required else f"[{_name(a)}]" for a in arguments)]
+    lines += ["```text", " ".join([*usage, "[OPTIONS]"]), "```", ""]
+    lines += ["| | | default |", "| --- | --- | --- |"]
+    for option in [*arguments, *options]:
+        shown = _name(option) if option in arguments else ", ".join([*option.opts, *option.secondary_opts])
+        lines.append(f"| `{shown}` | {_prose(option.help)} | {_default(option)} |")
+    return [*lines, ""]
+
+
+def _name(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
+
+
+def _prose(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def _default(option: Any) -> str:
+    if option.required:
+        return "required"
+    default = option.default
+    if (
+        default is None
+        or default is False
+        or default == ()
+        or callable(default)
+        or type(default).__name__ == "Sentinel"
+    ):
+        return ""
+    return f"`{default}`"
