@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks import records
 from benchmarks.evidence.pages import pages as evidence_pages
-from benchmarks.evidence.pages import readme_values
 from benchmarks.ranking.pages import pages as ranking_pages
+from benchmarks.readme import quickstart, rows
 from benchmarks.reliability.page import page as reliability_page
 from benchmarks.render import render
 from dse.files import write_text
@@ -41,20 +41,11 @@ BENCHES = {
 MISSED = ("search", "scoring", "scoring_avx512", "scoring_h100")
 # Figures in README.md: the page, the figure's name, what it compares.
 FIGURES = (
-    ("training", "training_speedup", "distilling, against the original's way"),
-    ("encoding", "encoding_speedup", "embedding, against sentence-transformers"),
-    ("labelling", "labelling_speedup", "scoring pairs with a teacher, against `CrossEncoder.predict`"),
-    ("scoring", "over_plain_bf16", "scoring pairs with the head, against writing it plainly"),
-    ("scoring", "over_teacher_n10k", "scoring 10,000 candidates, against the teacher"),
+    ("scoring", "over_teacher_n10k", "a query against 10,000 embedded candidates, teacher of the same backbone"),
+    ("encoding", "encoding_speedup", "`encode`, against sentence-transformers"),
+    ("labelling", "labelling_speedup", "a teacher's scores, against `CrossEncoder.predict`"),
+    ("training", "training_speedup", "distilling, against the original code's way"),
 )
-LINKS = {
-    "ranking": "ranking",
-    "glue": "GLUE",
-    "ablations": "ablations",
-    "tried": "what did not help",
-    "transfer": "transfer",
-    "speed_quality": "speed and quality",
-}
 
 
 def bench_page(name: str) -> str:
@@ -64,7 +55,7 @@ def bench_page(name: str) -> str:
     return render("bench", title=title, about=BENCHES[name], result=result, missed=name in MISSED)
 
 
-def readme(pages: dict[str, str]) -> str:
+def readme() -> str:
     """README.md with its generated parts as the results say."""
     by_page = {name: {f["name"]: f["value"] for f in records.load(name).get("figures", ())} for name in BENCHES}
     figures = [
@@ -72,11 +63,9 @@ def readme(pages: dict[str, str]) -> str:
         for page, name, text in FIGURES
         if name in by_page[page]
     ]
-    links = {page: text for page, text in LINKS.items() if f"{page}.md" in pages}
-    parts = {"results": render("readme", figures=figures, links=links, **readme_values())}
-    quickstart = records.RESULTS / "quickstart.txt"
-    if quickstart.exists():
-        parts["quickstart"] = "```text\n" + quickstart.read_text(encoding="utf-8").rstrip() + "\n```\n"
+    parts = {"results": render("readme", figures=figures, rows=rows())}
+    if shown := quickstart():
+        parts["quickstart"] = shown
     text = (records.ROOT / "README.md").read_text(encoding="utf-8")
     for name, content in parts.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
@@ -90,7 +79,7 @@ def stale() -> dict[Path, str]:
     pages |= evidence_pages() | ranking_pages()
     if (found := records.load("reliability")).get("command"):
         pages["reliability.md"] = reliability_page(found)
-    every = {records.RESULTS / name: text for name, text in pages.items()} | {records.ROOT / "README.md": readme(pages)}
+    every = {records.RESULTS / name: text for name, text in pages.items()} | {records.ROOT / "README.md": readme()}
     return {path: text for path, text in every.items() if not path.exists() or path.read_text(encoding="utf-8") != text}
 
 

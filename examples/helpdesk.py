@@ -15,7 +15,7 @@ def options(about: str | None) -> argparse.ArgumentParser:
     """The options of an example that needs a student: which one, and how long to train where there is none yet."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--student", type=Path, default=Path("example-student"), help="folder; made if it is not there")
-    parser.add_argument("--steps", type=int, default=60, help="training steps of a student that has to be made")
+    parser.add_argument("--steps", type=int, default=40, help="training steps of a student that has to be made")
     return parser
 
 

@@ -11,12 +11,11 @@ import pandas as pd
 
 from benchmarks import records
 from benchmarks.evidence import tables
-from benchmarks.evidence.plan import COMPARED, COSINE, LARGE_FURTHER, LARGE_TEACHER, SEEDS
+from benchmarks.evidence.plan import COMPARED, COSINE, LARGE_TEACHER, SEEDS
 from benchmarks.evidence.tables import FEW, NAMES, TITLES
 from benchmarks.render import render, signed
 
 EVERY = [names for pair in COMPARED.items() for names in pair]
-BRIEF = ["task", "metric", "teacher", "student", "retention", "labels only", "gain", "seeds", "trained on"]
 
 
 def pages() -> dict[str, str]:
@@ -77,15 +76,14 @@ def tried_page(glue: pd.DataFrame) -> str:
     return render("tried", behind=behind, ahead=ahead, commands=_commands(glue.command))
 
 
-def readme_values() -> dict[str, Any]:
-    """What the results block of README.md shows of the trained models: three seeds, and the gain of further pairs."""
-    glue, values = records.frame("glue"), {}
-    if not glue.empty:
-        for name, names, seeds in (("tasks", LARGE_TEACHER, len(SEEDS)), ("further", LARGE_FURTHER, 1)):
-            tasks = tables.headline(glue, names, seeds)
-            values[name] = tasks[tasks.train_rows >= FEW]
-            values[f"{name}_degradation"] = tables.degradation(tasks)
-    return {"columns": BRIEF} | values
+def headline_tasks() -> list[dict[str, Any]]:
+    """The tasks of the larger teacher with all seeds, as README.md shows them."""
+    glue = records.frame("glue")
+    if glue.empty:
+        return []
+    tasks = tables.headline(glue, LARGE_TEACHER, len(SEEDS))
+    rows: list[dict[str, Any]] = tasks[tasks.train_rows >= FEW].to_dict("records")
+    return rows
 
 
 def _commands(commands: Iterable[str]) -> list[str]:

@@ -1,0 +1,66 @@
+"""What README.md shows of the results: one table of quality, the times, and the output of the quickstart, shortened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import records
+from benchmarks.evidence.pages import headline_tasks
+from benchmarks.render import duration
+
+SHOWN = (
+    5  # paragraphs of the quickstart's output: what is asked, the table, what was learned, gained and lost, an example
+)
+LARGE_TEACHER, STUDENT, COSINE = "large_teacher", "dse", "cosine_untrained"  # models of speed_quality.json
+
+
+def quickstart() -> str:
+    """The beginning of the quickstart's output, as a block; empty if it is not kept."""
+    file = records.RESULTS / "quickstart.txt"
+    if not file.exists():
+        return ""
+    paragraphs = file.read_text(encoding="utf-8").strip().split("\n\n")
+    kept = paragraphs[:SHOWN]
+    kept[2] = "\n".join(kept[2].splitlines()[:2])
+    return "```text\n" + "\n\n".join(kept) + "\n```\n"
+
+
+def rows() -> list[dict[str, Any]]:
+    """Ranking, pairs and time, each beside what is free."""
+    return [*_ranking(), *_pairs(), *_time()]
+
+
+def _ranking() -> list[dict[str, Any]]:
+    about = records.load("ranking")
+    values = {(row["collection"], row["teacher"], row["row"], row["metric"]): row["value"] for row in about["rows"]}
+    lines = []
+    for summary in about.get("summaries", ()):
+        if summary["teacher"] != "mpnet" or "gain" not in summary:
+            continue
+        cosine, student, teacher = (
+            f"{100 * values[summary['collection'], 'mpnet', row, summary['metric']]:.1f}"
+            for row in ("cosine", "student", "teacher")
+        )
+        lines.append(_row(f"rank: {summary['collection']}", summary["metric"], cosine, student, teacher))
+    return lines
+
+
+def _pairs() -> list[dict[str, Any]]:
+    return [
+        _row(f"pairs: {task['task']}", task["metric"], task["untrained cosine"], task["student"], task["teacher"])
+        | {"student, labels only": task["labels only"]}
+        for task in headline_tasks()
+    ]
+
+
+def _time() -> list[dict[str, Any]]:
+    about = records.load("speed_quality")
+    seconds = {row["model"]: row["seconds"] for row in about.get("table", ())}
+    if not {COSINE, STUDENT, LARGE_TEACHER} <= seconds.keys():
+        return []
+    what = f"{about['queries']} x {about['candidates']:,} pairs"
+    return [_row(what, "time from text", *(duration(seconds[name]) for name in (COSINE, STUDENT, LARGE_TEACHER)))]
+
+
+def _row(what: str, metric: str, free: str, student: str, teacher: str) -> dict[str, Any]:
+    return {"": what, "measured": metric, "free cosine": free, "student": student, "teacher": teacher}

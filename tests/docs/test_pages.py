@@ -1,0 +1,115 @@
+"""Every link of the pages leads somewhere, pages are short, and their sentences too."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import FENCE, PAGES, ROOT, blocks, name, prose
+
+LINK = re.compile(r"\[[^\]]*\]\(<?([^)>\s]+)>?\)|src(?:set)?=\"([^\"]+)\"")
+LONGEST = 250  # lines of a page; results and reference aside
+WORDS = 30  # of a sentence
+# Words with a plainer one, or none: what to write instead.
+BANNED = {
+    r"said": "named, given",
+    r"lessons?": "what it showed",
+    r"somebody": "anyone, a person",
+    r"(?:simply|obviously|of course|very|leverages?|utili[sz]es?|seamless\w*|powerful)": "leave it out, or say use",
+    r"in order to": "to",
+    r"e\.g\.|i\.e\.": "for example, that is",
+    r"whitelist|blacklist": "allowed, refused",
+}
+# Pages with longer sentences than that, and how many: the number may fall, not rise.
+LONG_SENTENCES = {"CHANGELOG.md": 4, "docs/export.md": 2, "docs/results/README.md": 13}
+WRITTEN_BY_SCRIPTS = re.compile(r"docs/results/(?!README)")
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings, as both GitHub and the site make them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        plain = re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).strip().lower()
+        found.add(re.sub(r"[^\w\- ]", "", plain).replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page):
+    for groups in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        target = groups[0] or groups[1]
+        if re.match(r"https?://|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{name(page)}: {target} does not exist"
+        assert file.is_relative_to(ROOT)
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), f"{name(page)}: {target} has no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_is_short(page):
+    lines = len(page.read_text(encoding="utf-8").splitlines())
+    if name(page) == "README.md":
+        assert lines <= 120
+    elif not name(page).startswith(("docs/results", "docs/reference")):
+        assert lines <= LONGEST
+
+
+def sentences(page: Path) -> list[str]:
+    paragraphs = re.split(r"\n\s*\n|\n\s*(?:[-*]|\d+\.)\s|\n#+ |^#+ ", prose(page))
+    texts = (re.sub(r"`[^`]*`", "Code", " ".join(paragraph.split())) for paragraph in paragraphs)
+    return [sentence for text in texts for sentence in re.split(r"(?<=[.!?:;])\s+(?=[A-Z\d\[*(])", text)]
+
+
+def words(sentence: str) -> int:
+    return len(re.findall(r"[^\W\d_][\w'’-]*", sentence))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not WRITTEN_BY_SCRIPTS.match(name(page))], ids=name)
+def test_sentences_are_short_and_words_plain(page):
+    long = [sentence for sentence in sentences(page) if words(sentence) > WORDS]
+    allowed = LONG_SENTENCES.get(name(page), 0)
+    assert len(long) <= allowed, f"{name(page)}: {len(long)} long sentences, {allowed} allowed: {long}"
+    text = re.sub(r"`[^`]*`", "", prose(page))
+    for word, better in BANNED.items():
+        found = re.search(rf"\b(?:{word})\b", text, re.IGNORECASE)
+        assert not found, f"{name(page)} has {found[0]!r}: {better}"
+
+
+def test_every_page_is_on_the_site_once():
+    """In the order of mkdocs.yml; what is no page of its own is linked from one."""
+    listed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert all((ROOT / "docs" / page).exists() for page in listed)
+    apart = {page for page in map(name, PAGES) if page.startswith("docs/")} - {f"docs/{page}" for page in listed}
+    assert all(WRITTEN_BY_SCRIPTS.match(page) for page in apart), apart
+
+
+def test_the_picture_is_the_same_in_the_dark():
+    light, dark = ((ROOT / f"docs/img/method-{name}.svg").read_text(encoding="utf-8") for name in ("light", "dark"))
+    colour = r"#[0-9a-f]{6}"
+    assert light != dark and re.sub(colour, "", light) == re.sub(colour, "", dark)
+    assert "<text" in light and "<title" in light and "http" not in light.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_blocks_have_a_known_language(page):
+    assert {block.language for block in blocks(page)} <= {"bash", "python", "text", "json", "yaml", ""}
+
+
+def test_the_reference_of_the_command_line_has_every_option():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("_hooks", ROOT / "docs/_hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    reference = hooks.command_line()
+    for part in ("## `dse distill`", "### `dse index create`", "`--teacher-pairs`", "| `--speed, --no-speed` |"):
+        assert part in reference
