@@ -85,11 +85,24 @@ def test_maps_are_kept_beyond_two_standard_errors(monkeypatch, error, kept):
     head, at_rest = new_head(), trainer(turned=True)
     monkeypatch.setattr(ranking_maps, "STEPS", ranking_maps.CHECK)
     before, after = torch.tensor([5.0, 5.0]), torch.tensor([4.0 - error, 4.0 + error])
-    monkeypatch.setattr(at_rest, "held_out", lambda left, right: before if left is right else after)
+    monkeypatch.setattr(at_rest, "held_out", lambda left, right, parts: before if left is right else after)
     fitted = fit_maps(head, at_rest)
     assert fitted["standard_error"] == pytest.approx(error)
     assert (fitted["factor"] > 0) == kept == any(weight.any() for weight in maps_of(head))
     assert fitted["after"] == (4.0 if kept else 5.0)
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_the_first_kind_of_lists_decides(monkeypatch, turned):
+    """Lists of a second kind, four times as many, want the opposite."""
+    monkeypatch.setattr(ranking_maps, "LEARNING_RATE", 3e-3)
+    monkeypatch.setattr(ranking_maps, "STEPS", 100)
+    head, at_rest = new_head(), trainer(turned)
+    at_rest.parts += [trainer(not turned).parts[0] for _ in range(4)]
+    before = at_rest.held_out(at_rest.bank, at_rest.bank, at_rest.parts[:1]).mean()
+    fitted = fit_maps(head, at_rest)
+    assert fitted["before"] == pytest.approx(float(before))
+    assert fitted["after"] <= fitted["before"] and (turned or fitted["factor"] == 0)
 
 
 def test_fitting_is_the_same_every_time(monkeypatch):

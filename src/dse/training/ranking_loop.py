@@ -139,10 +139,16 @@ class RankingTrainer:
     # ---------------------------------------------------------------------------------------- before and after
 
     @torch.no_grad()
-    def held_out(self, left: Tensor, right: Tensor) -> Tensor:
-        """The divergence of each held-out list; embeddings of all texts as queries, and as documents, (m, d)."""
+    def held_out(self, left: Tensor, right: Tensor, parts: Sequence[Lists] | None = None) -> Tensor:
+        """The divergence of each held-out list, (h,), of all kinds or of some.
+
+        Args:
+            left: Embeddings of all texts as queries, (m, d).
+            right: The same as documents, (m, d).
+            parts: Kinds of lists; by default all.
+        """
         found, size = [], self.settings.batch_size
-        for part in self.parts:
+        for part in parts or self.parts:
             rows, candidates = part.held_out, part.candidates(0)
             blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
             found += [part.divergences(block, left[block.tolist()], right, candidates) for block in blocks]  # type: ignore[arg-type]

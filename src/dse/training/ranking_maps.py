@@ -4,7 +4,8 @@
     loss: as in `dse.training.ranking_lists` and `dse.training.scored_lists`, of u* and v*
 
 A, B, p and q start at zero. The gate: f is the factor that is best on the held-out lists, and 0, the plain cosine,
-unless the gain there is larger than two standard errors. One is not enough, as the best of many checks is chosen.
+unless the gain there is larger than two standard errors. One is not enough, as the best of many checks is chosen. Of
+several kinds of lists the first decides: an encoder's many lists of the whole corpus would outvote the scored pairs.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def fit_maps(head: PairHead, trainer: RankingTrainer) -> dict[str, float]:
     for weight in weights:
         torch.nn.init.zeros_(weight).requires_grad_(True)
     optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.01)
-    cosine = best = trainer.held_out(bank, bank)  # (h,)
+    cosine = best = trainer.held_out(bank, bank, trainer.parts[:1])  # (h,)
     chosen, factor, checks = [torch.zeros_like(weight) for weight in weights], 0.0, 0
     orders: list[list[int]] = [[] for _ in trainer.parts]
     for step in range(1, STEPS + 1):
@@ -90,7 +91,7 @@ def moved(head: PairHead, bank: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _held_out(head: PairHead, trainer: RankingTrainer, bank: Tensor) -> Tensor:
-    return trainer.held_out(*moved(head, bank))
+    return trainer.held_out(*moved(head, bank), trainer.parts[:1])
 
 
 @torch.no_grad()
