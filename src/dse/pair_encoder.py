@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dse import scoring
 from dse.encoding.encoder import FastEncoder
 from dse.encoding.fast_copy import Watch
-from dse.encoding.identity import fingerprints
+from dse.encoding.identity import embedding_names
 from dse.modules import PairHead
 from dse.pair_inputs import (
     UNIT,
@@ -34,7 +34,7 @@ class PairEncoder(FastEncoder):
     _activation: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._fingerprints: tuple[Watch, Any, tuple[str, str]] | None = None
+        self._fingerprints: tuple[Watch, Any, tuple[str, ...]] | None = None
         super().__init__(*args, **kwargs)
 
     @property
@@ -85,11 +85,7 @@ class PairEncoder(FastEncoder):
 
         It can be set. Modules of ``torch.nn`` that need no arguments are saved with the student, by name.
         """
-        if self._activation is not None:
-            return self._activation
-        name = str(self.info.get("activation", "sigmoid" if self.num_labels == 1 else "identity"))
-        kind = ACTIVATIONS.get(name) or getattr(nn, name, nn.Identity)
-        return kind() if isinstance(kind, type) and issubclass(kind, nn.Module) else nn.Identity()
+        return self._activation if self._activation is not None else self._saved_activation
 
     @activation_fn.setter
     def activation_fn(self, activation: Callable[[Tensor], Tensor] | None) -> None:
@@ -98,6 +94,12 @@ class PairEncoder(FastEncoder):
         if getattr(nn, kind.__name__, None) is kind:
             names = {known: name for name, known in ACTIVATIONS.items()}
             self.info["activation"] = names.get(kind, kind.__name__)
+
+    @property
+    def _saved_activation(self) -> Callable[[Tensor], Tensor]:
+        name = str(self.info.get("activation", "sigmoid" if self.num_labels == 1 else "identity"))
+        kind = ACTIVATIONS.get(name) or getattr(nn, name, nn.Identity)
+        return kind() if isinstance(kind, type) and issubclass(kind, nn.Module) else nn.Identity()
 
     default_activation_function = activation_fn  # names of CrossEncoder
 
@@ -144,14 +146,19 @@ class PairEncoder(FastEncoder):
         return self.fingerprints[0]
 
     @property
-    def fingerprints(self) -> tuple[str, str]:
-        """The fingerprint, and the one under which earlier versions wrote files (`dse.encoding.identity`)."""
+    def embeddings_name(self) -> str:
+        """The fingerprint that embeddings are kept under: no activation that is set later changes it."""
+        return self.fingerprints[2]
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """All that embeddings of this student may be called, the fingerprint first (`dse.encoding.identity`)."""
         usage = (self.default_prompt_name, *self.prompts.items(), self.info.get("activation"), self._activation)
         key = (self.max_seq_length, len(self.tokenizer), usage)
         known = self._fingerprints
         if known is None or known[1] != key or not known[0].holds(self):
             watch = Watch(self)  # before the name: what is written meanwhile is seen next time
-            known = self._fingerprints = (watch, key, fingerprints(self))
+            known = self._fingerprints = (watch, key, embedding_names(self, self._saved_activation))
         return known[2]
 
     def embed_texts(self, texts: list[str], prompt: str = "", **encode_kwargs: Any) -> Tensor:

@@ -231,7 +231,7 @@ class PairScorer(PairEncoder):
         embeddings = self._documents(sentences, "sentences", encode_kwargs)
         if dtype == "auto" and self.inference_dtype == "float32":
             dtype = "float32"
-        return Candidates(embeddings.to(resolve_dtype(dtype, self.device)), self.fingerprint)
+        return Candidates(embeddings.to(resolve_dtype(dtype, self.device)), self.embeddings_name)
 
     def score_matrix(
         self,

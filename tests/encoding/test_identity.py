@@ -203,7 +203,7 @@ def test_candidates_prepared_by_an_earlier_version(student):
 def test_an_index_made_by_an_earlier_version(student, tmp_path):
     pytest.importorskip("lance")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(student), "fingerprints", property(lambda student: (as_before(student),) * 2))
+        patch.setattr(type(student), "fingerprints", property(lambda student: (as_before(student),) * 3))
         rows = [{"id": 1, "text": "a red bicycle"}, {"id": 2, "text": "a blue tent"}]
         CandidateIndex.create(tmp_path / "index", student).add(rows)
     index = CandidateIndex(tmp_path / "index", student)
@@ -222,3 +222,30 @@ def test_scores_kept_by_an_earlier_version(teacher, tmp_path, monkeypatch):
     assert label_pairs(teacher, pairs, BINARY, tmp_path / "s.parquet").tolist() == scores.tolist()
     monkeypatch.setattr(labelling, "teacher_scores", lambda *args, **kwargs: scores + 1)
     assert (label_pairs(teacher, pairs, BINARY, tmp_path / "s.parquet", dtype="float32") == scores + 1).all()
+
+
+@pytest.mark.parametrize(
+    "set_then", [torch.nn.Identity(), torch.nn.Tanh(), torch.sigmoid, lambda scores: 2 * scores, None]
+)
+@pytest.mark.parametrize(
+    "set_first", [torch.nn.Identity(), torch.nn.Tanh(), torch.sigmoid, lambda scores: -scores, None]
+)
+def test_embeddings_stay_those_of_a_student_with_another_activation(student, set_first, set_then):
+    student.activation_fn = set_first
+    kept = student.prepare(["a red bicycle", "a blue tent"])
+    student.activation_fn = set_then
+    assert len(student.rank("a tent", kept)) == 2
+
+
+def test_an_index_stays_that_of_a_student_with_another_activation(student, tmp_path):
+    pytest.importorskip("lance")
+    CandidateIndex.create(tmp_path / "index", student).add([{"id": "1", "text": "a red bicycle"}])
+    student.activation_fn = torch.nn.Identity()
+    [hit] = CandidateIndex(tmp_path / "index", student).search("a tent")
+    assert hit["score"] == pytest.approx(student.raw_scores([("a tent", "a red bicycle")])[0, 0], abs=1e-2)
+    student.save(str(tmp_path / "student"))
+    assert len(CandidateIndex(tmp_path / "index", str(tmp_path / "student")).search("a tent")) == 1
+    with torch.no_grad():
+        student.head.out.weight.mul_(0.5)
+    with pytest.raises(MismatchError):
+        CandidateIndex(tmp_path / "index", student)

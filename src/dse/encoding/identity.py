@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,6 +47,25 @@ def fingerprints(model: BaseModel) -> tuple[str, str]:
     The earlier one leaves out the transformer's configuration, prompts, adapters and the activation. A model with
     prompts has none: earlier versions put a student's before both sides, and a teacher's nowhere.
     """
+    name, earlier, *_ = _names(model, [_activation_name(getattr(model, "activation_fn", None))])
+    return name, earlier
+
+
+def embedding_names(model: BaseModel, saved: Any) -> tuple[str, ...]:
+    """All that the embeddings of a student may be called.
+
+    Returns:
+        The two fingerprints; the one with the activation that is saved with the student, under which its embeddings are
+        kept; and those with other activations of torch, as no activation changes an embedding.
+    """
+    own: Any = getattr(model, "activation_fn", None)
+    others = [getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__]
+    kinds = [own, saved, nn.Identity, *others]
+    return _names(model, [_activation_name(kind) for kind in kinds])
+
+
+def _names(model: BaseModel, activations: Sequence[str]) -> tuple[str, ...]:
+    """The fingerprint with the first activation, the earlier one, and those with the other activations."""
     digest = hashlib.blake2b(digest_size=16)
     _add_weights(digest, model)
     tokenizer = model.tokenizer
@@ -61,19 +81,28 @@ def fingerprints(model: BaseModel) -> tuple[str, str]:
     configs = [[type(module).__name__, module.get_config_dict()] for module in later]
     digest.update(json.dumps([vocabulary, model.max_seq_length, *configs], sort_keys=True).encode())
     earlier = digest.hexdigest()
-    digest.update(json.dumps(_usage(model), sort_keys=True, default=str).encode())
-    adapters = switches(model)  # which of them is active, and whether it is merged
-    if adapters:
-        digest.update(json.dumps(adapters, sort_keys=True).encode())
-    source = getattr(
-        model[0], "source", None
-    )  # of an exported student: whose place it takes, as long as nothing changes
-    if source:
-        digest.update(json.dumps(source["fingerprints"]).encode())
-        if source.get("unchanged") == digest.hexdigest():
-            return source["fingerprints"][0], source["fingerprints"][1]
-    name = digest.hexdigest()
-    return name, name if any(model.prompts.values()) else earlier
+    usage, adapters = _usage(model), switches(model)  # which adapter is active, and whether it is merged
+    # Of an exported student: whose place it takes, as long as nothing changes.
+    source: dict[str, Any] = getattr(model[0], "source", None) or {}
+    names = []
+    for activation in activations:
+        own = digest.copy()
+        own.update(json.dumps([*usage, activation], sort_keys=True, default=str).encode())
+        if adapters:
+            own.update(json.dumps(adapters, sort_keys=True).encode())
+        if source:
+            own.update(json.dumps(source["fingerprints"][:2]).encode())
+        names.append(own.hexdigest())
+    if source.get("unchanged") in names:
+        name, earlier, *more = source["fingerprints"]
+        own_name = name if names[0] == source["unchanged"] else names[0]
+        return own_name, earlier, *(more or [name]), *names
+    return names[0], names[0] if any(model.prompts.values()) else earlier, *names[1:]
+
+
+def _activation_name(activation: Any) -> str:
+    named: Any = activation if hasattr(activation, "__qualname__") else type(activation)  # a function, or a module
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -91,13 +120,10 @@ def _add_weights(digest: hashlib.blake2b, module: nn.Module) -> None:
 
 
 def _usage(model: BaseModel) -> list[Any]:
-    """What decides outputs besides weights, tokenizer and modules."""
-    activation: Any = getattr(model, "activation_fn", None)
-    named: Any = activation if hasattr(activation, "__qualname__") else type(activation)  # a function, or a module
+    """What decides outputs besides weights, tokenizer, modules and activation."""
     reading = {name: getattr(model[0], name, None) or None for name in ("do_lower_case", "processing_kwargs")}
     prompts = {name: prompt for name, prompt in model.prompts.items() if prompt}
-    activation_name = f"{named.__module__}.{named.__qualname__}"
-    return [_settings(model.config), reading, prompts, model.default_prompt_name, activation_name]
+    return [_settings(model.config), reading, prompts, model.default_prompt_name]
 
 
 def _settings(config: Any) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def new_manifest(student: DSE | str, label: str | None) -> tuple[DSE, Manifest]:
         source = student = os.path.abspath(folder) if os.path.isdir(folder) else student
         student = DSE(student)
     row_scorer(student, label)
-    return student, Manifest(student.fingerprint, student.head.embedding_dimension, source, label, now())
+    return student, Manifest(student.embeddings_name, student.head.embedding_dimension, source, label, now())
 
 
 def row_scorer(student: DSE, label: str | None) -> RowScorer:
