@@ -21,6 +21,7 @@ import pytest
 from dse.cli import app
 from dse.export import gate
 from dse.training.ranking import RankingTraining
+from dse.training.scored_lists import ScoredLists
 from tests.conftest import SENTENCES, make_student
 from tests.docs.pages import PAGES, ROOT, blocks, name
 
@@ -111,6 +112,7 @@ def test_blocks(workshop, tables, monkeypatch, capsys):
     monkeypatch.setattr(gate, "CANDIDATES", 10)
     # The commands are tried here, not what is learned.
     monkeypatch.setattr(RankingTraining, "steps_for", lambda self, texts: 2)
+    monkeypatch.setattr(ScoredLists, "steps", lambda self: 2)
     monkeypatch.setattr(distilling, "start_student_head", lambda *_: None)
     for file in RUN:
         names: dict[str, object] = {"sample_queries": [f"{text} {i}" for i in range(8) for text in tables]}
