@@ -18,8 +18,8 @@ from dse.encoding.offline import offline_backbone
 
 TASK = Task("nli", "binary", ("not_entailment", "entailment"), metrics=("average_precision", "accuracy"))
 QUESTIONS = [
-    ("The shop closes at six.", "The shop is shut at seven in the evening."),
-    ("The shop closes at six.", "The shop sells bread."),
+    ("The bakery opens at seven.", "You can buy bread there at eight."),
+    ("The bakery opens at seven.", "The bakery is popular."),
 ]
 
 
