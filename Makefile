@@ -43,8 +43,8 @@ evidence: install
 	$(BIN)/python -m benchmarks.evidence --size $(SIZE) $(if $(DATA),--data $(DATA)) $(if $(LARGE),--large-backbone $(LARGE))
 
 lint: install
-	$(BIN)/ruff check src tests benchmarks examples packages
-	$(BIN)/ruff format --check src tests benchmarks examples packages
+	$(BIN)/ruff check src tests benchmarks examples docs packages
+	$(BIN)/ruff format --check src tests benchmarks examples docs packages
 
 types: install
 	$(BIN)/mypy

@@ -113,3 +113,24 @@ def test_the_reference_of_the_command_line_has_every_option():
     reference = hooks.command_line()
     for part in ("## `dse distill`", "### `dse index create`", "`--teacher-pairs`", "| `--speed, --no-speed` |"):
         assert part in reference
+
+
+# Figures that a page tells in a sentence: the page, its words, the page of results, what stands there.
+QUOTED = [
+    ("docs/index.md", "67.4 against 81.8", "glue", "| 81.8 ± 0.3 | 67.4 ± 0.2 |"),
+    ("docs/index.md", "ahead on two of seven collections", "ranking", "beyond the interval on 2 of 7 collections"),
+    ("docs/results/README.md", "on average 73 %", "ranking", "| 70 % | 73 % (4 of 5) |"),
+    ("docs/results/README.md", "on 4 of 10 collections", "ranking", "beyond the interval on 4 of 10 collections"),
+    ("docs/results/README.md", "on 2 of 7", "ranking", "beyond the interval on 2 of 7 collections"),
+    ("docs/results/README.md", "stays 7.5 % behind", "glue", "against its teacher: **7.5 %**"),
+    ("docs/results/README.md", "adds 0.3 to 3.8 points", "glue", "| +3.8 ± 4.3 |"),
+    ("docs/results/README.md", "three hours, the student 24 seconds", "speed_quality", "| 88.0 | 3.1 h |"),
+    ("docs/results/README.md", "answers in 54 ms", "search", "| `p50_ms_1m` | 53.7 | ms |"),
+]
+
+
+@pytest.mark.parametrize(("page", "words", "source", "figure"), QUOTED)
+def test_figures_in_sentences_are_those_of_the_results(page, words, source, figure):
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    assert words in text, "the sentence has changed: change the list too"
+    assert figure in (ROOT / f"docs/results/{source}.md").read_text(encoding="utf-8"), f"{page}: {words!r} is stale"
