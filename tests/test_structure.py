@@ -32,7 +32,7 @@ LAYERS = [
     ["saved"],
     ["encoding", "scoring"],
     ["data"],
-    ["errors", "files"],
+    ["errors", "files", "runner"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

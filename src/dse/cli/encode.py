@@ -24,6 +24,7 @@ def encode(
     ] = False,
     shard_rows: Annotated[int, typer.Option("--shard-rows", min=1, help="Rows embedded and written at a time.")] = 2048,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts in a batch.")] = 32,
+    ray: o.RayOption = None,
     dtype: o.DtypeOption = "auto",
     as_json: o.JsonOption = False,
 ) -> None:
@@ -31,18 +32,20 @@ def encode(
     from dse.model import DSE
     from dse.scale import encode_files
 
-    result = encode_files(
-        DSE(student, dtype=dtype),
-        files,
-        output,
-        id_column=id_column,
-        text_column=text_column,
-        queries=queries,
-        format=format,
-        shard_rows=shard_rows,
-        batch_size=batch_size,
-        show_progress_bar=o.on_terminal(),
-    )
+    with o.workers(ray) as run:
+        result = encode_files(
+            DSE(student, dtype=dtype),
+            files,
+            output,
+            id_column=id_column,
+            text_column=text_column,
+            queries=queries,
+            format=format,
+            shard_rows=shard_rows,
+            batch_size=batch_size,
+            run=run,
+            show_progress_bar=o.on_terminal(),
+        )
     where = output / ("shards" if format == "parquet" else "embeddings.lance")
     kept = f" ({result['kept']:,} shards were there already)" if result["kept"] else ""
     text = f"{result['rows']:,} embeddings of {result['dimension']} numbers in {where}{kept}."

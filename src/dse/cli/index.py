@@ -67,13 +67,20 @@ def add(
     id_column: IdOption = "id",
     text_column: TextOption = "text",
     batch_size: BatchOption = 8192,
+    ray: o.RayOption = None,
     as_json: o.JsonOption = False,
 ) -> None:
     """Add rows and skip those already stored; run a killed command again to continue."""
     index = open_index(path, student)
-    done = index.add(
-        rows, id_column=id_column, text_column=text_column, batch_size=batch_size, show_progress_bar=o.on_terminal()
-    )
+    with o.workers(ray) as run:
+        done = index.add(
+            rows,
+            id_column=id_column,
+            text_column=text_column,
+            batch_size=batch_size,
+            show_progress_bar=o.on_terminal(),
+            run=None if ray is None else run,
+        )
     _show_done(index, done, as_json)
 
 

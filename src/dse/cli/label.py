@@ -20,6 +20,7 @@ def label(
     ] = Path("scores.parquet"),
     teacher_labels: o.TeacherLabelsOption = None,
     batch_size: o.BatchOption = 16,
+    ray: o.RayOption = None,
     dtype: o.DtypeOption = "auto",
     as_json: o.JsonOption = False,
 ) -> None:
@@ -29,15 +30,17 @@ def label(
     from dse.teacher.labelling import label_pairs
     from dse.teacher.load import load_teacher
 
-    scores = label_pairs(
-        load_teacher(teacher, task, o.comma(teacher_labels) or None),
-        pairs,
-        task,
-        output,
-        batch_size=batch_size,
-        dtype=dtype,
-        show_progress_bar=o.on_terminal(),
-    )
+    with o.workers(ray) as run:
+        scores = label_pairs(
+            load_teacher(teacher, task, o.comma(teacher_labels) or None),
+            pairs,
+            task,
+            output,
+            batch_size=batch_size,
+            dtype=dtype,
+            run=run,
+            show_progress_bar=o.on_terminal(),
+        )
     result = {"scores": str(output), "pairs": len(pairs), "mean": float(scores.mean()), "std": float(scores.std())}
     text = f"{len(pairs)} pairs scored in {output} (mean {scores.mean():.2f}, standard deviation {scores.std():.2f})."
     o.show(result, text, as_json)

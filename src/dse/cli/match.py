@@ -22,6 +22,7 @@ def match(
     exact: Annotated[bool, typer.Option("--exact", help="Score every pair.")] = False,
     id_column: o.IdColumnOption = None,
     text_column: o.TextColumnOption = None,
+    ray: o.RayOption = None,
     dtype: o.DtypeOption = "auto",
     as_json: o.JsonOption = False,
 ) -> None:
@@ -29,19 +30,21 @@ def match(
     from dse.model import DSE
     from dse.scale import match_tables
 
-    result = match_tables(
-        DSE(student, dtype=dtype),
-        left,
-        right,
-        output=output,
-        top_k=top_k,
-        min_score=min_score,
-        label=label,
-        recall=None if exact else recall,
-        id_column=id_column,
-        text_column=text_column,
-        show_progress_bar=o.on_terminal(),
-    )
+    with o.workers(ray) as run:
+        result = match_tables(
+            DSE(student, dtype=dtype),
+            left,
+            right,
+            output=output,
+            top_k=top_k,
+            min_score=min_score,
+            label=label,
+            recall=None if exact else recall,
+            id_column=id_column,
+            text_column=text_column,
+            run=run,
+            show_progress_bar=o.on_terminal(),
+        )
     how = f"{result['shortlist']} scored of each row" if result["shortlist"] else "every pair scored"
     clusters = f", {result['clusters']:,} clusters" if right is None else ""
     text = f"{result['pairs']:,} pairs{clusters} in {output} ({result['left']:,} x {result['right']:,} rows, {how})."

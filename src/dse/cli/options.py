@@ -6,7 +6,8 @@ import inspect
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -53,6 +54,9 @@ IdColumnOption = Annotated[
 ]
 TextColumnOption = Annotated[
     str | None, typer.Option("--text-column", help="Column of the texts. Default: text, sentence, ...")
+]
+RayOption = Annotated[
+    str | None, typer.Option("--ray", help="Work on a Ray cluster: host:port, auto, or local, which starts one here.")
 ]
 SpeedOption = Annotated[bool, typer.Option("--speed/--no-speed", help="Time teacher and student.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -245,6 +249,18 @@ def _claim_stdin(data: str | None) -> None:
 def command_line() -> str:
     """The command as it was typed, for reports."""
     return shlex.join(["dse", *sys.argv[1:]])
+
+
+@contextmanager
+def workers(ray: str | None) -> Iterator[Any]:
+    """What applies a function to the shards of a command: `map`, or that of the Ray cluster at an address."""
+    if ray is None:
+        yield map
+        return
+    from dse.scale import ray_map
+
+    with ray_map(None if ray == "local" else ray) as run:
+        yield run
 
 
 def on_terminal() -> bool:

@@ -27,6 +27,7 @@ from dse.index.store import Store
 from dse.index.student import check_student, embed_rows, load_student, make_scout, new_manifest
 from dse.index.write import Writer
 from dse.model import DSE
+from dse.runner import Run
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class CandidateIndex:
         text_column: str = TEXT,
         batch_size: int = BATCH_ROWS,
         show_progress_bar: bool = False,
+        run: Run | None = None,
     ) -> dict[str, int]:
         """Add rows. Rows that are stored already are left out, so a killed call is simply made again.
 
@@ -129,6 +131,7 @@ class CandidateIndex:
             text_column: Name of the texts in the source.
             batch_size: Rows encoded, and committed, at a time.
             show_progress_bar: Whether to show one.
+            run: What embeds batches ahead, that of `dse.scale.ray_map`; by default each is embedded here in its turn.
 
         Returns:
             How many rows were ``added`` and how many were stored already (``unchanged``).
@@ -137,7 +140,7 @@ class CandidateIndex:
             BadDataError: If a row cannot be used, or its id is stored with other content. Batches before it are kept.
             MismatchError: If the index is another student's.
         """
-        return self._writer(replace=False).write(rows, id_column, text_column, batch_size, show_progress_bar)
+        return self._writer(replace=False, run=run).write(rows, id_column, text_column, batch_size, show_progress_bar)
 
     def upsert(
         self,
@@ -158,9 +161,9 @@ class CandidateIndex:
         """
         return self._writer(replace=True).write(rows, id_column, text_column, batch_size, show_progress_bar)
 
-    def _writer(self, replace: bool) -> Writer:
+    def _writer(self, replace: bool, run: Run | None = None) -> Writer:
         view = self._handle.latest()
-        return Writer(view.store, partial(embed_rows, view.student), replace)
+        return Writer(view.store, partial(embed_rows, view.student), replace, run)
 
     def delete(self, ids: Iterable[str] | None = None, *, where: str | None = None, dry_run: bool = False) -> int:
         """Remove rows by their ids, or those that meet a condition.

@@ -120,6 +120,8 @@ def embed_rows(student: DSE, texts: Sequence[str]) -> np.ndarray:
     Raises:
         BadDataError: If a value does not fit.
     """
+    if len(texts) == 0:
+        return np.empty((0, student.head.embedding_dimension), np.float16)
     with _encoding(student):
         embeddings = student.embed_texts(list(texts), student.pair_prompts[1], show_progress_bar=False).cpu().numpy()
     return halves(embeddings, texts)

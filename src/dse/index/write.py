@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, matrix, vecto
 from dse.index.maintenance import join_small_files
 from dse.index.rows import Rows, different_rows, read_rows, same_rows, select_ids, without_repeats
 from dse.index.store import Store
+from dse.runner import Run
 
 
 @dataclass
@@ -26,11 +28,13 @@ class Writer:
         store: The index.
         embed: Embeds texts: (n, d) fp16.
         replace: Whether rows whose ids are stored with other content are replaced; else they are refused.
+        run: What embeds batches ahead of their commits, on workers elsewhere; None embeds each batch here in its turn.
     """
 
     store: Store
     embed: Callable[[Sequence[str]], np.ndarray]
     replace: bool
+    run: Run | None = None
 
     def write(
         self, rows: Rows, id_column: str, text_column: str, batch_size: int, show_progress_bar: bool
@@ -44,8 +48,8 @@ class Writer:
             wheres, kinds = self._read(rows, batch_size, {ID: id_column, TEXT: text_column}, spool)
             if len(wheres) > 1 and not self.replace:  # of a single batch the ids are compared before it is written
                 self._check_ids(spool, wheres)
-            for batch, where in zip(_tables(spool), wheres, strict=True):
-                for outcome, count in self._write_batch(_converted(batch, kinds), kinds, where).items():
+            for batch, where, embeddings in self._ahead(spool, wheres):
+                for outcome, count in self._write_batch(_converted(batch, kinds), kinds, where, embeddings).items():
                     done[outcome] += count
                 progress.update(batch.num_rows)
         join_small_files(self.store)
@@ -90,9 +94,32 @@ class Writer:
                 if not same_rows(batch.slice(row, 1), first.setdefault(name, batch.slice(row, 1))):
                     raise different_rows(where, name)
 
-    def _write_batch(self, batch: pa.Table, kinds: Mapping[str, pa.DataType], where: str) -> dict[str, int]:
-        """Embed the rows that are new and commit them; begin again if another process wrote meanwhile."""
-        embeddings: dict[str, np.ndarray] = {}  # by id: no text is encoded twice
+    def _ahead(self, spool: Spool, wheres: Sequence[str]) -> Iterator[tuple[pa.Table, str, dict[str, np.ndarray]]]:
+        """The batches, and of each the embeddings of its new rows by id, where they are made elsewhere."""
+        waiting: deque[tuple[pa.Table, str, list[str]]] = deque()
+
+        def tasks() -> Iterator[list[str]]:
+            for batch, where in zip(_tables(spool), wheres, strict=True):
+                new, changed, _ = self._compare(batch, where)
+                rows = pa.concat_tables([new, changed])
+                rows = rows.slice(0, 0) if EMBEDDING in rows.column_names else rows
+                waiting.append((batch, where, rows[ID].to_pylist()))
+                yield rows[TEXT].to_pylist()
+
+        if self.run is None:
+            yield from ((batch, where, {}) for batch, where in zip(_tables(spool), wheres, strict=True))
+            return
+        for made in self.run(self.embed, tasks()):
+            batch, where, ids = waiting.popleft()
+            yield batch, where, dict(zip(ids, made, strict=True))
+
+    def _write_batch(
+        self, batch: pa.Table, kinds: Mapping[str, pa.DataType], where: str, embeddings: dict[str, np.ndarray]
+    ) -> dict[str, int]:
+        """Embed the rows that are new and commit them; begin again if another process wrote meanwhile.
+
+        ``embeddings``, by id, are those made already; no text is encoded twice.
+        """
         while True:
             self.store.refresh()
             version = self.store.data.version

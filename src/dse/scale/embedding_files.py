@@ -22,11 +22,12 @@ from tqdm.auto import tqdm
 
 from dse.data.arrow_vectors import halves, matrix, vectors
 from dse.data.text_rows import IdCheck, TextRows, read_texts, refuse_repeated_ids
-from dse.encoding.runtime import resolve_dtype
+from dse.encoding.runtime import Dtype, resolve_dtype
 from dse.errors import BadDataError, need_extra
 from dse.files import write_json, write_table
 from dse.model import DSE
-from dse.scale.shards import Run, claimed, content_key
+from dse.runner import Run
+from dse.scale.shards import claimed, content_key
 
 SHARD_ROWS = 2048
 DONE = "embeddings.json"  # written last
@@ -40,16 +41,19 @@ class Embed:
 
     Attributes:
         student: The student.
+        dtype: Precision of its transformer, the same on every worker.
         prompt: What it puts before each text.
         batch_size: Texts the transformer reads at a time.
     """
 
     student: DSE
+    dtype: Dtype
     prompt: str
     batch_size: int
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings as they are stored, (n, d) fp16."""
+        self.student.inference_dtype = self.dtype
         options: dict[str, Any] = {"batch_size": self.batch_size, "show_progress_bar": False}
         return halves(self.student.embed_texts(list(texts), self.prompt, **options).cpu().numpy(), texts)
 
@@ -117,7 +121,7 @@ def encode_files(
     """
     if format == "lance":
         need_extra("lance", "index")
-    dtype = str(resolve_dtype(student.inference_dtype, student.device)).removeprefix("torch.")
+    dtype: Any = str(resolve_dtype(student.inference_dtype, student.device)).removeprefix("torch.")
     prompt = student.pair_prompts[0 if queries else 1]
     about = {"student": student.fingerprint, "prompt": prompt, "dtype": dtype}
     read = partial(_shards, partial(read_texts, files, id_column, text_column), shard_rows, content_key(str(about)))
@@ -132,7 +136,7 @@ def encode_files(
         missing = {name for name in names if not (folder / "shards" / (name + suffix)).exists()}
         result["kept"] = len(names) - len(missing)
         with tqdm(total=rows, desc="Texts", unit="text", disable=not show_progress_bar) as bar:
-            for shard, embeddings in _embedded(read(), missing, Embed(student, prompt, batch_size), run, bar):
+            for shard, embeddings in _embedded(read(), missing, Embed(student, dtype, prompt, batch_size), run, bar):
                 write = _write_parquet if format == "parquet" else _write_fragment
                 write(folder, shard.name, _table(shard.ids, shard.texts, embeddings))
         if format == "lance":

@@ -20,8 +20,9 @@ from tqdm.auto import tqdm
 from dse.errors import need_extra
 from dse.files import write_json, write_table
 from dse.model import DSE
+from dse.runner import Run
 from dse.scale.embedding_files import check_texts, encode_files, load_embeddings
-from dse.scale.shards import Run, claimed, content_key
+from dse.scale.shards import claimed, content_key
 
 SHARD_ROWS = 2048  # left rows between two writes
 DONE = "match.json"  # written last

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from dse.errors import DSEError
 from dse.training.run_folder import claim_folder
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class Run(Protocol):
-    """Applies a function to tasks and yields the results in their order: the builtin `map`, or workers elsewhere."""
-
-    def __call__(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
-        """Results in the order of the tasks."""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dse.data.tasks import Task
 from dse.encoding.fast_copy import FastCopy
 from dse.encoding.identity import fingerprints
 from dse.encoding.runtime import Dtype, resolve_dtype
+from dse.runner import Run
 from dse.teacher.kept_scores import ScoreFile, check_finite
 from dse.teacher.load import check_outputs
 from dse.teacher.scoring import teacher_scores
@@ -34,6 +36,7 @@ def label_pairs(
     batch_size: int = 32,
     dtype: Dtype = "auto",
     show_progress_bar: bool = False,
+    run: Run = map,
 ) -> np.ndarray:
     """Raw logits of the teacher for pairs, kept in a file.
 
@@ -49,6 +52,7 @@ def label_pairs(
         batch_size: Pairs the transformer reads at a time.
         dtype: ``"auto"`` computes in bfloat16 where the hardware has it; another one also takes no other kept scores.
         show_progress_bar: Whether to show one.
+        run: What applies the teacher to shards that are kept: `map`, or that of `dse.scale.ray_map`.
 
     Returns:
         Float32 logits without activation, (n, C), row i for pair i.
@@ -62,14 +66,28 @@ def label_pairs(
     if output is None:
         return check_finite(rows, teacher_scores(teacher, rows, task, **settings))
     names = kept_names(teacher, task, dtype)
-    file, fast = ScoreFile(output), FastCopy()
+    file = ScoreFile(output)
     todo = file.missing(names, rows)
     logger.info("%s: %d of %d distinct pairs to score", output, len(todo), len(set(rows)))
-    for start in range(0, len(todo), SHARD):
-        shard = todo[start : start + SHARD]
-        file.add(names[0], shard, teacher_scores(teacher, shard, task, fast=fast, **settings))
+    shards = [todo[start : start + SHARD] for start in range(0, len(todo), SHARD)]
+    settings["dtype"] = str(resolve_dtype(dtype, teacher.device)).removeprefix("torch.")  # the same on every worker
+    for shard, scores in zip(shards, run(_Score(teacher, task, settings), shards), strict=True):
+        file.add(names[0], shard, scores)
     file.finish()
     return file.lookup(rows, names)
+
+
+@dataclass(frozen=True)
+class _Score:
+    """Scores a shard: what a worker runs."""
+
+    teacher: CrossEncoder
+    task: Task | None
+    settings: dict[str, Any]
+    fast: FastCopy = field(default_factory=FastCopy)
+
+    def __call__(self, pairs: list[tuple[str, str]]) -> np.ndarray:
+        return teacher_scores(self.teacher, pairs, self.task, fast=self.fast, **self.settings)
 
 
 def teacher_name(teacher: CrossEncoder, task: Task | None) -> str:

@@ -1,0 +1,106 @@
+"""Shards on Ray workers, one local Ray for all tests: the same results, however many workers die."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import dse.scale.ray_pool as pool
+from dse import DSE, encode_files
+from dse.errors import DSEError, MismatchError
+from dse.scale import ray_map
+from tests.commands import ENV
+from tests.conftest import SENTENCES
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+
+@pytest.fixture(scope="module")
+def run():
+    import ray
+
+    settings = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(num_cpus=3, _system_config=pool.LOCAL, **settings)  # a core is left for the command that is killed
+    with ray_map(workers=2) as run:
+        yield run
+    ray.shutdown()
+
+
+class Square:
+    """Dies once, in the middle."""
+
+    def __init__(self, flag: Path, at: int | None, always: bool = False) -> None:
+        self.flag, self.at, self.always = flag, at, always
+
+    def __call__(self, number: int) -> tuple[int, int]:
+        if number == self.at and (self.always or not self.flag.exists()):
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number < 0:
+            raise DSEError("a number below zero.")
+        return number**2, os.getpid()
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_order_stays(run, tmp_path):
+    results = list(run(Square(tmp_path / "flag", 7), range(20)))
+    assert [square for square, _ in results] == [n**2 for n in range(20)] and (tmp_path / "flag").exists()
+    assert len({process for _, process in results}) >= 2
+
+
+def test_no_more_tasks_are_taken_than_workers_have_in_hand(run, tmp_path):
+    taken: list[int] = []
+    results = run(Square(tmp_path / "flag", None), (taken.append(n) or n for n in range(50)))
+    next(results)
+    assert len(taken) <= 2 * pool.IN_HAND + 1
+    assert len(list(results)) == 49
+
+
+def test_errors_of_workers_are_those_of_dse(run, tmp_path, monkeypatch):
+    with pytest.raises(DSEError, match=r"^a number below zero\.$"):
+        list(run(Square(tmp_path / "flag", None), [1, -1]))
+    monkeypatch.setattr(pool.dse, "__version__", "0.0.9")
+    with pytest.raises(MismatchError, match=r"A worker has dse 0\.1\.0, this process 0\.0\.9"):
+        list(run(Square(tmp_path / "flag", None), [1]))
+
+
+def test_embeddings_are_those_of_one_machine_bit_for_bit(run, student, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(SENTENCES[:11]) + "\n", "utf-8")
+    one = encode_files(student, [texts], tmp_path / "one", shard_rows=3)
+    assert encode_files(student, [texts], tmp_path / "ray", shard_rows=3, run=run) == one
+    for a, b in zip(*(sorted((tmp_path / n / "shards").iterdir()) for n in ("one", "ray")), strict=True):
+        assert a.name == b.name and pq.read_table(a).equals(pq.read_table(b))
+
+
+def test_an_address_nobody_answers_is_one_sentence():
+    with pytest.raises(DSEError, match=r"Nobody answers at 127\.0\.0\.1:9 "), ray_map("127.0.0.1:9"):
+        pass
+
+
+def test_a_command_that_is_killed_goes_on_where_it_stopped(run, student, tmp_path):
+    import ray
+
+    (tmp_path / "texts.txt").write_text("\n".join(SENTENCES[:11] * 40) + "\n", "utf-8")
+    student.save_pretrained(str(tmp_path / "student"))
+    options = ["--shard-rows", "2", "--dtype", "float32", "--ray", ray.get_runtime_context().gcs_address]
+    words = ["encode", tmp_path / "student", tmp_path / "texts.txt", "--output", tmp_path / "out", *options]
+    process = subprocess.Popen([sys.executable, "-m", "dse", *map(str, words)], env=ENV, stderr=subprocess.PIPE)
+    while process.poll() is None and not list((tmp_path / "out").glob("shards/*.parquet")):
+        select.select([], [], [], 0.02)
+    process.kill()
+    _, messages = process.communicate()
+    kept = len(list((tmp_path / "out" / "shards").glob("*.parquet")))
+    assert 0 < kept < 220, messages
+    saved = DSE(str(tmp_path / "student"), dtype="float32")
+    done = encode_files(saved, [tmp_path / "texts.txt"], tmp_path / "out", shard_rows=2, run=run)
+    assert done["kept"] >= kept and done["rows"] == 440
+    encode_files(saved, [tmp_path / "texts.txt"], tmp_path / "one", shard_rows=2)
+    for a, b in zip(*(sorted((tmp_path / n / "shards").iterdir()) for n in ("one", "out")), strict=True):
+        assert a.name == b.name and pq.read_table(a).equals(pq.read_table(b))
