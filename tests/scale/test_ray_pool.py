@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 import dse.scale.ray_pool as pool
-from dse import DSE, encode_files
+from dse import encode_files
 from dse.errors import DSEError, MismatchError
 from dse.scale import ray_map
-from tests.commands import ENV
 from tests.conftest import SENTENCES
 
 pytest.importorskip("ray", reason="Ray is not installed")
@@ -24,13 +20,8 @@ pytest.importorskip("ray", reason="Ray is not installed")
 
 @pytest.fixture(scope="module")
 def run():
-    import ray
-
-    settings = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(num_cpus=3, _system_config=pool.LOCAL, **settings)  # a core is left for the command that is killed
     with ray_map(workers=2) as run:
         yield run
-    ray.shutdown()
 
 
 class Square:
@@ -82,25 +73,3 @@ def test_embeddings_are_those_of_one_machine_bit_for_bit(run, student, tmp_path)
 def test_an_address_nobody_answers_is_one_sentence():
     with pytest.raises(DSEError, match=r"Nobody answers at 127\.0\.0\.1:9 "), ray_map("127.0.0.1:9"):
         pass
-
-
-def test_a_command_that_is_killed_goes_on_where_it_stopped(run, student, tmp_path):
-    import ray
-
-    (tmp_path / "texts.txt").write_text("\n".join(SENTENCES[:11] * 40) + "\n", "utf-8")
-    student.save_pretrained(str(tmp_path / "student"))
-    options = ["--shard-rows", "2", "--dtype", "float32", "--ray", ray.get_runtime_context().gcs_address]
-    words = ["encode", tmp_path / "student", tmp_path / "texts.txt", "--output", tmp_path / "out", *options]
-    process = subprocess.Popen([sys.executable, "-m", "dse", *map(str, words)], env=ENV, stderr=subprocess.PIPE)
-    while process.poll() is None and not list((tmp_path / "out").glob("shards/*.parquet")):
-        select.select([], [], [], 0.02)
-    process.kill()
-    _, messages = process.communicate()
-    kept = len(list((tmp_path / "out" / "shards").glob("*.parquet")))
-    assert 0 < kept < 220, messages
-    saved = DSE(str(tmp_path / "student"), dtype="float32")
-    done = encode_files(saved, [tmp_path / "texts.txt"], tmp_path / "out", shard_rows=2, run=run)
-    assert done["kept"] >= kept and done["rows"] == 440
-    encode_files(saved, [tmp_path / "texts.txt"], tmp_path / "one", shard_rows=2)
-    for a, b in zip(*(sorted((tmp_path / n / "shards").iterdir()) for n in ("one", "out")), strict=True):
-        assert a.name == b.name and pq.read_table(a).equals(pq.read_table(b))
