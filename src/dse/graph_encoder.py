@@ -16,6 +16,7 @@ from sentence_transformers.base.modules import InputModule
 from transformers import AutoTokenizer
 
 from dse.encoding.graphs import GraphBackend, open_graph
+from dse.encoding.runtime import Dtype
 from dse.errors import BadDataError
 
 STEM = "encoder"  # of the graph's file, and of those beside it
@@ -61,10 +62,17 @@ class GraphEncoder(InputModule):
         self.padding, self.int8, self.source = padding, int8, source
         self.tokenizer, self.folder = tokenizer, Path(folder)
         self.max_seq_length = max_seq_length
+        self.dtype: Dtype = "auto"
         self._open()
 
+    def compute_in(self, dtype: Dtype) -> None:
+        """Change what OpenVINO computes in."""
+        if dtype != self.dtype:
+            self.dtype = dtype
+            self._open()
+
     def _open(self) -> None:
-        self._graph = open_graph(self.folder / f"{STEM}.onnx", self.backend, torch.get_num_threads())
+        self._graph = open_graph(self.folder / f"{STEM}.onnx", self.backend, torch.get_num_threads(), self.dtype)
 
     @property
     def max_seq_length(self) -> int | None:

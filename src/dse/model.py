@@ -28,7 +28,7 @@ from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
 
-Backend = Literal["torch", "onnx"]
+Backend = Literal["torch", "onnx", "openvino"]
 PoolingMode = Literal["mean", "mean_sqrt_len_tokens", "max", "cls"]
 MODULES: dict[str, type] = {
     f"{module.__module__}.{module.__name__}": module for module in (LayerConcat, PairHead, VectorInput, GraphEncoder)
@@ -64,8 +64,8 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         num_labels: Scores that a pair should get; another number than the student's is refused.
         max_length: Tokens read of a text, in place of the saved number.
         activation_fn: What `predict` applies to raw scores, in place of the saved function.
-        backend: What runs the encoder: ``"torch"``, or ``"onnx"`` for what `dse export` has written, into the student's
-            folder or another. By default what the folder itself holds.
+        backend: What runs the encoder: ``"torch"``, or ``"onnx"`` or ``"openvino"`` for what `dse export` has written,
+            into the student's folder or another. By default what the folder itself holds.
         **kwargs: As `SentenceTransformer` takes them (``device``, ``token``, ``revision``, ...).
 
     Raises:
@@ -109,6 +109,8 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
                 f"{model_name_or_path} holds {held} and cannot run in {backend}; make it with `dse export`, or leave "
                 "backend out."
             )
+        if len(self) and isinstance(self[0], GraphEncoder):
+            self[0].compute_in(dtype)
         if max_length is not None:
             self._check_length(max_length)
             self.max_seq_length = max_length

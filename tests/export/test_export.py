@@ -215,7 +215,7 @@ def test_eight_bits_are_as_coarse_as_the_gate_lets_them_be(
         return tried[-1]
 
     monkeypatch.setattr(gate, "compare", noted)
-    monkeypatch.setattr(gate, "INT8_TOLERANCE", tolerance if tolerance is not None else 0.0)
+    monkeypatch.setattr(gate, "REDUCED_TOLERANCE", tolerance if tolerance is not None else 0.0)
     comparison = export_student(folder, tmp_path / "e", int8=True, force=tolerance is None)
     assert way in matrices(tmp_path / "e" / "0_GraphEncoder" / "encoder.onnx")
     assert len(tried) == (1 if tolerance else 3) and comparison == tried[-1]

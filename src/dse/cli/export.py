@@ -1,4 +1,4 @@
-"""`dse export`: a student as graphs for ONNX Runtime."""
+"""`dse export`: a student as graphs for ONNX Runtime or OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dse.cli import options as o
 def export(
     student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
     source: o.PairOptions,
-    to: Annotated[Literal["onnx"], typer.Option("--to", help="What runs the graphs.")] = "onnx",
+    to: Annotated[Literal["onnx", "openvino"], typer.Option("--to", help="What runs the graphs.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Hold the encoder's matrices in eight bits.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write. Default: onnx in the student's folder.")
+        Path | None, typer.Option("--output", "-o", help="Folder to write. Default: onnx or openvino in the student's.")
     ] = None,
     split: o.SplitOption = "dev",
     force: Annotated[bool, typer.Option("--force", help="Keep an export that scores otherwise too.")] = False,

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from dse.data.pairs import Pairs
 from dse.data.task import Task
-from dse.encoding.graphs import GraphBackend
+from dse.encoding.graphs import PACKAGES, GraphBackend
 from dse.encoding.identity import fingerprints
 from dse.errors import BadDataError, need_extra
 from dse.export import gate
@@ -43,7 +43,7 @@ def export_student(
         student: Folder or hub id of a saved student.
         output: Folder to write; by default one inside the student's with the backend's name, where `DSE` looks for it.
             An earlier export there is replaced.
-        to: What runs the graphs: ``onnx``.
+        to: What runs the graphs: ``onnx`` (ONNX Runtime) or ``openvino``.
         int8: Hold the encoder's matrices in eight bits.
         pairs: Sentences to compare on; by default the bundled help-desk questions.
         task: What the labels of the pairs mean; both are then measured by them.
@@ -57,7 +57,7 @@ def export_student(
         MissingExtraError: If a package is missing.
         WorseExportError: If the export scores otherwise. Nothing is written then.
     """
-    for package in ("onnx", "onnxruntime"):
+    for package in ("onnx", PACKAGES[to]):
         need_extra(package, to)
     folder = _folder(student, output, to)
     original = DSE(str(student), dtype="float32", device="cpu").eval()
@@ -68,9 +68,9 @@ def export_student(
         made = Path(temporary) / "export"
         graph = Path(temporary) / f"{STEM}.onnx"
         inputs = write_encoder(original, graph)
-        for candidate in quantise(graph) if int8 else [graph]:
+        for candidate in quantise(graph, to) if int8 else [graph]:
             _write(original, candidate, made, to, inputs, int8)
-            tolerance = gate.INT8_TOLERANCE if int8 else gate.FLOAT_TOLERANCE
+            tolerance = gate.REDUCED_TOLERANCE if int8 or to == "openvino" else gate.FLOAT_TOLERANCE
             comparison = gate.compare(expected, gate.scores(DSE(str(made)), sentences), sentences, tolerance)
             logger.info("%s: %s.", candidate.stem, comparison.sentence())
             if comparison.passed:

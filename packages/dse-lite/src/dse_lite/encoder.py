@@ -1,15 +1,17 @@
-"""Texts to embeddings: the tokenizer and the graph of an exported student."""
+"""Texts to embeddings: the tokenizer of an exported student, and its graphs in ONNX Runtime or OpenVINO."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
+
+Graph = Callable[[dict[str, np.ndarray]], np.ndarray]  # from inputs by name to the one output
 
 TOKENS_PER_ROW = 32  # of a row of `batch_size`: a CPU is fastest with some thousand tokens at a time
 
@@ -32,15 +34,20 @@ class Encoder:
             self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises bare exceptions
             raise ExportError(f"{folder} cannot be read ({error}); export the student again.") from error
-        if config["backend"] != "onnx":
-            raise ExportError(f"{folder} holds graphs for {config['backend']}; export with `--to onnx`.")
+        self.backend, self.fingerprint = str(config["backend"]), str(config["source"]["fingerprints"][0])
         self.inputs, self.padding = config["inputs"], config["padding"]
         self.max_length, self.dimension = config["max_seq_length"], int(config["embedding_dimension"])
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         if self.max_length is not None:
             self.tokenizer.enable_truncation(int(self.max_length))
-        self.session = open_session(folder / "encoder.onnx", threads)
+        self._counter = Tokenizer.from_str(self.tokenizer.to_str())
+        self._counter.no_truncation()
+        self._graph = open_graph(folder / "encoder.onnx", self.backend, threads)
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, none left out."""
+        return [len(encoded) for encoded in self._counter.encode_batch(list(texts))]
 
     def __call__(self, texts: Sequence[str], prompt: str, batch_size: int) -> np.ndarray:
         """Embeddings, (n, d) float32."""
@@ -56,7 +63,7 @@ class Encoder:
             longest = max(len(encoded[order[start]]), 1)
             size = max(1, min(4 * batch_size, batch_size * TOKENS_PER_ROW // longest))
             batch = order[start : start + size]
-            embeddings[batch] = self.session.run(None, self._padded([encoded[i] for i in batch], longest))[0]
+            embeddings[batch] = self._graph(self._padded([encoded[i] for i in batch], longest))
             start += size
         return embeddings[np.array(index, np.int64)]
 
@@ -73,17 +80,49 @@ class Encoder:
         return features
 
 
-def open_session(file: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    """Read a graph.
+def open_graph(file: Path, backend: str, threads: int | None, *, exact: bool = False) -> Graph:
+    """Read a graph; what is returned may be called by several threads at a time.
+
+    Args:
+        file: The graph.
+        backend: What runs it: ``onnx`` or ``openvino``.
+        threads: How many a product is computed with; by default as many as there are cores.
+        exact: Let OpenVINO compute in float32, where by default it takes bfloat16 if the processor multiplies it.
 
     Raises:
         ExportError: If it cannot be read.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads or 0, 1
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return _open_openvino(file, threads, exact) if backend == "openvino" else _open_onnx(file, threads)
+    except ImportError as error:
+        raise ExportError(f"{file} needs {error.name}, which is not installed.") from error
     except Exception as error:  # of several kinds, in a module of its own
         reason = " ".join(str(error).split())
         raise ExportError(f"{file} cannot be read ({reason}); export the student again with `dse export`.") from error
+
+
+def _open_onnx(file: Path, threads: int | None) -> Graph:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads or 0, 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: np.asarray(session.run(None, inputs)[0])
+
+
+def _open_openvino(file: Path, threads: int | None, exact: bool) -> Graph:
+    import openvino
+
+    options: dict[str, Any] = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+    options |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    options |= {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+    compiled = openvino.Core().compile_model(str(file), "CPU", options)
+    own = threading.local()  # a request computes one batch at a time
+
+    def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        return np.array(own.request.infer(inputs)[0])
+
+    return run

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dse_lite.encoder import Encoder, ExportError, open_session
+from dse_lite.encoder import Encoder, ExportError, open_graph
 
 BLOCK = 2048  # pairs that the head scores at a time
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -31,44 +31,58 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class Student:
-    """A student that `dse export --to onnx` wrote.
+    """A student that `dse export` wrote.
 
     Args:
-        folder: The folder of the export, or the student's with the export inside it.
+        folder: The folder of the export, or the student's with an export inside it (that for ONNX Runtime, if any).
         threads: How many a product is computed with; by default as many as there are cores.
 
     Raises:
-        ExportError: If the folder holds no export for ONNX Runtime, or a part of it is missing or unreadable.
+        ExportError: If the folder holds no export, or a part of it is missing or unreadable.
 
     Attributes:
         num_labels: C, scores that a pair gets.
         dimension: d, width of an embedding.
         threshold: Score above which a pair counts as positive, on the scale that `predict` returns.
         max_length: Tokens read of a text.
+        fingerprint: That of the student that was exported.
+        head: Kind of the pair head.
+        dtype: What the encoder computes in; auto is that of the processor.
+        label_names: Of the classes, where they have names.
+        prompts, default_prompt_name: Of the student.
+        pair_prompts: Those before first and second sentences.
+        activation: What `predict` applies to raw scores.
     """
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
         folder = Path(folder)
-        folder = folder / "onnx" if (folder / "onnx" / "modules.json").is_file() else folder
+        inside = (folder / name for name in ("onnx", "openvino"))
+        folder = next((export for export in inside if (export / "modules.json").is_file()), folder)
         first, head = _modules(folder)
         self._encoder = Encoder(first, threads)
-        self._head = open_session(folder / "head.onnx", threads)
+        backend = self._encoder.backend
+        self._head = open_graph(folder / "head.onnx", backend, threads, exact=True)
+        self.fingerprint, self.dtype = self._encoder.fingerprint, "auto" if backend == "openvino" else "float32"
         config = _read(head / "config.json")
         self.num_labels, self.dimension = int(config["num_labels"]), int(config["embedding_dimension"])
+        self.head = str(config["kind"])
         info = _read(folder / "dse.json") if (folder / "dse.json").is_file() else {}
         name = str(info.get("activation", "sigmoid" if self.num_labels == 1 else "identity"))
         if name not in ACTIVATIONS:
             raise ExportError(
                 f"{folder / 'dse.json'}: the activation {name} is not known here; load the student with dse."
             )
-        self._activation = ACTIVATIONS[name]
-        self.threshold = float(self._activation(np.float64(info.get("threshold", 0.0))))
+        self.activation = ACTIVATIONS[name]
+        self.label_names: list[str] | None = (info.get("task") or {}).get("labels")
+        self.threshold = float(self.activation(np.float64(info.get("threshold", 0.0))))
         self.max_length = self._encoder.max_length
         usage = _read(folder / "config_sentence_transformers.json")
         prompts = {name: text for name, text in (usage.get("prompts") or {}).items() if text}
+        self.prompts, self.default_prompt_name = prompts, usage.get("default_prompt_name")
         self._prompt = prompts.get(usage.get("default_prompt_name"), "")
         self._query_prompt = prompts.get("query", self._prompt)
         self._document_prompt = next((prompts[name] for name in DOCUMENT_PROMPTS if name in prompts), "")
+        self.pair_prompts = (self._query_prompt, self._document_prompt)
 
     def encode(self, texts: str | Iterable[str], *, prompt: str | None = None, batch_size: int = 32) -> np.ndarray:
         """Embeddings, (n, d) float32, or (d,) for one text.
@@ -93,6 +107,18 @@ class Student:
     def encode_document(self, texts: str | Iterable[str]) -> np.ndarray:
         """Embeddings of second sentences of pairs, behind the student's prompt for documents."""
         return self.encode(texts, prompt=self._document_prompt)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, those beyond `max_length` too."""
+        return self._encoder.count(texts)
+
+    def score(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Raw scores (n, C) of aligned embeddings (n, d)."""
+        scores = np.empty((len(left), self.num_labels), np.float32)
+        for block in _blocks(len(left)):
+            u, v = (np.ascontiguousarray(side[block], np.float32) for side in (left, right))
+            scores[block] = self._head({"left": u, "right": v})
+        return scores
 
     def predict(self, pairs: Sequence[Sequence[str]], *, raw: bool = False) -> np.ndarray:
         """Scores of pairs: (n,) for one label, (n, C) for more; for a single pair without the first axis.
@@ -120,9 +146,9 @@ class Student:
         else:
             u, v = self.encode_query(list(sides[0])), self.encode_document(list(sides[1]))
         scores = np.empty((len(rows), self.num_labels), np.float32)
-        for start in range(0, len(rows), BLOCK):
-            left, right = index[start : start + BLOCK].T
-            scores[start : start + BLOCK] = self._score(u[left], v[right])
+        for block in _blocks(len(rows)):
+            left, right = index[block].T
+            scores[block] = self.score(u[left], v[right])
         result = self._finish(scores, raw)
         return result[0] if single else result
 
@@ -182,12 +208,12 @@ class Student:
         scores = np.empty(len(candidates), np.float32)
         for block in _blocks(len(candidates)):
             v = np.asarray(candidates[block], np.float32)
-            scores[block] = self._score(np.broadcast_to(u, v.shape), v)[:, 0]
+            scores[block] = self.score(np.broadcast_to(u, v.shape), v)[:, 0]
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise ValueError(f"The score of candidate {row} is NaN or infinite; embed it again.")
         best = np.argsort(-scores, kind="stable")[:k]
-        shown = self._activation(scores[best])
+        shown = self.activation(scores[best])
         return [{"corpus_id": int(i), "score": float(s)} for i, s in zip(best, shown, strict=True)]
 
     def _embedded(self, given: Any, encode: Callable[[list[str]], np.ndarray], what: str) -> np.ndarray:
@@ -197,13 +223,8 @@ class Student:
             raise ValueError(f"{what}: expected embeddings of shape (n, {self.dimension}), got {given.shape}.")
         return given
 
-    def _score(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Raw scores of aligned rows, (n, C)."""
-        inputs = {"left": np.ascontiguousarray(u, np.float32), "right": np.ascontiguousarray(v, np.float32)}
-        return np.asarray(self._head.run(None, inputs)[0])
-
     def _finish(self, scores: np.ndarray, raw: bool) -> np.ndarray:
-        scores = scores if raw else self._activation(scores)
+        scores = scores if raw else self.activation(scores)
         return scores[:, 0] if self.num_labels == 1 else scores
 
 
