@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from dse.errors import BadDataError, DSEError, MissingExtraError, need_extra
 
 if TYPE_CHECKING:
     from dse.index import CandidateIndex
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Backend = Literal["torch", "onnx", "openvino"]
 KEY = "DSE_API_KEY"
 LOCAL = ("127.0.0.1", "localhost", "::1")
 LIMITS = "Limits"  # panel of --help
@@ -23,6 +27,13 @@ LIMITS = "Limits"  # panel of --help
 def serve(
     student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
     index: Annotated[str | None, typer.Option("--index", help="Index of this student: folder or URI.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", help="Teacher whose ranking the page at / shows too: folder or hub id.")
+    ] = None,
+    backend: Annotated[
+        Backend | None,
+        typer.Option("--backend", help="What runs the encoder; onnx and openvino need an export (dse export)."),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     max_texts: Annotated[
@@ -49,12 +60,15 @@ def serve(
     With the environment variable DSE_API_KEY requests need that bearer token.
     """
     key = _key()
+    if index is not None and find_spec("torch") is None:
+        raise MissingExtraError("--index needs torch, which is not installed; install it, or leave the index out.")
     if index is not None:
         from dse.cli.index import open_store
 
         open_store(index)  # an error of the path comes before the student is loaded
     from dse.serve import Settings, create_app
     from dse.serve.server import bind, run
+    from dse.serve.teaching import read_teacher
 
     settings = Settings(
         max_texts=max_texts,
@@ -67,7 +81,8 @@ def serve(
     )
     with bind(host, port) as bound:
         name = Path(student).resolve().name if os.path.isdir(student) else student
-        app = create_app(lambda: _load(student, index), settings, name=name)
+        taught = read_teacher(teacher) if teacher is not None else None
+        app = create_app(lambda: _load(student, index, backend), settings, name=name, teacher=taught)
         address = f"[{host}]" if ":" in host else host
         logger.info("Serving %s at http://%s:%d (/docs lists the routes).", name, address, bound.getsockname()[1])
         if key is None and host not in LOCAL:
@@ -77,8 +92,6 @@ def serve(
 
 def _key() -> str | None:
     """The token that requests need, once the extra is known to be there."""
-    from dse.errors import DSEError, need_extra
-
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         need_extra(package, "serve")
     key = os.environ.get(KEY)
@@ -87,12 +100,29 @@ def _key() -> str | None:
     return key
 
 
-def _load(student: str, index: str | None) -> tuple[DSE, CandidateIndex | None]:
+def _load(student: str, index: str | None, backend: Backend | None) -> tuple[DSE | Any, CandidateIndex | None]:
+    if find_spec("torch") is None:
+        return _load_lite(student, backend), None
     from dse import DSE
 
-    loaded = DSE(student)
+    loaded = DSE(student, backend=backend)
     if index is None:
         return loaded, None
     from dse.index import CandidateIndex
 
     return loaded, CandidateIndex(index, loaded)
+
+
+def _load_lite(student: str, backend: Backend | None) -> Any:
+    """An exported student, by dse-lite: torch is not installed."""
+    if find_spec("dse_lite") is None:
+        raise MissingExtraError("Neither torch nor dse-lite is installed; a server needs one of them.")
+    if backend == "torch":
+        raise MissingExtraError("torch is not installed; install it, or choose another --backend.")
+    from dse_lite import ExportError, Student
+
+    inside = Path(student) / backend if backend is not None else Path(student)
+    try:
+        return Student(inside if inside.is_dir() else student)
+    except ExportError as error:
+        raise BadDataError(str(error)) from error

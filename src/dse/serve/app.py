@@ -16,8 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from dse.errors import DSEError, MismatchError
-from dse.model import DSE
-from dse.serve import embeddings, page, pairs, ranking, searching, status
+from dse.serve import embeddings, page, pairs, ranking, searching, status, teaching
 from dse.serve.answers import record_of
 from dse.serve.errors import RequestError, error_response, validation_sentence
 from dse.serve.guard import Guard
@@ -28,19 +27,28 @@ from dse.serve.threads import Threads
 
 if TYPE_CHECKING:
     from dse.index.candidate_index import CandidateIndex
+    from dse.model import DSE
 
 logger = logging.getLogger(__name__)
 
-Load = Callable[[], "tuple[DSE, CandidateIndex | None]"]
+Load = Callable[[], "tuple[DSE | Any, CandidateIndex | None]"]
 
 
-def create_app(load: Load, settings: Settings | None = None, *, name: str = "student") -> FastAPI:
+def create_app(
+    load: Load,
+    settings: Settings | None = None,
+    *,
+    name: str = "student",
+    teacher: teaching.Teacher | None = None,
+) -> FastAPI:
     """The ASGI application around a student.
 
     Args:
-        load: Gives the student, and an index that it made or None. Called now, and at every reload.
+        load: Gives the student, and an index that it made or None. Called now, and at every reload. The student is a
+            `DSE`, or a `dse_lite.Student`, which has no index.
         settings: Limits, size of the cache, token.
         name: Of the model, as responses give it.
+        teacher: Ranks beside the student on the page at `/`.
 
     Returns:
         The application.
@@ -57,23 +65,27 @@ def create_app(load: Load, settings: Settings | None = None, *, name: str = "stu
         (200, [0, 1])
     """
     settings = settings or Settings()
+    loaded = load()  # torch comes with it, or does not
     metrics, threads = Metrics(), Threads()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         threads.close()
+        if teacher is not None:
+            teacher.close()
 
     app = FastAPI(
         title="dse", version=version("dse"), description="A student behind HTTP.", redoc_url=None, lifespan=lifespan
     )
 
     app.state.load = lambda before: Serving(name, *load(), settings, metrics, threads, before)
-    app.state.serving, app.state.metrics, app.state.lock = app.state.load(None), metrics, asyncio.Lock()
+    app.state.serving = Serving(name, *loaded, settings, metrics, threads)
+    app.state.metrics, app.state.lock, app.state.teacher = metrics, asyncio.Lock(), teacher
     metrics.gauge("dse_queue_sentences", "Sentences that wait to be encoded.", lambda: len(app.state.serving.queue))
     metrics.gauge("dse_cache_entries", "Embeddings in the cache.", lambda: len(app.state.serving.cache))
     metrics.gauge("dse_cache_bytes", "Memory of the cache.", lambda: app.state.serving.cache.bytes)
-    for routes in (ranking, pairs, embeddings, searching, status, page):
+    for routes in (ranking, pairs, embeddings, searching, teaching, status, page):
         app.include_router(routes.router)
     _handle_errors(app)
     app.add_middleware(Guard, settings=settings, metrics=metrics)

@@ -30,8 +30,8 @@ async def embed(asked: EmbedRequest, request: Request) -> Response:
 async def embeddings(asked: EmbeddingsRequest, request: Request) -> Response:
     """Embed texts, as OpenAI does: brought to length one."""
     serving = serving_of(request)
-    if asked.dimensions not in (None, serving.dimension):
-        raise RequestError(422, f"dimensions: this student gives {serving.dimension} only; leave it out.")
+    if asked.dimensions not in (None, serving.student.dimension):
+        raise RequestError(422, f"dimensions: this student gives {serving.student.dimension} only; leave it out.")
     texts: Any = asked.input
     read = await _embed(serving, request, texts, "input", None, asked.truncate)
     vectors = _unit(read.vectors)

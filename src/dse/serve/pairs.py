@@ -7,10 +7,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import torch
+import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
-from torch import Tensor
 
 from dse.serve.answers import Label, Scores, json_response, problems, record_of, serving_of, usage
 from dse.serve.schemas import PredictRequest, ScoreRequest, SimilarityRequest
@@ -35,7 +34,7 @@ async def score(asked: ScoreRequest, request: Request) -> Response:
     serving = serving_of(request)
     serving.need_one_score()
     raw, tokens = await _raw_scores(serving, request, asked.pairs, asked.truncate, "text_2")
-    scores = serving.shown(serving.one_score(raw), asked.raw_scores)
+    scores = serving.shown(serving.student.one_score(raw), asked.raw_scores)
     data = [{"index": i, "object": "score", "score": value} for i, value in enumerate(scores)]
     answer = {"id": str(uuid.uuid4()), "object": "list", "created": int(time.time()), "model": serving.name}
     return json_response(answer | {"data": data, "usage": usage(tokens)})
@@ -48,12 +47,12 @@ async def similarity(asked: SimilarityRequest, request: Request) -> Response:
     serving.need_one_score()
     pairs = [(asked.inputs.source_sentence, sentence) for sentence in asked.inputs.sentences]
     raw, _ = await _raw_scores(serving, request, pairs, asked.truncate, "sentences")
-    return json_response(serving.shown(serving.one_score(raw), False))
+    return json_response(serving.shown(serving.student.one_score(raw), False))
 
 
 async def _raw_scores(
     serving: Serving, request: Request, pairs: Sequence[Sequence[str]], truncate: bool | None, what: str
-) -> tuple[Tensor, int]:
+) -> tuple[np.ndarray, int]:
     """Raw scores of pairs (n, C), and how many tokens were read."""
     serving.check_count(len(pairs), what)
     first, second = serving.student.pair_prompts
@@ -61,15 +60,16 @@ async def _raw_scores(
     read = await serving.embed(texts, truncate=truncate)
     record_of(request).add(read)
     left, right = read.vectors[: len(pairs)], read.vectors[len(pairs) :]
-    return await serving.threads.run(serving.pair_scores, left, right), read.tokens
+    return await serving.threads.run(serving.student.pair_scores, left, right), read.tokens
 
 
-def _labels(serving: Serving, raw: Tensor, raw_scores: bool) -> list[dict[str, Any]]:
+def _labels(serving: Serving, raw: np.ndarray, raw_scores: bool) -> list[dict[str, Any]]:
     """Labels and scores of a pair (C,), best first."""
     names = serving.student.label_names if serving.student.num_labels > 1 else None
     if not raw_scores and len(raw) == 1:
-        raw = serving.student.activation_fn(raw[None])[0]
+        raw = serving.student.activate(raw)
     elif not raw_scores:
-        raw = torch.softmax(raw, dim=0)
+        raw = np.exp(raw - raw.max())
+        raw /= raw.sum()
     labels = [{"label": names[i] if names else f"LABEL_{i}", "score": value} for i, value in enumerate(raw.tolist())]
     return sorted(labels, key=lambda label: -label["score"])

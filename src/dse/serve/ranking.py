@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import Any
@@ -72,8 +73,8 @@ async def _embed(
     first, second = serving.student.pair_prompts
     wanted = [(first, query) for query in queries]
     if texts is None:
-        rows = await serving.rows(asked.ids or [])
-        read = await serving.embed(wanted, truncate=asked.truncate)
+        reading = serving.embed(wanted, truncate=asked.truncate)
+        read, rows = await asyncio.gather(reading, serving.rows(asked.ids or []))
         return read.vectors, rows.vectors, [read, rows]
     read = await serving.embed([*wanted, *((second, text) for text in texts)], truncate=asked.truncate)
     return read.vectors[: len(queries)], read.vectors[len(queries) :], [read]
@@ -83,7 +84,7 @@ def _ranked(serving: Serving, left: np.ndarray, right: np.ndarray, asked: Rerank
     """For each query the candidates to return, best first; equal scores keep the order of the request."""
     k = min(asked.top_n or len(right), len(right))
     rankings = []
-    for raw, places in zip(*serving.best(left, right, k), strict=True):
+    for raw, places in zip(*serving.student.best(left, right, k), strict=True):
         ranking = list(zip(places.tolist(), serving.shown(raw, asked.raw_scores), strict=True))
         if asked.score_threshold is not None:
             ranking = [hit for hit in ranking if hit[1] >= asked.score_threshold]
@@ -118,7 +119,7 @@ def _cohere(hit: tuple[int, float], asked: RerankRequest, texts: list[str] | Non
 
 def _warnings(serving: Serving, asked: RerankRequest, read: Embedded, queries: int) -> list[str]:
     """What a client should know of the answer."""
-    limit, warnings = serving.counter.limit, []
+    limit, warnings = serving.student.limit, []
     if read.cut:
         names = [f"query {i}" if i < queries else f"document {i - queries}" for i in read.cut]
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""

@@ -85,6 +85,13 @@ class RerankRequest(Request):
         return self
 
 
+class TeacherRequest(Request):
+    """A query, and texts that the teacher ranks."""
+
+    query: Text
+    texts: list[Text]
+
+
 class PredictRequest(Request):
     """Pairs, in TEI's shape."""
 

@@ -7,26 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from dse import scoring
-from dse.encoding.runtime import auto_dtype
-from dse.errors import MismatchError
-from dse.model import DSE
 from dse.serve.batching import Sentence, SentenceQueue
 from dse.serve.cache import EmbeddingCache, Entry, content_key
 from dse.serve.errors import RequestError
-from dse.serve.lengths import TokenCounter
 from dse.serve.metrics import Metrics
 from dse.serve.settings import Settings
+from dse.serve.students import as_served
 from dse.serve.threads import Threads
 
 if TYPE_CHECKING:
     from dse.index.candidate_index import CandidateIndex
-
-ROUND_TOKENS = {"cpu": 2048}  # two batches of a CPU; a newcomer waits for no more
-ROUND_TOKENS_ELSEWHERE = 32_768
+    from dse.model import DSE
 
 
 @dataclass(frozen=True)
@@ -54,8 +46,8 @@ class Serving:
 
     Args:
         name: Of the model, as responses give it.
-        student: The student.
-        index: The index, or None.
+        student: The student: a `DSE`, or one of `dse-lite`.
+        index: The index of a `DSE`, or None.
         settings: Limits.
         metrics: What is counted.
         threads: Where to compute.
@@ -68,41 +60,31 @@ class Serving:
     def __init__(
         self,
         name: str,
-        student: DSE,
+        student: DSE | Any,
         index: CandidateIndex | None,
         settings: Settings,
         metrics: Metrics,
         threads: Threads,
         before: Serving | None = None,
     ) -> None:
-        if not len(student.tokenizer):
-            raise MismatchError("This student scores vectors and reads no texts; serve one that has an encoder.")
-        student.eval()
-        self.name = name
-        self.student, self.index, self.settings, self.threads = student, index, settings, threads
-        self.fingerprint = student.fingerprint
-        self.label = _label(student, index)
-        self.counter = TokenCounter(student)
+        self.name, self.index, self.settings, self.threads = name, index, settings, threads
+        self.student = as_served(student, index)
+        self.fingerprint = self.student.fingerprint
         same = before is not None and before.fingerprint == self.fingerprint
         known: EmbeddingCache | None = before.cache if before is not None and same else None
         self.cache: EmbeddingCache = EmbeddingCache(settings.cache_bytes) if known is None else known
         self.queue = SentenceQueue(
-            self._encode,
+            self.student.encode,
             threads.encoder,
             self.cache,
             settings.max_waiting,
-            ROUND_TOKENS.get(student.device.type, ROUND_TOKENS_ELSEWHERE),
+            self.student.round_tokens,
             metrics.batches.observe,
         )
         if before is None:  # the first text of a process takes a while
-            threads.encoder.submit(self._encode, ["a"], "").result()
+            threads.encoder.submit(self.student.encode, ["a"], "").result()
 
     # ------------------------------------------------------------------------------------------------ embeddings
-
-    def _encode(self, texts: list[str], prompt: str) -> np.ndarray:
-        """What the queue calls, in the one thread that encodes."""
-        vectors: np.ndarray = self.student.embed_texts(texts, prompt, show_progress_bar=False).cpu().numpy()
-        return vectors
 
     async def embed(self, texts: Sequence[tuple[str, str]], *, truncate: bool | None = None) -> Embedded:
         """Embeddings of texts, each given behind its prompt; what was read before is not read again.
@@ -123,7 +105,7 @@ class Serving:
         if truncate is False and cut:
             place = next(i for i, key in enumerate(keys) if key in cut)
             raise RequestError(
-                422, f"Text {place} is longer than the {self.counter.limit} tokens read; shorten it, or allow truncate."
+                422, f"Text {place} is longer than the {self.student.limit} tokens read; shorten it, or allow truncate."
             )
         lengths = {s.key: s.tokens for s in sentences} | {key: entry.tokens for key, entry in known.items()}
         tokens = sum(lengths[key] for key in keys)
@@ -134,12 +116,14 @@ class Serving:
                 "send them in several.",
             )
         known |= await self.queue.encode(sentences)
-        vectors = np.stack([known[key].vector for key in keys]) if keys else np.empty((0, self.dimension), np.float32)
+        vectors = (
+            np.stack([known[key].vector for key in keys]) if keys else np.empty((0, self.student.dimension), np.float32)
+        )
         return Embedded(vectors, tokens, hits, [i for i, key in enumerate(keys) if key in cut])
 
     async def _sentences(self, missing: dict[bytes, tuple[str, str]]) -> list[Sentence]:
-        counts = await self.threads.run(self.counter.count, [prompt + text for prompt, text in missing.values()])
-        limit = self.counter.limit
+        counts = await self.threads.run(self.student.count, [prompt + text for prompt, text in missing.values()])
+        limit = self.student.limit
         return [
             Sentence(key, prompt, text, min(count, limit), count > limit)
             for (key, (prompt, text)), count in zip(missing.items(), counts, strict=True)
@@ -164,7 +148,7 @@ class Serving:
             for id, vector in stored.items():
                 entry = known[id] = Entry(vector.copy())
                 self.cache.put((version, id), entry)
-        vectors = np.stack([known[id].vector for id in ids]).astype(np.float32)
+        vectors = np.stack([known[id].vector for id in ids], dtype=np.float32)
         return Embedded(vectors, 0, hits, [])
 
     def need_index(self) -> CandidateIndex:
@@ -190,46 +174,10 @@ class Serving:
                 413, f"{what} holds {count:,}, at most {self.settings.max_texts:,} go into a request; send several."
             )
 
-    @property
-    def dimension(self) -> int:
-        """d, the width of an embedding."""
-        return int(self.student.head.embedding_dimension)
-
-    # ------------------------------------------------------------------------------------------------ scores
-
-    def best(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[Tensor, Tensor]:
-        """The k best candidates (n, d) of queries (q, d), as `DSE.rank` finds them: raw scores and places (q, k)."""
-        head = self.student.head
-        left = torch.from_numpy(queries).to(head.device)
-        if self.label is None:
-            return scoring.topk(head, left, candidates, k, auto_dtype(head.device))
-        from dse.index.row_scorer import RowScorer
-
-        return RowScorer(head, self.label).best(left, torch.from_numpy(candidates).to(head.device), k)
-
-    @torch.inference_mode()
-    def pair_scores(self, left: np.ndarray, right: np.ndarray) -> Tensor:
-        """Raw scores of pairs of embeddings (n, d), every class: (n, C)."""
-        head = self.student.head
-        rows = torch.arange(len(left), device=head.device)
-        u, v = (torch.from_numpy(side).to(head.device) for side in (left, right))
-        return scoring.score_pairs(head, u, v, rows, rows)
-
-    def one_score(self, raw: Tensor) -> Tensor:
-        """Of raw scores (n, C) the one that pairs are ranked by, (n,)."""
-        if self.label is None:
-            return raw[:, 0]
-        from dse.index.row_scorer import log_odds
-
-        return log_odds(raw, self.label)
-
-    def shown(self, raw: Tensor, raw_scores: bool) -> list[Any]:
+    def shown(self, raw: np.ndarray, raw_scores: bool) -> list[float]:
         """Scores as a response shows them, from those that pairs are ranked by."""
-        if raw_scores:
-            return list(raw.tolist())
-        if self.label is not None:
-            return list(raw.sigmoid().tolist())
-        return list(self.student.activation_fn(raw.unsqueeze(-1)).squeeze(-1).tolist())
+        shown: list[float] = (raw if raw_scores else self.student.activate(raw)).tolist()
+        return shown
 
     def need_one_score(self) -> None:
         """Refuse to rank by a student with several classes, unless its index names one.
@@ -237,18 +185,9 @@ class Serving:
         Raises:
             RequestError: If there are several.
         """
-        if self.student.num_labels != 1 and self.label is None:
+        if self.student.num_labels != 1 and self.student.label is None:
             raise RequestError(
                 422,
                 f"This student gives {self.student.num_labels} scores per pair and ranks nothing; send pairs to "
                 "/predict, or serve an index that names a class.",
             )
-
-
-def _label(student: DSE, index: CandidateIndex | None) -> int | None:
-    """Place of the class that an index searches for among the student's scores."""
-    if index is None or student.num_labels == 1:
-        return None
-    from dse.index.student import row_scorer
-
-    return row_scorer(student, index.info()["label"]).label

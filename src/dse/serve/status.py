@@ -27,24 +27,25 @@ async def info(request: Request) -> Response:
     """The student, the index and the limits, with the names that TEI gives them."""
     serving = serving_of(request)
     student, settings = serving.student, serving.settings
-    kind = "reranker" if student.num_labels == 1 or serving.label is not None else "classifier"
+    kind = "reranker" if student.num_labels == 1 or student.label is not None else "classifier"
     names = student.label_names or [f"LABEL_{i}" for i in range(student.num_labels)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     answer: dict[str, Any] = {
         "model_id": serving.name,
         "model_sha": serving.fingerprint,
-        "model_dtype": student.inference_dtype,
+        "model_dtype": student.dtype,
         "model_type": {kind: labels},
-        "max_input_length": serving.counter.limit,
+        "max_input_length": student.limit,
         "max_client_batch_size": settings.max_texts,
         "max_batch_requests": settings.max_requests,
         "max_request_tokens": settings.max_tokens,
         "max_body_bytes": settings.max_body,
         "timeout_seconds": settings.timeout,
-        "head": student.head.kind,
-        "dimension": serving.dimension,
+        "head": student.head,
+        "dimension": student.dimension,
         "threshold": student.threshold if student.num_labels == 1 else None,
         "version": version("dse"),
+        "teacher": getattr(request.app.state.teacher, "name", None),
         "index": None,
     }
     if serving.index is not None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
-
-import torch
-
-from dse.encoding.runtime import one_thread
 
 T = TypeVar("T")
 
@@ -19,8 +17,11 @@ class Threads:
 
     def __init__(self) -> None:
         self.encoder = ThreadPoolExecutor(1, "dse-encode")
-        # A thread that first uses torch while another computes on one core would do so for ever.
-        self.encoder.submit(torch.set_num_threads, torch.get_num_threads()).result()
+        if _torch_is_used():
+            import torch
+
+            # A thread that first uses it while another computes on one core would do so for ever.
+            self.encoder.submit(torch.set_num_threads, torch.get_num_threads()).result()
         self._others = ThreadPoolExecutor(4, "dse-work")
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
@@ -34,5 +35,18 @@ class Threads:
 
 
 def _on_one_core(work: Callable[..., T], *args: Any) -> T:
-    with one_thread():
+    with _one_core():
         return work(*args)
+
+
+def _one_core() -> AbstractContextManager[None]:
+    """Let torch compute with one thread, if it is in use; a student of `dse-lite` needs none."""
+    if not _torch_is_used():
+        return nullcontext()
+    from dse.encoding.runtime import one_thread
+
+    return one_thread()
+
+
+def _torch_is_used() -> bool:
+    return sys.modules.get("torch") is not None

@@ -47,6 +47,27 @@ async function addCosines(query, rows) {
   [...rows].sort((a, b) => b.cosine - a.cosine).forEach((row, i) => { row.place = i + 1; });
 }
 
+// The teacher reads every pair: it comes after the student's ranking is shown. What was asked meanwhile counts.
+let asked = 0;
+
+async function addTeacher(query, rows, summary) {
+  const now = asked;
+  const shown = rows.slice(0, 100);
+  say(`${summary}; the teacher reads …`);
+  try {
+    const { content, milliseconds } = await call("/teacher", { query, texts: shown.map((row) => row.text) });
+    if (now !== asked) return;
+    content.forEach((hit, i) => {
+      const cells = element("results").tBodies[0].rows[hit.index].cells;
+      cells[5].textContent = hit.score.toFixed(4);
+      cells[6].textContent = i + 1;
+    });
+    say(`${summary}; teacher ${milliseconds.toFixed(0)} ms for ${shown.length} texts`);
+  } catch (error) {
+    if (now === asked) say(`${summary}; teacher: ${error.message}`, true);
+  }
+}
+
 function show(rows) {
   const body = element("results").tBodies[0];
   body.replaceChildren(...rows.map((row, i) => {
@@ -54,6 +75,7 @@ function show(rows) {
     for (const value of [i + 1, row.text, row.score.toFixed(4), row.cosine.toFixed(4), row.place]) {
       line.insertCell().textContent = value;
     }
+    for (let place = 0; place < 2; place += 1) line.insertCell().className = "taught";
     if (row.note) {
       const small = document.createElement("small");
       small.textContent = row.note;
@@ -79,12 +101,15 @@ async function submit(event) {
   const button = document.querySelector("button");
   button.disabled = true;
   say("…");
+  asked += 1;
   try {
     const query = element("query").value;
     const { rows, milliseconds, how } = await ways[mode()](query);
     if (rows.length) await addCosines(query, rows);
     show(rows);
-    say(rows.length ? `${how}; ${milliseconds.toFixed(0)} ms` : "No row meets this.");
+    const summary = `${how}; ${milliseconds.toFixed(0)} ms`;
+    say(rows.length ? summary : "No row meets this.");
+    if (rows.length && element("taught").textContent) addTeacher(query, rows, summary);
   } catch (error) {
     show([]);
     say(error.message, true);
@@ -99,6 +124,10 @@ async function about() {
     const index = content.index;
     const rows = index ? `, ${index.rows.toLocaleString()} rows` : "";
     element("about").textContent = `${content.model_id}: ${content.head} head, ${content.dimension} dimensions, reads ${content.max_input_length} tokens${rows}`;
+    if (content.teacher) {
+      element("taught").textContent = ` Teacher: ${content.teacher}, which reads every pair.`;
+      element("results").classList.remove("untaught");
+    }
     const search = document.querySelector("input[value=search]");
     search.parentElement.hidden = !index;
     if (index) {
