@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from sentence_transformers import CrossEncoder
 
+from dse.bench import exported
 from dse.bench.harness import Figure, Result
 from dse.bench.sentences import distinct_sentences
 from dse.bench.server_process import Outcome, send, serving
+from dse.bench.soak import soak
 from dse.encoding.offline import offline_backbone
 from dse.index import CandidateIndex
 from dse.model import DSE
@@ -31,18 +33,23 @@ CLIENTS, MANY = 8, 32
 Make = Callable[[int], list[bytes]]  # bodies of so many requests
 
 
-def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -> Result:
-    """Serve a student with an index and a cross-encoder, and send the same requests to both.
+def run(
+    *, data: Path | None, backbone: str | None, quick: bool, command: str, soak_minutes: float | None = None
+) -> Result:
+    """Serve a student with an index and a cross-encoder, and send the same requests to both; export the student.
 
     Args:
         data: Folder of data sets; None takes the help-desk questions.
         backbone: Folder or hub id; None takes the offline one.
         quick: Fewer requests.
         command: The command line, for the record.
+        soak_minutes: Minutes of mixed requests while rows are added; by default 10, and none where it is quick.
 
     Returns:
-        Latency of one client, requests a second against the cross-encoder's, and the tail with 32 clients.
+        Latency of one client, requests a second against the cross-encoder's, the tail with 32 clients, what exports
+        gain, and what became of mixed requests.
     """
+    minutes = (0.0 if quick else 10.0) if soak_minutes is None else soak_minutes
     backbone = backbone or offline_backbone()
     sentences, origin = distinct_sentences(data, STORED)
     with tempfile.TemporaryDirectory() as temporary:
@@ -52,8 +59,13 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
         other = ["-m", "dse.bench.cross_encoder_server", teacher]
         with serving(folder / "ours.log", *served) as ours, serving(folder / "theirs.log", *other) as theirs:
             measured = measure(ours.port, theirs.port, Requests(sentences), quick)
-        start = ours.seconds
-    return Result("serving", command, _figures(measured, start), _table(measured), _notes(measured, origin, sentences))
+        figures, notes = _figures(measured, ours.seconds), _notes(measured, origin, sentences)
+        encoded = exported.measure(folder, backbone, sentences[: 200 if quick else 1000], 1 if quick else 5)
+        if minutes:
+            with serving(folder / "soak.log", *served, "--cache", "16") as ours:
+                seen = soak(ours, student, index, sentences, minutes)
+            figures, notes = [*figures, *seen.figures(minutes)], [*notes, seen.note()]
+    return Result("serving", command, [*figures, *encoded[0]], _table(measured), [*notes, *encoded[1]])
 
 
 def _models(folder: Path, backbone: str, sentences: Sequence[str]) -> tuple[str, str, str]:

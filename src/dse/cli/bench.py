@@ -20,6 +20,10 @@ def bench(
     student: Annotated[str | None, typer.Option("--student", help="search: use the encoder of this student.")] = None,
     rows: Annotated[str, typer.Option("--rows", help="search: sizes of the indexes.")] = "200000,1000000",
     work: Annotated[Path | None, typer.Option("--work", help="search: folder in which to keep the indexes.")] = None,
+    soak: Annotated[
+        float | None,
+        typer.Option("--soak", min=0, help="serving: minutes of mixed requests. Default: 10, with --quick none."),
+    ] = None,
     as_json: o.JsonOption = False,
 ) -> None:
     """Time dse and the usual way on this machine, side by side in one run."""
@@ -39,6 +43,7 @@ def bench(
 
         for package, extra in (("lance", "index"), ("fastapi", "serve"), ("prometheus_client", "serve")):
             need_extra(package, extra)
+        settings = {"soak_minutes": soak}
     run = import_module(f"dse.bench.{name}").run
     result = run(data=data, backbone=backbone, quick=quick, command=o.command_line(), **settings)
     o.show(result.to_dict(), result.table_text(), as_json)
