@@ -57,7 +57,7 @@ def main() -> None:
         and (teacher == "mpnet" or (name in JUDGED_BY_CROSS_ENCODER and setup.cross_encoder))
     ]
     if "labels" in options.teachers:
-        wanted += [("wikiqa", "labels", row) for row in ("student", "student_cosine") if row in options.rows]
+        wanted += [("wikiqa", "labels", row) for row in ("student", "student_maps") if row in options.rows]
         wanted += [(name, "labels", "frozen_head") for name in FROZEN if name in options.collections]
     if options.elsewhere:
         wanted += [(name, teacher, "elsewhere") for name, teacher, row in wanted if row == "student"]

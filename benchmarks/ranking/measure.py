@@ -69,10 +69,10 @@ def _ranker(measured: Measured, teacher: str, row: str) -> Ranker:
     if row == "no_distillation":
         folder = setup.folder(measured.name, "mpnet", row) / "model"  # no teacher, so the same model for both
         return measured.ranker(_made(folder, lambda: contrastive_student(measured, folder)), cosine=True)
-    # One training; the student's own score, and the cosine of its embeddings.
+    # One training; the cosine of its embeddings, which is the score of the default head, and the score with maps.
     folder = setup.folder(measured.name, teacher, "student") / "model"
     make = {"mpnet": from_encoder, "mpnet_cross_encoder": from_cross_encoder, "labels": from_labels}[teacher]
-    return measured.ranker(_made(folder, lambda: make(measured, folder)), cosine=row == "student_cosine")
+    return measured.ranker(_made(folder, lambda: make(measured, folder)), cosine=row == "student")
 
 
 def measure_forgetting(name: str, teacher: str, setup: Setup) -> None:
@@ -91,7 +91,7 @@ def measure_forgetting(name: str, teacher: str, setup: Setup) -> None:
             measured = Measured(other, setup, reranked=False, most=ELSEWHERE_QUERIES)
             for row, ranker in (
                 ("cosine", measured.ranker(measured.backbone(), cosine=True)),
-                ("student", measured.ranker(student)),
+                ("student", measured.ranker(student, cosine=True)),
             ):
                 about = {"collection": other, "trained_on": name, "teacher": teacher, "row": row, "seed": setup.seed}
                 found.append(about | {"metric": METRICS[0], "values": measured.values(ranker)[METRICS[0]]})

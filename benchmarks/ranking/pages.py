@@ -25,8 +25,8 @@ SHOWN = {
     "bm25": "BM25",
     "cosine": "free cosine",
     "no_distillation": "no distillation",
-    "student_cosine": "student, cosine alone",
     "student": "student",
+    "student_maps": "student with maps",
     "cross_encoder_alone": "cross-encoder alone",
     "teacher": "teacher",
 }
@@ -145,7 +145,7 @@ def _reached_with(teacher: str, summaries: list[dict[str, Any]]) -> list[dict[st
         _aim(f"{name}: mean share of its lead kept, where the lead is real", "70 %", f"{mean} ({len(real)} {among})"),
         _aim(f"{name}: better than the free cosine beyond the interval", "7 of 10", f"{better} {among}"),
         _aim(f"{name}: worse than it by more than a point", "none", ", ".join(worse) or "none"),
-        _aim(f"{name}: with maps beside the cosine alone, mean", "+1.0 point", head),
+        _aim(f"{name}: maps beside the cosine alone, mean", "+1.0 point", head),
     ]
 
 

@@ -43,7 +43,7 @@ NAMES = {
     "mpnet_cross_encoder": "a cross-encoder made of all-mpnet-base-v2, with that encoder's cosine",
 }
 SHORT = {"mpnet": "mpnet", "mpnet_cross_encoder": "cross-encoder"}
-ROWS = ("bm25", "cosine", "cross_encoder_alone", "teacher", "student", "student_cosine", "no_distillation")
+ROWS = ("bm25", "cosine", "cross_encoder_alone", "teacher", "student", "student_maps", "no_distillation")
 OF_ONE_TEACHER = {"cross_encoder_alone": "mpnet_cross_encoder", "no_distillation": "mpnet"}
 METRICS = ("nDCG@10", "MRR@10", "MAP")
 

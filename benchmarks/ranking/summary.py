@@ -41,6 +41,8 @@ def write(setup: Setup) -> None:
         | {"queries": len(found), "seed": setup.seed, "command": COMMAND}
         for key, found in values.items()
     ]
+    # The default student is its cosine, so both names mean one model.
+    rows += [row | {"row": "student_cosine"} for row in rows if row["row"] == "student"]
     summaries = [
         summary
         for teacher in TEACHERS
@@ -61,9 +63,9 @@ def summarise(values: Values, name: str, teacher: str) -> dict[str, Any] | None:
     """The teacher's lead over the free cosine, what the student gained and kept of it; None if rows are missing."""
     metric = METRICS[0]
     found = {
-        row: values.get((name, teacher, row, metric)) for row in ("cosine", "student", "student_cosine", "teacher")
+        row: values.get((name, teacher, row, metric)) for row in ("cosine", "student", "student_maps", "teacher")
     }
-    cosine, student, alone, best = found.values()
+    cosine, student, maps, best = found.values()
     if cosine is None or best is None:
         return None
     entry = {"collection": name, "teacher": teacher, "metric": metric, "queries": len(cosine)}
@@ -74,8 +76,8 @@ def summarise(values: Values, name: str, teacher: str) -> dict[str, Any] | None:
     share = share_of_lead(student, best, cosine, draw_queries(len(cosine)))
     entry["share"] = None if share is None else share.value
     entry["share_low"], entry["share_high"] = (None, None) if share is None else (share.low, share.high)
-    if alone is not None:
-        entry |= _difference("gain_cosine_alone", alone - cosine) | _difference("head", student - alone)
+    if maps is not None:
+        entry |= _difference("gain_with_maps", maps - cosine) | _difference("head", maps - student)
     return entry
 
 
