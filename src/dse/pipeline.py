@@ -26,7 +26,7 @@ from dse.teacher.bootstrap import bootstrap, check_bootstrap
 from dse.teacher.cross_fitting import folds_folder
 from dse.teacher.fit import need_labels
 from dse.training.distill import distill
-from dse.training.run_folder import claim_folder, data_hashes, finished
+from dse.training.run_folder import claim_folder, claiming, data_hashes, finished
 from dse.training.settings import Training
 
 if TYPE_CHECKING:
@@ -151,12 +151,12 @@ def make_student(
         unlabelled = without(unlabelled, test)
     hashes = data_hashes(train=train, validation=validation, unlabelled=unlabelled)
     claim = {"task": task.to_dict(), "recipe": asdict(recipe), "data": hashes}
-    claim_folder(output, claim)
     file = Path(scores or output / "teacher_scores.parquet")
-    check_scores(file, train, task, recipe)
-    teacher = _teacher(train, validation, task, recipe, output)
-    if teacher is not None:
-        check_teacher(output, teacher, task)
+    with claiming(output, claim):
+        check_scores(file, train, task, recipe)
+        teacher = _teacher(train, validation, task, recipe, output)
+        if teacher is not None:
+            check_teacher(output, teacher, task)
     if finished(output):
         student = DSE(str(output))
     else:

@@ -249,6 +249,17 @@ def test_a_folder_is_claimed_by_equal_settings_only(tmp_path_factory, one, other
     assert json.loads((folder / "run.json").read_text()) == one
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_refused_teacher_leaves_the_folder_as_it_was(tmp_path, backbone, encoder, exists):
+    output = tmp_path / "run"
+    if exists:
+        output.mkdir()
+    for wrong in (backbone, encoder):
+        with pytest.raises(DSEError, match="no trained classifier"):
+            make_student(make_pairs(BINARY, 30), make_pairs(BINARY, 4), BINARY, Recipe(backbone, teacher=wrong), output)
+        assert output.exists() == exists and not (exists and list(output.iterdir()))
+
+
 def test_pairs_that_are_never_equal_have_other_hashes():
     from dse.training.run_folder import data_hashes
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,22 @@ def claim_folder(output: Path, run: Mapping[str, Any]) -> None:
             f"{output} holds a run with other settings ({'; '.join(different[:SHOWN])}); choose another --output or "
             "delete the folder."
         )
+
+
+@contextmanager
+def claiming(output: Path, run: Mapping[str, Any]) -> Iterator[None]:
+    """Claim a folder, and give it back if the block fails before anything was made there: a wrong teacher, say."""
+    was_there, was_claimed = output.exists(), (output / NOTE).exists()
+    claim_folder(output, run)
+    try:
+        yield
+    except BaseException:
+        if not was_claimed and _visible(output) == [NOTE]:
+            (output / NOTE).unlink()
+            if not was_there:
+                with suppress(OSError):
+                    output.rmdir()
+        raise
 
 
 def finished(folder: Path) -> bool:
