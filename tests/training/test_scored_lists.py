@@ -249,10 +249,10 @@ def test_equal_queries_are_one(backbone):
         ScoredLists(CORPUS, ["the same"] * 25, LISTS, SHORT)
 
 
-@pytest.mark.parametrize("given_", [{}, {"lists": LISTS, "teacher_vectors": np.ones((100, 2))}])
-def test_lists_or_vectors(backbone, tmp_path, given_):
+@pytest.mark.parametrize("labels", [None, LISTS])
+def test_neither_lists_nor_vectors(backbone, tmp_path, labels):
     with pytest.raises(MismatchError, match="give one of the two"):
-        distill_ranking(new_student(backbone), CORPUS, QUERIES, tmp_path / "s", **given_)
+        distill_ranking(new_student(backbone), CORPUS, QUERIES, tmp_path / "s", labels=labels)
 
 
 @pytest.mark.parametrize("stopped", [1, 3, 4])

@@ -26,6 +26,7 @@ def refuse_mixtures(values: Iterable[Any], kind: pa.DataType) -> None:
         TypeError: If the values are of several such kinds.
 
     Example:
+        >>> from datetime import date, datetime
         >>> refuse_mixtures([1, 2.5, None], pa.float64())
         >>> refuse_mixtures([date(2026, 1, 31), datetime(2026, 1, 31, 12)], pa.date32())
         Traceback (most recent call last):
