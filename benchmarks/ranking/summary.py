@@ -62,9 +62,7 @@ def write(setup: Setup) -> None:
 def summarise(values: Values, name: str, teacher: str) -> dict[str, Any] | None:
     """The teacher's lead over the free cosine, what the student gained and kept of it; None if rows are missing."""
     metric = METRICS[0]
-    found = {
-        row: values.get((name, teacher, row, metric)) for row in ("cosine", "student", "student_maps", "teacher")
-    }
+    found = {row: values.get((name, teacher, row, metric)) for row in ("cosine", "student", "student_maps", "teacher")}
     cosine, student, maps, best = found.values()
     if cosine is None or best is None:
         return None
