@@ -73,3 +73,20 @@ def test_embeddings_are_those_of_one_machine_bit_for_bit(run, student, tmp_path)
 def test_an_address_nobody_answers_is_one_sentence():
     with pytest.raises(DSEError, match=r"Nobody answers at 127\.0\.0\.1:9 "), ray_map("127.0.0.1:9"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("token", "mode", "expected"), [(True, None, "token"), (True, "disabled", "disabled"), (False, None, None)]
+)
+def test_a_token_is_shown_where_the_user_has_one(tmp_path, monkeypatch, token, mode, expected):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    if mode:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    if token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("secret")
+    pool._use_token()
+    assert os.environ.get("RAY_AUTH_MODE") == expected
+    os.environ.pop("RAY_AUTH_MODE", None)

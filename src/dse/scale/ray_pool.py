@@ -47,10 +47,11 @@ def ray_map(address: str | None = None, workers: int | None = None) -> Iterator[
     """
     need_extra("ray", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
-    import ray
-
     if address:
         _need_answer(address)
+        _use_token()  # Ray reads it when it is imported
+    import ray
+
     started = not ray.is_initialized()
     if started:
         settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
@@ -82,6 +83,16 @@ def _need_answer(address: str) -> None:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except (OSError, ValueError) as error:
         raise DSEError(f"Nobody answers at {address} ({error}); give the address of a running Ray (--ray).") from error
+
+
+def _use_token() -> None:
+    """Show the user's token: a cluster of `ray start` asks for it, and `ray.init` sends none unless told.
+
+    Of a cluster without tokens the workers would die; its users set ``RAY_AUTH_MODE=disabled``, which stays.
+    """
+    files = (os.environ.get("RAY_AUTH_TOKEN_PATH"), os.path.expanduser("~/.ray/auth_token"))
+    if os.environ.get("RAY_AUTH_TOKEN") or any(file and os.path.exists(file) for file in files):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 class _Worker:
