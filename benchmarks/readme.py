@@ -8,9 +8,8 @@ from benchmarks import records
 from benchmarks.evidence.pages import headline_tasks
 from benchmarks.render import duration
 
-SHOWN = (
-    5  # paragraphs of the quickstart's output: what is asked, the table, what was learned, gained and lost, an example
-)
+# Paragraphs of the quickstart's output: what is asked, the table, what was learned, gained and lost, an example.
+SHOWN = 5
 LARGE_TEACHER, STUDENT, COSINE = "large_teacher", "dse", "cosine_untrained"  # models of speed_quality.json
 
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.reliability.processes import answer_of, fork, wait
 from dse import DSE
+from dse.data.arrow_vectors import matrix
 from dse.index import CandidateIndex, scout
-from dse.index.layout import matrix
 from dse.index.store import Store
 
 BATCH = 20

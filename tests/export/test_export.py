@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import threading
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from dse.errors import BadDataError, MissingExtraError
 from dse.export import WorseExportError, export_student, gate, read_comparison
 from dse.scoring import HEAD_KINDS
 from tests.conftest import SENTENCES, backbones, make_student
+from tests.export.sharing import check_threads_share
 
 PAIRS = [(SENTENCES[i], SENTENCES[j]) for i, j in ((0, 1), (1, 0), (2, 2), (3, 7), (6, 4), (5, 9), (8, 10), (11, 3))]
 
@@ -122,18 +122,7 @@ def test_an_export_is_saved_and_copied(both, tmp_path):
 
 def test_threads_share_an_export(both):
     _, exported = both
-    expected, wrong = exported.encode(SENTENCES), []
-
-    def read():
-        if not np.allclose(exported.encode(SENTENCES), expected, atol=1e-6):
-            wrong.append(1)
-
-    threads = [threading.Thread(target=read) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    check_threads_share(exported)
 
 
 def test_the_comparison_lies_beside_the_files(folder):

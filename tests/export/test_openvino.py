@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
 from dse import DSE
 from dse.export import export_student, gate, read_comparison
 from tests.conftest import SENTENCES, backbones, make_student
+from tests.export.sharing import check_threads_share
 
 pytest.importorskip("openvino")
 
@@ -55,15 +54,4 @@ def test_threads_share_an_export(tmp_path, backbone):
     make_student(backbone).save_pretrained(str(tmp_path / "s"), create_model_card=False)
     export_student(tmp_path / "s", to="openvino")
     exported = DSE(str(tmp_path / "s"), backend="openvino", dtype="float32")
-    expected, wrong = exported.encode(SENTENCES), []
-
-    def read():
-        if not np.allclose(exported.encode(SENTENCES), expected, atol=1e-6):
-            wrong.append(1)
-
-    threads = [threading.Thread(target=read) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    check_threads_share(exported)

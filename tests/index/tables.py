@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from dse.index.layout import vectors
+from dse.data.arrow_vectors import vectors
 
 
 def make_embeddings(n: int, seed: int = 0, d: int = 32) -> np.ndarray:

@@ -10,9 +10,10 @@ from benchmarks.reliability.conditions import judge, make_rows, random_condition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dse.data.arrow_vectors import vectors
 from dse.errors import BadDataError
 from dse.index.conditions import lance_condition
-from dse.index.layout import Manifest, vectors
+from dse.index.layout import Manifest
 from dse.index.store import Store
 from tests.index.tables import make_embeddings
 from tests.index.worker import writer

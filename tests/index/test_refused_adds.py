@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dse.data.arrow_vectors import vectors
 from dse.errors import BadDataError, DSEError
 from dse.index import staged
-from dse.index.layout import vectors
 from dse.index.store import Store
 from dse.index.write import Writer
 from tests.index.tables import make_embeddings, prepared

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dse.data.arrow_vectors import matrix
 from dse.errors import BadDataError
-from dse.index.layout import matrix
 from dse.index.rows import read_rows, text_id
 
 INT = pa.field("b", pa.int64())

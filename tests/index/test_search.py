@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from dse.index.layout import EMBEDDING, vectors
+from dse.data.arrow_vectors import vectors
+from dse.index.layout import EMBEDDING
 from dse.index.row_scorer import RowScorer
 from dse.index.scout import EXACT_ROWS, Scout
 from dse.index.search import Searcher, exact_search, shortlist_length

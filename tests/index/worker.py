@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from dse.data.arrow_vectors import matrix
 from dse.index import maintenance, scout
-from dse.index.layout import EMBEDDING, Manifest, matrix
+from dse.index.layout import EMBEDDING, Manifest
 from dse.index.store import Store
 from dse.index.write import Writer
 from tests.index.tables import prepared

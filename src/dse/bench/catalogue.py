@@ -18,9 +18,10 @@ from sentence_transformers.sentence_transformer.modules import Dense
 from torch import nn
 
 from dse.bench.sentences import bench_pairs
+from dse.data.arrow_vectors import vectors
 from dse.files import write_json
 from dse.index import CandidateIndex
-from dse.index.layout import EMBEDDING, vectors
+from dse.index.layout import EMBEDDING
 from dse.index.scout import partitions
 from dse.model import DSE
 from dse.modules import PairHead

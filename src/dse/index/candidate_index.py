@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from dse.data.arrow_vectors import matrix
 from dse.errors import BadDataError
 from dse.index import calibration, maintenance
 from dse.index import rebuild as rebuilding
 from dse.index.column_types import check_names, storable, without_nan
 from dse.index.handle import Handle, View
 from dse.index.info import index_info
-from dse.index.layout import EMBEDDING, ID, TEXT, matrix
+from dse.index.layout import EMBEDDING, ID, TEXT
 from dse.index.rebuild import BATCH_ROWS, HOUR
 from dse.index.rows import Rows
 from dse.index.search import Queries, answer

@@ -10,8 +10,6 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from dse.data.arrow_vectors import matrix as matrix
-from dse.data.arrow_vectors import vectors as vectors  # where the index looks for them
 from dse.errors import BadDataError, DSEError
 
 MANIFEST = b"dse"  # key of the manifest in the schema's metadata

@@ -12,10 +12,11 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from dse.data.arrow_vectors import matrix, vectors
 from dse.errors import DSEError
 from dse.index import scout as scouting
 from dse.index.info import MOST_FILES
-from dse.index.layout import EMBEDDING, ID, SCOUT, matrix, vectors
+from dse.index.layout import EMBEDDING, ID, SCOUT
 from dse.index.scout import Scout, partitions
 from dse.index.snapshot import SMALL_ROWS
 from dse.index.store import FRAGMENT_ROWS, Store

@@ -13,7 +13,8 @@ import lance
 import pyarrow as pa
 from tqdm.auto import tqdm
 
-from dse.index.layout import EMBEDDING, SCOUT, TEXT, Manifest, vectors
+from dse.data.arrow_vectors import vectors
+from dse.index.layout import EMBEDDING, SCOUT, TEXT, Manifest
 from dse.index.maintenance import optimize
 from dse.index.store import Store
 from dse.index.student import embed_rows, make_scout

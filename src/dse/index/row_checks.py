@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from dse.data.arrow_vectors import vectors
 from dse.data.columns import checked, common_type, convert
 from dse.data.spool import Place
 from dse.errors import BadDataError
 from dse.index.column_types import check_names, finite, storable
-from dse.index.layout import EMBEDDING, ID, TEXT, vectors
+from dse.index.layout import EMBEDDING, ID, TEXT
 
 CanWiden = Callable[[str, pa.DataType], bool]
 

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dse.data.arrow_vectors import matrix
 from dse.encoding.runtime import one_thread
 from dse.index import scout as scouting
 from dse.index.column_types import without_nan
 from dse.index.info import promise
-from dse.index.layout import EMBEDDING, ID, TEXT, matrix
+from dse.index.layout import EMBEDDING, ID, TEXT
 from dse.index.row_scorer import RowScorer
 from dse.index.scout import Scout, probes
 from dse.index.snapshot import Snapshot

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 from tqdm.auto import tqdm
 
+from dse.data.arrow_vectors import matrix, vectors
 from dse.data.columns import convert
 from dse.data.spool import Batch, Spool, numbered
 from dse.errors import BadDataError
-from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT, matrix, vectors
+from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT
 from dse.index.maintenance import join_small_files
 from dse.index.rows import Rows, different_rows, read_rows, same_rows, select_ids, without_repeats
 from dse.index.store import Store
