@@ -70,7 +70,7 @@ def test_a_cross_encoder_teaches(dse, shop, backbone, teacher, tmp_path):
     words += ["--data", write(tmp_path / "labels.jsonl", labels)]  # learned beside the teacher's scores
     code, out, err = dse(*words)
     assert code == 0, err
-    assert "23 of them judged by people" in (tmp_path / "s" / "README.md").read_text()
+    assert "lists of 23 queries." in (tmp_path / "s" / "README.md").read_text()
     assert f"{shop.name}, split test: 2 queries, 75 documents" in out and "agreement x 100" in out
     assert out.splitlines()[-1].endswith(f"{tmp_path / 's'}/report/report.md.")
     bought = json.loads((tmp_path / "s" / "rounds.json").read_text())

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dse.data import Collection, Texts, load_collection, load_corpus, load_judgements, load_queries
+from dse.data.collection_files import collection_name
 from dse.errors import BadDataError
 
 CORPUS = Texts(["d1", "d2", "d3"], ["a red bicycle", "a tent", "a river"], source="corpus")
@@ -264,3 +265,13 @@ def test_a_split_that_is_no_text_is_refused(tmp_path, split):
 def test_a_grade_that_is_no_number_is_refused(tmp_path, grade):
     file = write_parquet(tmp_path / "qrels.parquet", query_id=["q1"], doc_id=["d1"], relevance=[grade])
     assert f"{file}:1: has the grade" in refused(load_judgements, file, SHOP)
+
+
+def test_a_collection_is_named_by_its_folder_wherever_one_stands(tmp_path, monkeypatch):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "corpus.csv").write_text("id,text\nd1,a tent\n")
+    monkeypatch.chdir(folder)
+    paths = ("corpus.csv", ".", folder, folder / "corpus.csv", "../shop", "a/hub-name")
+    names = [collection_name(path) for path in paths]
+    assert names == ["shop"] * 5 + ["hub-name"]

@@ -156,7 +156,7 @@ def test_sentences_from_a_named_column(tmp_path):
     assert (read_sentences(file), read_sentences(file, "title")) == (["a"], ["b"])
     with pytest.raises(BadDataError, match="no column 'tilte', only text, title"):
         read_sentences(file, "tilte")
-    with pytest.raises(BadDataError, match="no column 'of sentences', only left, right"):
+    with pytest.raises(BadDataError, match="no column of sentences, only left, right"):
         read_sentences(write(tmp_path / "y.csv", [("a", "b")], ("left", "right")))
 
 

@@ -97,7 +97,7 @@ def test_another_student_other_texts_or_a_second_writer_are_refused(student, tmp
         ("id,text\na,x\na,y\n", {}, "3: repeats the id 'a' of .*csv:2"),
         ("id,text\na,x\n,y\n", {}, "3: id is missing"),
         ("id,price\na,1\n", {"text_column": "text"}, "no column 'text', only id, price"),
-        ("id,price,size\na,1,2\n", {}, "no column 'of sentences', only price, size"),
+        ("id,price,size\na,1,2\n", {}, "no column of sentences, only price, size"),
         ("id,text\na,x\n", {"id_column": "sku"}, "no column 'sku'"),
     ],
 )

@@ -118,13 +118,12 @@ def distill_corpus(
 def _read_collection(options: o.CollectionOptions, split: str) -> Collection:
     """Corpus, and queries and judgements as far as there are any."""
     from dse.data.collection import Collection, Texts
-    from dse.data.collection_files import load_collection, load_corpus
+    from dse.data.collection_files import collection_name, load_collection, load_corpus
 
     assert options.corpus is not None
     path = Path(options.corpus)
     if options.queries is None and (path.is_file() or (path.is_dir() and not any(path.glob("queries.*")))):
         if options.qrels is not None:
             raise typer.BadParameter("--qrels judges queries; give them with --queries.")
-        name = path.parent.name if path.is_file() else path.name
-        return Collection(load_corpus(options.corpus), Texts([], []), name=name)
+        return Collection(load_corpus(options.corpus), Texts([], []), name=collection_name(options.corpus))
     return load_collection(options.corpus, options.queries, options.qrels, split=split)

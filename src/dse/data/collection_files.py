@@ -142,13 +142,26 @@ def load_collection(
     shared = corpus if queries is None else queries
     if queries is None and Path(corpus).is_file():
         raise BadDataError(f"{corpus} is a file of documents; name the queries too, or a folder that holds both")
-    name = Path(corpus).parent.name if Path(corpus).is_file() else Path(corpus).name
+    name = collection_name(corpus)
     unjudged = Collection(load_corpus(corpus), load_queries(shared), name=name)
     if judgements is None:
         judgements = next((source for source in (shared, corpus) if _has_judgements(source)), None)
     if judgements is None:
         return unjudged
     return Collection(unjudged.corpus, unjudged.queries, load_judgements(judgements, unjudged, split), name)
+
+
+def collection_name(corpus: Source) -> str:
+    """Name of the folder that holds a collection, or of the hub data set; a relative path has one too.
+
+    Example:
+        >>> collection_name("some/hub-name")
+        'hub-name'
+    """
+    path = Path(corpus)
+    if path.is_file():
+        return path.resolve().parent.name
+    return path.resolve().name if path.is_dir() else path.name
 
 
 # ------------------------------------------------------------------------------------------------------- sources

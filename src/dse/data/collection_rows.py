@@ -83,8 +83,8 @@ def trec_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[st
                 yield number, cells
 
 
-def known_column(table: Table, known: Sequence[str], what: str) -> str:
-    """The first of the known names that a table has as a column, in whatever case.
+def known_column(table: Table, known: Sequence[str], what: str, advised: str | None = None) -> str:
+    """The first of the known names that a table has as a column, in whatever case; without any, one is advised.
 
     Raises:
         BadDataError: If it has none of them.
@@ -95,7 +95,8 @@ def known_column(table: Table, known: Sequence[str], what: str) -> str:
         if next(iter(table.read(table.columns[:1])), None) is None:
             raise BadDataError(f"{table.name} holds no rows; give a file with a column of {what}")
         raise BadDataError(
-            f"{table.name} has no column of {what}, only {', '.join(table.columns) or 'nothing'}; name it {known[0]!r}"
+            f"{table.name} has no column of {what}, only {', '.join(table.columns) or 'nothing'}; name it "
+            f"{(advised or known[0])!r}"
         )
     return found
 

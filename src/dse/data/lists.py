@@ -143,8 +143,13 @@ def _rows(path: Path, query_ids: bool, document_ids: bool) -> Iterator[tuple[int
 def _columns(table: Table, query_ids: bool, document_ids: bool) -> list[str]:
     """The columns of queries, documents and scores; those of ids only where ids can be looked up."""
     return [
-        known_column(table, (*QUERY_IDS, *QUERY_TEXTS) if query_ids else QUERY_TEXTS, "queries"),
-        known_column(table, (*DOCUMENT_IDS, *DOCUMENT_TEXTS) if document_ids else DOCUMENT_TEXTS, "documents"),
+        known_column(table, (*QUERY_IDS, *QUERY_TEXTS) if query_ids else QUERY_TEXTS, "queries", QUERY_TEXTS[0]),
+        known_column(
+            table,
+            (*DOCUMENT_IDS, *DOCUMENT_TEXTS) if document_ids else DOCUMENT_TEXTS,
+            "documents",
+            DOCUMENT_TEXTS[0],
+        ),
         known_column(table, SCORES, "scores"),
     ]
 

@@ -157,8 +157,9 @@ def sentence_column(table: Table, column: str | None) -> str:
     known = [own[name] for name in _TEXT_COLUMNS if name in own] or table.columns[: len(table.columns) == 1]
     name = column or next(iter(known), None)
     if name not in table.columns:
+        missing = f"column {name!r}" if name else "column of sentences"
         raise BadDataError(
-            f"{table.name} has no column {name or 'of sentences'!r}, only "
-            f"{', '.join(table.columns) or 'nothing'}; name the column that holds the sentences"
+            f"{table.name} has no {missing}, only {', '.join(table.columns) or 'nothing'}; name the column that holds "
+            "the sentences"
         )
     return name

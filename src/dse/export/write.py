@@ -94,7 +94,10 @@ def exported_folder(student: str | Path, backend: GraphBackend) -> Path:
 
 def _folder(student: str | Path, output: str | Path | None, to: GraphBackend) -> Path:
     if output is None and not Path(student).is_dir():
-        raise BadDataError(f"{student} is no folder here, so the export needs one of its own; name it with -o.")
+        raise BadDataError(
+            f"There is no folder {student} here; check the path or, for a student on the hub, name a folder of the "
+            "export with -o."
+        )
     folder = Path(output) if output is not None else exported_folder(student, to)
     if folder.exists() and not (folder / COMPARISON).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadDataError(f"{folder} exists and holds no export; name another folder with -o.")

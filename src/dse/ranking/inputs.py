@@ -59,7 +59,8 @@ def training_queries(documents: Texts, log: Texts, number: int, held_back: Set[s
             made.setdefault(query, row)
     missing = number - len(log)
     chosen = list(made)[:: max(1, len(made) // missing)][:missing]
-    return Texts([*log.ids, *(documents.ids[made[text]] for text in chosen)], [*log.texts, *chosen], source=log.source)
+    source = f"{log.source} and {documents.source}" if len(log) else documents.source
+    return Texts([*log.ids, *(documents.ids[made[text]] for text in chosen)], [*log.texts, *chosen], source=source)
 
 
 def rows_of_lists(lists: Lists, corpus: Texts, held_back: Set[str]) -> tuple[list[str], list[ScoredRows]]:

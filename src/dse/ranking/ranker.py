@@ -152,9 +152,9 @@ def make_ranker(
         command=command,
         show_progress_bar=show_progress_bar,
     )
-    report = replace(report, backbone=recipe.backbone, bought=_bought(output))
+    report = replace(report, backbone=recipe.backbone, bought=_bought(output), training=_how(way, recipe))
     write_ranking_report(report, output / "report")
-    write_results(output, f"{ranking_results(report)}\n\n{_how(way, recipe)}")
+    write_results(output, f"{ranking_results(report)}\n\n{report.training}")
     return report
 
 
@@ -207,12 +207,14 @@ def _of_split(queries: Texts, split: str) -> Texts:
 
 
 def _how(way: Way, recipe: RankingRecipe) -> str:
-    """How the student was trained, for the model card."""
+    """How the student was trained, for report and model card."""
     names = [f"`{Path(path).name if Path(path).exists() else path}`" for path in recipe.teachers]
     training = json.loads((way.output / "training.json").read_text(encoding="utf-8"))
     sentences = [way.how()]
     if names:
         sentences.append(f"Teacher: {' and '.join(names)}.")
+    if way.labels:
+        sentences.append(f"In turn with these it learned what people judged, lists of {len(way.labels):,} queries.")
     if training["kept_start"]:
         sentences.append("The training did not help and was undone: the embeddings are the backbone's own.")
     return " ".join(sentences)

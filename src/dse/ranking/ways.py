@@ -79,8 +79,10 @@ class Way(ABC):
         """How the student was trained, for the model card."""
 
     def _learned_from(self) -> str:
-        judged = f", {len(self.labels):,} of them judged by people" if self.labels else ""
-        return f"{len(self.documents):,} documents and {len(self.log):,} queries{judged}"
+        return f"{len(self.documents):,} documents and {len(self.log):,} queries"
+
+    def _unlabelled(self) -> str:
+        return "" if self.labels else " without labels"
 
     def labels_of_log(self) -> list[ScoredRows] | None:
         """One list for each query of the log, empty where nobody judged; None without labels."""
@@ -116,9 +118,9 @@ class FromVectors(Way):
     def how(self) -> str:
         """The loss."""
         return (
-            f"Trained without labels on {self._learned_from()}, to order the documents as the cosine of its teacher "
-            "does: Kullback-Leibler divergence of its lists from the teacher's over the whole corpus, at temperature "
-            f"{self.training.temperature:g}. Its score estimates the teacher's cosine."
+            f"Trained{self._unlabelled()} on {self._learned_from()}, to order the documents as the cosine of its "
+            "teacher does: Kullback-Leibler divergence of its lists from the teacher's over the whole corpus, at "
+            f"temperature {self.training.temperature:g}. Its score estimates the teacher's cosine."
         )
 
 
@@ -168,7 +170,7 @@ class FromPairs(Way):
         """The pairs and the loss."""
         rounds = json.loads((self.output / BOUGHT).read_text(encoding="utf-8"))
         return (
-            f"Trained without labels on {rounds[-1]['pairs']:,} pairs of {self._learned_from()} that its teacher "
+            f"Trained{self._unlabelled()} on {rounds[-1]['pairs']:,} pairs of {self._learned_from()} that its teacher "
             "scored: Kullback-Leibler divergence of its lists from the teacher's. Its score estimates the teacher's."
         )
 

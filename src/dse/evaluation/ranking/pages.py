@@ -69,6 +69,8 @@ def ranking_page(report: RankingReport, drawn: Sequence[Plot]) -> str:
     meanings = [f"- **{word}**: {meaning}" for word, meaning in words(report).items()]
     blocks += ["## What the words mean", "\n".join(meanings)]
     blocks += ["## Data", data(report), "## How it was made"]
+    if report.training:
+        blocks.append(report.training)
     if report.command is not None:
         blocks.append(f"```bash\n{report.command}\n```")
     facts = [f"seed: {report.seed}", *([f"backbone: {report.backbone}"] if report.backbone else [])]

@@ -72,6 +72,7 @@ class RankingReport:
         curve: The phantom-hit curve by row; empty without judgements, in pools, and for a small corpus.
         bought: For a student made in rounds, after each: the teacher's pairs so far, and the divergence of held-out
             lists from the teacher's before and after the round.
+        training: How the student was trained, in sentences; empty where the report was made later.
         backbone: Whose cosine it is; None without.
         fingerprints: ``{"student": ..., "teacher": ...}``.
         student_info: What the student remembers of its distillation.
@@ -109,6 +110,7 @@ class RankingReport:
     versions: dict[str, str]
     values: dict[str, dict[str, Floats]] = field(repr=False, compare=False)
     bought: list[dict[str, float]] = field(default_factory=list)
+    training: str = ""
 
     def row(self, name: str) -> RankingRow | None:
         """The row of this name, if there is one."""
