@@ -54,16 +54,9 @@ class Measured:
         self.collection = Collection(collection.corpus, collection.queries, judged, name)
         self.questions: Questions = ask(self.collection, "test", self.pool)
 
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """The documents that play a part: of pools those that are judged, of any query of any split."""
-        if not self.pool:
-            return np.arange(len(self.collection.corpus))
-        return np.unique(np.concatenate(self.questions.judged))
-
     def documents(self) -> Texts:
-        """The documents to learn from."""
-        return self.collection.corpus.select(list(self.rows))
+        """The whole corpus, also where only pools are ranked: queries of the log have their answers anywhere in it."""
+        return self.collection.corpus
 
     @property
     def scores_file(self) -> Path:
