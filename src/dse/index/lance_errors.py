@@ -59,11 +59,12 @@ def damaged_file(path: str, dataset: lance.LanceDataset | None) -> str | None:
     for file in [*files, *sorted(Path(f"{path}/scout.lance").rglob("data/*.lance"))]:
         if file.suffix not in (".lance", ".manifest", ".idx"):
             continue
-        if not file.exists():
+        try:
+            with file.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, size - 4))
+                if stream.read() != b"LANC":
+                    return f"{file} is damaged ({size} bytes, its end is missing)"
+        except FileNotFoundError:
             return f"{file} is missing"
-        with file.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - 4))
-            if stream.read() != b"LANC":
-                return f"{file} is damaged ({size} bytes, its end is missing)"
     return None
