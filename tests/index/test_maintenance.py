@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import lance
 import pytest
 
+from dse.errors import DSEError
 from dse.index import info as information
 from dse.index import maintenance, scout
 from dse.index.info import index_info, promise
@@ -40,6 +42,22 @@ def test_partitions_are_computed_anew_once_the_rows_are_four_times_as_many(store
     grow(store, 1201)
     assert store.manifest.indexed_rows == 1201 and partitions_on_disk(store) == scout.partitions(1201) == 32
     assert store.manifest.scout == name and index_info(store)["unindexed_rows"] == 0
+
+
+def test_what_is_known_between_the_scout_and_its_index(store, monkeypatch):
+    """`optimize` commits twice; a reader may come between, or a process die there."""
+
+    def failing(*args, **kwargs):
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lance.LanceDataset, "create_index", failing)
+        with pytest.raises(DSEError, match="killed"):
+            grow(store, 300)
+    store.refresh()
+    assert store.manifest.scout and index_info(store)["unindexed_rows"] == 300
+    grow(store, 301)
+    assert index_info(store)["unindexed_rows"] == 0
 
 
 def calibrated(store):

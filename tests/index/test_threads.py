@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import timedelta
 
@@ -45,6 +46,7 @@ def readers(index, done, seen, count=3):
             assert len({hit["id"] for hit in hits}) == len(hits)
             assert all(hit["text"].endswith(f" {hit['metadata']['n']}") for hit in hits)
             assert index.get(["0", "1"]).keys() == {"0", "1"}
+            assert index.info()["bytes"] > 0
             seen.append(len(hits))
             if last:
                 return
@@ -122,6 +124,15 @@ def test_a_read_whose_files_are_removed_begins_again(index, student, tmp_path, m
     monkeypatch.setattr(handle, "answer", interrupted)
     assert len(index.search("a dog", k=100)) == 20
     assert len(calls) == 2 and calls[0] < calls[1]
+
+
+def test_files_that_are_removed_while_they_are_measured(index, monkeypatch):
+    index.add(rows(0))
+    size, walk = index.info()["bytes"], os.walk
+    monkeypatch.setattr(
+        "os.walk", lambda top: [(top, folders, [*files, "removed"]) for top, folders, files in walk(top)]
+    )
+    assert index.info()["bytes"] == size
 
 
 def test_a_writer_waits_for_another_thread(index, monkeypatch):

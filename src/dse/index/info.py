@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from contextlib import suppress
 from typing import Any
 
 from dse.index import scout as scouting
@@ -82,6 +83,8 @@ def _unindexed_rows(snapshot: Snapshot) -> int:
     if snapshot.manifest.scout is None:
         return 0
     with snapshot.reading():
+        if f"{SCOUT}_idx" not in {index["name"] for index in snapshot.data.list_indices()}:
+            return int(snapshot.data.count_rows())  # `optimize` has named the scout, and has not made its index yet
         return int(snapshot.data.stats.index_stats(f"{SCOUT}_idx")["num_unindexed_rows"])
 
 
@@ -89,4 +92,9 @@ def _size(snapshot: Snapshot) -> int | None:
     """Bytes on disk; None for an object store."""
     if not snapshot.local:
         return None
-    return sum(file.stat().st_size for file in Path(snapshot.path).rglob("*") if file.is_file())
+    size = 0
+    for folder, _, names in os.walk(snapshot.path):  # not `rglob`: a writer may remove a file or folder meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.stat(os.path.join(folder, name)).st_size
+    return size
