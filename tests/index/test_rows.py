@@ -335,6 +335,35 @@ def test_bytes_that_are_no_text(tmp_path):
         rows_of(tmp_path / "rows.jsonl")
     with pytest.raises(BadDataError, match=r"row 1: column 'lang' cannot be read as one type of values"):
         rows_of([{"id": "a", "text": "x", "lang": "\ud800"}])
+    with pytest.raises(BadDataError, match=r"row 2: 'caf.udce9' is not valid UTF-8"):
+        rows_of(["ok", "caf\udce9"])
+
+
+def test_bytes_that_are_no_text_within_others_are_named_by_their_row():
+    """A part of a list, struct or dictionary is valid only where the whole is."""
+    broken = pa.array([b"a", b"b", b"c", b"caf\xe9", b"e"]).view(pa.string())
+    offsets = pa.array(range(6), pa.int32())
+    structs = pa.StructArray.from_arrays([broken], ["a"])
+    dictionary = pa.DictionaryArray.from_arrays(pa.array(range(5)), broken)
+    for own in (
+        structs,
+        dictionary,
+        pa.ListArray.from_arrays(offsets, broken),
+        pa.ListArray.from_arrays(offsets, structs),
+    ):
+        with pytest.raises(BadDataError, match=r"row 4: column 'own' cannot be read as text: it holds bytes"):
+            rows_of(pa.table({"id": list("abcde"), "text": list("abcde"), "own": own}), batch_size=5)
+    unused = pa.DictionaryArray.from_arrays(pa.array([0, 1]), broken)
+    with pytest.raises(BadDataError, match=r"row 1: column 'own' is damaged beside its rows"):
+        rows_of(pa.table({"id": list("ab"), "text": list("ab"), "own": unused}))
+
+
+def test_a_data_frame_whose_text_is_none_is_refused():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"id": ["a", "b"], "text": ["x", "y"], "lang": ["en", "de"]}, dtype=object)
+    frame.loc[1, "lang"] = "caf\udce9"
+    with pytest.raises(BadDataError, match=r"row 1: the rows cannot be read as Arrow's .*surrogates"):
+        rows_of(frame)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -421,6 +450,12 @@ def test_values_that_arrow_would_change_beside_others_are_refused(first, then, p
     rows = [{"id": "a", "text": "x", "own": nest(first)}, {"id": "b", "text": "x", "own": nest(then)}]
     with pytest.raises(BadDataError, match=rf"row 2: column 'own' .*({problem}|tried to convert)"):
         rows_of(rows)
+
+
+def test_bytes_beside_text_in_a_list_are_refused():
+    for own in (["a", b"b"], [b"", ""], {"a": ["", b""]}, [[""], [b""]]):
+        with pytest.raises(BadDataError, match=r"row 1: column 'own' .*(bytes where others are text|text where)"):
+            rows_of([{"id": "a", "text": "x", "own": own}])
 
 
 @settings(deadline=None, max_examples=200)

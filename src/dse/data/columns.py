@@ -253,6 +253,24 @@ def checked(function: Callable[[Any], Any], column: Any, name: str, place: Place
         ) from error
 
 
+def check_text(column: pa.Array | pa.ChunkedArray, name: str, place: Place) -> None:
+    """Check that all text in a column, however deep in it, is UTF-8, which writers of Parquet and Arrow do not.
+
+    The arguments are those of `checked`.
+
+    Raises:
+        BadDataError: At the first row that holds other bytes.
+    """
+    try:
+        column.validate(full=True)
+    except pa.ArrowException as error:  # a part of a list or a dictionary is valid only if the whole is; cells are read
+        checked(lambda part: part.to_pylist(), column, name, place, "text")
+        reason = str(error).splitlines()[0]
+        raise BadDataError(
+            f"{place(0)}: column {name!r} is damaged beside its rows ({reason}); write it again"
+        ) from error
+
+
 def _shown(value: Any) -> str:
     try:
         return reprlib.repr(value.as_py() if isinstance(value, pa.Scalar) else value)

@@ -15,8 +15,8 @@ import pyarrow.types as pt
 def refuse_mixtures(values: Iterable[Any], kind: pa.DataType) -> None:
     """Refuse values of which some are not what Arrow has made of them.
 
-    Arrow gives a column one type, and for it turns true into 1.0, text into bytes, 0 into a day of 1970, a time with
-    its date into the date alone, and takes a time without a zone for one of that zone.
+    Arrow gives a column one type, and for it turns true into 1.0, text into bytes or bytes into text, 0 into a day of
+    1970, a time with its date into the date alone, and takes a time without a zone for one of that zone.
 
     Args:
         values: What the column was made of.
@@ -43,6 +43,8 @@ def refuse_mixtures(values: Iterable[Any], kind: pa.DataType) -> None:
         _refuse(bool in set(map(type, values)), "true or false where others are numbers")
     elif pt.is_binary(kind):
         _refuse(any(isinstance(value, str) for value in values), "text where others are bytes")
+    elif pt.is_string(kind) or pt.is_large_string(kind):
+        _refuse(any(isinstance(value, bytes | bytearray) for value in values), "bytes where others are text")
     elif pt.is_date(kind):
         _refuse(bool(_times(values)), "a time where others are dates")
         _refuse(_has_number(values), "a number where others are dates")

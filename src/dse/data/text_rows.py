@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from dse.data.batches import ROWS, read_batches
-from dse.data.columns import checked, convert
+from dse.data.columns import check_text, checked, convert
 from dse.data.sources import sentence_column
 from dse.data.spool import Batch, Place, numbered
 from dse.data.tables import NOT_UTF8, Table, is_text, open_text
@@ -102,7 +102,7 @@ def _column(rows: pa.RecordBatch, name: str, place: Place, is_id: bool = False) 
     if is_id and pt.is_integer(column.type):
         column = column.cast(pa.string())
     if not pt.is_null(column.type):
-        checked(lambda part: part.validate(full=True), column, name, place, "text")  # writers do not check UTF-8
+        check_text(column, name, place)
         column = checked(lambda part: convert(part, pa.string()), column, name, place, "text")
     if column.null_count:
         raise BadDataError(f"{place(pc.index(pc.is_null(column), True).as_py())}: {name} is missing; add it")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from dse.data.arrow_vectors import vectors
-from dse.data.columns import checked, common_type, convert
+from dse.data.columns import check_text, checked, common_type, convert
 from dse.data.spool import Place
 from dse.errors import BadDataError
 from dse.index.column_types import check_names, finite, storable
@@ -65,7 +65,7 @@ def _text(column: pa.ChunkedArray, name: str, place: Place) -> pa.ChunkedArray:
     """Ids or texts; integers may be ids."""
     if name == ID and pt.is_integer(column.type):
         column = column.cast(pa.string())
-    checked(_validate, column, name, place, "text")
+    check_text(column, name, place)
     column = _typed(column, name, place, pa.string())
     if column.null_count:
         raise BadDataError(f"{place(_first(pc.is_null(column)))}: {name} is missing; add it or leave the row out.")
@@ -117,7 +117,7 @@ def _own(
 
     A new column without any value has no type, and is left out until a value comes: None.
     """
-    checked(_validate, column, name, place, "text")
+    check_text(column, name, place)
     column = finite(column, name, place)
     if kind is None:
         return None if pt.is_null(column.type) else _typed(column, name, place, _storable(column.type, name, place))
@@ -148,7 +148,3 @@ def _storable(kind: pa.DataType, name: str, place: Place) -> pa.DataType:
 
 def _typed(column: pa.ChunkedArray, name: str, place: Place, kind: pa.DataType) -> pa.ChunkedArray:
     return checked(partial(convert, kind=kind), column, name, place, str(kind))
-
-
-def _validate(column: pa.ChunkedArray) -> None:
-    column.validate(full=True)  # that text is UTF-8, which writers of Parquet and Arrow do not check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ import pyarrow.types as pt
 
 from dse.data.batches import ROWS, read_batches, record_batches, with_common_types
 from dse.data.spool import Batch, Place, numbered
+from dse.data.tables import NOT_UTF8, is_text
 from dse.errors import BadDataError
 from dse.index.column_types import without_nan
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT
@@ -94,14 +96,14 @@ def _arrow_batches(stream: Any) -> Iterator[Batch]:
         for rows in pa.RecordBatchReader.from_stream(stream):
             yield Batch(rows, numbered("row ", range(start, start + rows.num_rows)))
             start += rows.num_rows
-    except pa.ArrowException as error:  # of a type that this Arrow does not know
+    except (pa.ArrowException, UnicodeError) as error:  # a type that this Arrow does not know, text that is none
         problem = str(error).splitlines()[0]
         raise BadDataError(f"row {start}: the rows cannot be read as Arrow's ({problem}); convert them.") from error
 
 
 def _record(row: object) -> Mapping[str, Any] | str:
     if isinstance(row, str):
-        return {ID: text_id(row), TEXT: row}
+        return {ID: text_id(row), TEXT: row} if is_text(row) else f"{reprlib.repr(row)} {NOT_UTF8}"
     if isinstance(row, Mapping) and all(isinstance(name, str) for name in row):
         return row
     return f"is {type(row).__name__}, not a text, nor a mapping of names to values with 'id' and 'text'"
