@@ -14,6 +14,7 @@ import transformers
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from dse import DSE
+from dse.errors import BadDataError
 from dse.modules import PairHead, VectorInput
 from dse.teacher.segments import segment_teacher
 from tests.conftest import make_student
@@ -181,6 +182,18 @@ def test_a_missing_file_of_information_is_told(saved: Path, tmp_path: Path, capl
     with caplog.at_level(logging.WARNING, logger="dse"):
         assert DSE(str(tmp_path / "student"), device="cpu").info == {}
     assert [r.message for r in caplog.records if "has no dse.json: threshold, task and activation" in r.message]
+
+
+@pytest.mark.parametrize("file", ["dse.json", "modules.json", "0_Transformer/tokenizer.json", "3_PairHead/config.json"])
+@pytest.mark.parametrize("content", ["", "[]", '{"a": '])
+def test_a_damaged_json_file_is_named(file: str, content: str, saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "student")
+    damaged = tmp_path / "student" / file
+    if (file, content) == ("modules.json", "[]"):
+        content = "{}"
+    damaged.write_text(content)
+    with pytest.raises(BadDataError, match=f"^{damaged} is damaged; copy or download the model again"):
+        DSE(str(tmp_path / "student"), device="cpu")
 
 
 def test_a_head_saved_alone_writes_into_its_own_folder(student: DSE, tmp_path: Path) -> None:

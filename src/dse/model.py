@@ -23,7 +23,7 @@ from dse.graph_encoder import GraphEncoder
 from dse.model_card import DSEModelCardData
 from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.pair_scorer import PairScorer
-from dse.saved import noted_length, noted_pooling, noted_prompts, read_transformer
+from dse.saved import damaged_json, noted_length, noted_pooling, noted_prompts, read_transformer
 from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
 
     Raises:
         ValueError: If the folder holds no pair head, or one for another number of labels.
-        BadDataError: If its weights cannot be read.
+        BadDataError: If a file of it is damaged.
 
     Example:
         >>> student = getfixture("student")                       # DSE("path-or-hub-id")
@@ -102,6 +102,10 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
             raise BadDataError(
                 f"The weights of {model_name_or_path} cannot be read ({error}); copy or download them again."
             ) from error
+        except Exception as error:  # transformers, tokenizers and sentence-transformers each raise their own
+            if model_name_or_path is None or (file := damaged_json(model_name_or_path)) is None:
+                raise
+            raise BadDataError(f"{file} is damaged; copy or download the model again.") from error
         self._check_modules(model_name_or_path, num_labels)
         if backend is not None and len(self) and getattr(self[0], "backend", "torch") != backend:
             held = "an export" if isinstance(self[0], GraphEncoder) else "no export"

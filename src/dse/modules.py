@@ -15,7 +15,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from huggingface_hub.errors import StrictDataclassFieldValidationError
@@ -276,7 +276,9 @@ class PairHead(PairFunction, Module):
                 INFO_FILE,
             )
         else:
-            head.info = cast("dict[str, Any]", json.loads(Path(info).read_text(encoding="utf-8")))
+            head.info = json.loads(Path(info).read_text(encoding="utf-8"))
+            if not isinstance(head.info, dict):
+                raise ValueError(f"{info} is no JSON object; copy the file again.")
         return head
 
 

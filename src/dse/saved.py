@@ -48,6 +48,18 @@ def finish_folder(module_folder: str, model_type: str, info: dict[str, Any] | No
     share_weights(folder.parent)
 
 
+def damaged_json(folder: str) -> Path | None:
+    """The first JSON file of a model's folder that cannot be read; None if there is none."""
+    for file in [*sorted(Path(folder).glob("*.json")), *sorted(Path(folder).glob("[0-9]*_*/*.json"))]:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return file
+        if not isinstance(content, list if file.name == "modules.json" else dict):
+            return file
+    return None
+
+
 def read_transformer(name: str, max_seq_length: int | None = None) -> Any:  # Transformer
     """The transformer of any encoder: of a folder or hub id of transformers, or of a model that stands in its own.
 
