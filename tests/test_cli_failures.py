@@ -96,6 +96,16 @@ def test_interrupted_in_a_command_of_the_index(run, monkeypatch: pytest.MonkeyPa
     assert run("search", "nowhere", "-q", "a") == Done(130, "", "Interrupted.\n")
 
 
+def test_interrupted_before_the_command_began(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dse.cli.entry.app", fail(KeyboardInterrupt()))
+    assert run("score", "S", "pairs.csv") == Done(130, "", "Interrupted.\n")
+    code = (
+        "import typer\ndef stop(*args, **kwargs): raise KeyboardInterrupt\ntyper.Typer = stop\nfrom dse.cli import main"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
 # --------------------------------------------------------------------------------------------------------- failures
 
 

@@ -139,6 +139,15 @@ def test_without_queries_the_scores_name_them(dse, shop, backbone, encoder, tmp_
     assert code == 4 and "names queries and documents by id" in err and not (tmp_path / "t").exists()
 
 
+@pytest.mark.parametrize("option", ["--data", "--scores"])
+def test_a_file_of_too_few_lists_is_named(dse, shop, backbone, encoder, tmp_path, option):
+    rows = [{"query_id": f"q{query}", "doc_id": f"d{i}", "score": i} for query in range(2, 12) for i in range(2)]
+    path = write(tmp_path / "few.jsonl", rows)
+    code, out, err = dse(*distill(shop, backbone, option, path, "--teacher", encoder, "-o", tmp_path / "s"))
+    assert (code, out) == (4, "") and f"Error: {path}: of 10 lists 10 prefer one document" in err, err
+    assert "give at least 20 such lists" in err and not (tmp_path / "s").exists()
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -122,7 +122,7 @@ def test_split_pairs_hits_the_fraction_and_follows_the_seed():
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, 1.5, float("nan")])
 def test_split_pairs_refuses_an_empty_side(fraction):
-    with pytest.raises(BadDataError, match="choose another fraction"):
+    with pytest.raises(BadDataError, match="give more distinct pairs, or another fraction"):
         split_pairs(Pairs(list("abc"), list("def")), fraction, 0)
 
 

@@ -156,7 +156,9 @@ def test_labels_are_learned_beside_the_teacher(recipe, tmp_path, monkeypatch, en
 
 def test_labels_that_teach_nothing_are_refused_before_the_teacher_is_asked(recipe, tmp_path):
     teacher = SubjectTeacher()
-    with pytest.raises(BadDataError, match="prefer one document to another; give at least 20"):
+    with pytest.raises(
+        BadDataError, match=r"^scores\.jsonl: of 3 lists 3 prefer one document to another; give at least 20"
+    ):
         make_ranker(
             documents(), queries(), recipe, tmp_path / "s", teacher=teacher, labels=lists_of(LISTS[:3], QUERIES[:3])
         )
@@ -168,7 +170,11 @@ def test_labels_that_teach_nothing_are_refused_before_the_teacher_is_asked(recip
     [
         ({"teacher": "a folder"}, MismatchError, r"A str has no predict\(pairs\)"),
         ({"teacher": SubjectTeacher(), "pairs": 50}, BadDataError, "50 teacher pairs make"),
-        ({"lists": lists_of(LISTS[:9], QUERIES[:9])}, BadDataError, "Of 9 lists 9 prefer one document to another"),
+        (
+            {"lists": lists_of(LISTS[:9], QUERIES[:9])},
+            BadDataError,
+            "scores.jsonl: of 9 lists 9 prefer one",
+        ),
         ({"lists": Lists(["a"], [["no document"]], [np.ones(1)], "s.run")}, BadDataError, "s.run: 'no document'"),
         ({"teacher": SubjectTeacher(), "corpus": 3}, BadDataError, "too few for a teacher of pairs"),
     ],

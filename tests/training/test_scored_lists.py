@@ -235,7 +235,7 @@ def changed(row: int, documents, scores) -> list:
         (CORPUS, changed(3, [0, 1], [1.0, np.inf]), BadDataError, "List 4 has a score that is no finite number"),
         (CORPUS, changed(3, [0, 1], ["a", "b"]), BadDataError, "List 4 has a score that is no finite number"),
         (CORPUS, [(own, np.ones(len(own))) for own, _ in LISTS], BadDataError, "Of 25 lists 0 prefer"),
-        (CORPUS, [*LISTS[:19], *[([], [])] * 6], BadDataError, "Of 25 lists 19 prefer"),
+        (CORPUS, [*LISTS[:19], *[([], [])] * 6], BadDataError, "Of 19 lists 19 prefer"),
     ],
 )
 def test_bad_lists_are_refused_before_any_work(backbone, tmp_path, corpus, lists, error, message):

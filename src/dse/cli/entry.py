@@ -127,6 +127,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal need not know every sign
     try:
         app()
+    except KeyboardInterrupt:  # before any command began
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         _forget_output()
         if "-v" in sys.argv or "--verbose" in sys.argv:

@@ -242,7 +242,7 @@ def split_pairs(pairs: Pairs, fraction: float, seed: int) -> tuple[Pairs, Pairs]
     if held_out.all() or not held_out.any():
         raise BadDataError(
             f"holding out {fraction:g} of {len(pairs)} pairs ({len(members)} distinct) from {pairs.source} "
-            "leaves one side empty; choose another fraction"
+            "leaves one side empty; give more distinct pairs, or another fraction"
         )
     return pairs.select(~held_out), pairs.select(held_out)
 

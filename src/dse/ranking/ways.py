@@ -187,7 +187,7 @@ class FromLists(Way):
 
     def __post_init__(self) -> None:
         """Refuse lists that cannot be learned from."""
-        ScoredLists(self.documents.texts, self.log.texts, self.lists, self.training)
+        ScoredLists(self.documents.texts, self.log.texts, self.lists, self.training, self.log.source)
 
     def data(self) -> dict[str, str]:
         """Hashes of the texts, and of the lists."""
@@ -262,7 +262,7 @@ def choose_way(
         encoder = EncoderTeacher(encoders, output / "teacher_vectors") if encoders else None
         way = FromPairs(**shared, log=log, budget=budget, encoder=encoder)
     if labels is not None:  # refused before the teacher is asked
-        ScoredLists(documents.texts, way.log.texts, way.labels_of_log() or [], training)
+        ScoredLists(documents.texts, way.log.texts, way.labels_of_log() or [], training, labels.source)
     return way
 
 

@@ -40,6 +40,7 @@ class ScoredLists:
         queries: q texts.
         lists: For each query rows of the corpus and a score of each; lists without two different scores teach nothing.
         settings: Batch size, temperature and seed.
+        source: Where the lists come from, for the message.
 
     Raises:
         BadDataError: If fewer than 20 lists prefer one document to another.
@@ -51,6 +52,7 @@ class ScoredLists:
         queries: Sequence[str],
         lists: Sequence[ScoredRows],
         settings: RankingTraining,
+        source: str | None = None,
     ) -> None:
         self.texts, self.n, self.settings = [*corpus, *queries], len(corpus), settings
         checked = self._checked(lists, len(queries))
@@ -59,9 +61,10 @@ class ScoredLists:
         }
         usable = len({self.texts[row] for row in self._lists})
         if usable < FEWEST:
+            given = sum(len(rows) > 0 for rows, _ in checked)
             raise BadDataError(
-                f"Of {len(lists)} lists {usable} prefer one document to another; give at least {FEWEST} such lists, "
-                "of different queries."
+                f"{source + ': of' if source else 'Of'} {given} lists {usable} prefer one document to another; give at "
+                f"least {FEWEST} such lists, of different queries."
             )
         self.held_out, self.anchors = self._split()
         self.spread = _spread([scores for _, scores in self._lists.values()])
