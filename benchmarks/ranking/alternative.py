@@ -11,10 +11,10 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from benchmarks.ranking.collection import Measured
-from benchmarks.ranking.plan import STEPS
 from dse import DSE
 from dse.data.collection import Texts
 from dse.files import write_json
+from dse.training.ranking import RankingTraining
 
 BATCH, RATE = 32, 2e-5
 
@@ -26,17 +26,18 @@ def contrastive_student(measured: Measured, output: Path) -> DSE:
     negatives (van den Oord et al. 2018); cuts of words are Contriever's pairs (Izacard et al. 2022).
     """
     student, documents, seed = measured.backbone(), measured.documents(), measured.setup.seed
+    steps = RankingTraining().steps_for(len(documents) + len(measured.log()))  # as the encoder's student
     torch.manual_seed(seed)
     generator = np.random.default_rng(seed)
     rows = [row for row, text in enumerate(documents.texts) if len(text.split()) >= 4]
     chosen = [rows[i] for i in generator.permutation(len(rows))]
-    while len(chosen) < STEPS * BATCH:
+    while len(chosen) < steps * BATCH:
         chosen += [rows[i] for i in generator.permutation(len(rows))]
-    pairs = [_pair(documents, row, generator) for row in chosen[: STEPS * BATCH]]
+    pairs = [_pair(documents, row, generator) for row in chosen[: steps * BATCH]]
     data = Dataset.from_dict({"anchor": [a for a, _ in pairs], "positive": [b for _, b in pairs]})
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(output / "checkpoints"),
-        max_steps=STEPS,
+        max_steps=steps,
         per_device_train_batch_size=BATCH,
         learning_rate=RATE,
         warmup_steps=0.1,
@@ -53,7 +54,7 @@ def contrastive_student(measured: Measured, output: Path) -> DSE:
     ).train()
     student.eval()
     student.save_pretrained(str(output))
-    write_json(output / "training.json", {"steps": STEPS, "batch_size": BATCH, "learning_rate": RATE})
+    write_json(output / "training.json", {"steps": steps, "batch_size": BATCH, "learning_rate": RATE})
     return student
 
 

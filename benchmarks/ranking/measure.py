@@ -20,7 +20,6 @@ from benchmarks.ranking.plan import (
     ELSEWHERE_QUERIES,
     LABELLED,
     METRICS,
-    STEPS,
     TEACHER_PAIRS,
     TOKENS,
     Setup,
@@ -108,14 +107,14 @@ def from_encoder(measured: Measured, output: Path) -> DSE:
     """A student of the encoder's vectors."""
     documents, log = measured.documents().texts, measured.log().texts
     vectors = encoder_teacher(measured.setup).vectors(documents, log, show_progress_bar=True)
-    settings = RankingTraining(steps=STEPS, seed=measured.setup.seed)
+    settings = RankingTraining(seed=measured.setup.seed)
     student = measured.backbone("cosine-map")
     return distill_ranking(student, documents, log, output, teacher_vectors=vectors, settings=settings)
 
 
 def from_cross_encoder(measured: Measured, output: Path) -> DSE:
     """A student of pairs that the cross-encoder and the encoder score."""
-    documents, settings = measured.documents(), RankingTraining(steps=STEPS, seed=measured.setup.seed)
+    documents, settings = measured.documents(), RankingTraining(seed=measured.setup.seed)
     queries = training_queries(documents, measured.log(), TEACHER_PAIRS // LIST)
     return train_in_rounds(
         measured.backbone("cosine-map"),

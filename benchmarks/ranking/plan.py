@@ -8,7 +8,6 @@ from pathlib import Path
 from dse.training.ranking import RankingTraining
 
 TOKENS = 128  # every model reads the first 128 tokens of a text
-STEPS = 200  # of training, of every student alike
 MOST_QUERIES = 3_000  # of a query log that play a part in training, drawn at random
 
 POOLED = ("wikiqa", "birco_arguana")  # each query's judged documents are ranked, not the corpus

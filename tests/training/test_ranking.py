@@ -89,13 +89,18 @@ def test_loss_is_zero_for_the_teacher_itself():
     ) == pytest.approx(0, abs=1e-6)
 
 
-def test_every_pass_has_every_anchor_once():
-    lists = RankingLists(CORPUS, QUERIES, VECTORS, RankingTraining(batch_size=16), CPU)
+@pytest.mark.parametrize(("log", "times"), [(0, 0), (8, 4), (30, 2), (100, 1)])
+def test_a_pass_has_every_document_once_and_few_queries_up_to_four_times(log, times):
+    texts = [*CORPUS, *(f"query {i}" for i in range(log))]
+    vectors = np.random.default_rng(0).normal(size=(len(texts), 8))
+    lists = RankingLists(CORPUS, texts[len(CORPUS) :], vectors, RankingTraining(batch_size=1), CPU)
     assert not set(lists.anchors) & set(lists.held_out)
-    size = len(lists.anchors)
-    rows = np.concatenate([lists.batch(step) for step in range(18)])[: 3 * size].reshape(3, size)
-    assert all(sorted(one) == sorted(lists.anchors) for one in rows)
-    assert (rows[0] != rows[1]).any() and (rows[1] != rows[2]).any()
+    documents, queries = lists.anchors[lists.anchors < lists.n], lists.anchors[lists.anchors >= lists.n]
+    size = len(documents) + times * len(queries)
+    rows = [int(lists.batch(step)[0]) for step in range(2 * size)]
+    for one in (rows[:size], rows[size:]):
+        assert sorted(one) == sorted([*documents, *np.repeat(queries, times)])
+    assert rows[:size] != rows[size:]
 
 
 def test_some_candidates_of_a_large_corpus(monkeypatch):
@@ -255,7 +260,7 @@ def test_the_start_is_kept_where_training_does_not_help(backbone, tmp_path, capl
 def test_a_share_of_the_start_is_kept(backbone, tmp_path):
     start = tensors(new_student(backbone))
     free, mixed = (
-        tensors(run(new_student(backbone), tmp_path / str(kept), replace(SHORT, kept=kept))) for kept in (0.0, 0.75)
+        tensors(run(new_student(backbone), tmp_path / str(kept), replace(SHORT, kept=kept, steps=16))) for kept in (0.0, 0.75)
     )
     names = [name for name in start if "pair_head" not in name]  # slope and shift are fitted afterwards
     expected = {name: 0.75 * start[name] + 0.25 * free[name] for name in names}
