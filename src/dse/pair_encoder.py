@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dse import scoring
 from dse.encoding.encoder import FastEncoder
 from dse.encoding.fast_copy import Watch
-from dse.encoding.identity import embedding_names
+from dse.encoding.identity import embedding_names, reading
 from dse.modules import PairHead
 from dse.pair_inputs import (
     UNIT,
@@ -154,7 +154,7 @@ class PairEncoder(FastEncoder):
     def fingerprints(self) -> tuple[str, ...]:
         """All that embeddings of this student may be called, the fingerprint first (`dse.encoding.identity`)."""
         usage = (self.default_prompt_name, *self.prompts.items(), self.info.get("activation"), self._activation)
-        key = (self.max_seq_length, len(self.tokenizer), usage)
+        key = (self.max_seq_length, len(self.tokenizer), usage, str(reading(self)))
         known = self._fingerprints
         if known is None or known[1] != key or not known[0].holds(self):
             watch = Watch(self)  # before the name: what is written meanwhile is seen next time

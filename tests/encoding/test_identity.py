@@ -130,6 +130,27 @@ def test_what_changes_the_scores(kind, file, changes, saved, tmp_path, pairs):
     assert fingerprint(models[0]) != fingerprint(models[1])
 
 
+LONG = [("a dog " * 60 + "runs", "the river " * 60 + "blue"), ("[SEP] a", "b [MASK]")]
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("truncation_side", "left"),
+        ("split_special_tokens", True),
+        ("model_input_names", ["input_ids", "attention_mask"]),  # BERT then takes both sentences for the first
+    ],
+)
+def test_how_a_tokenizer_is_set(kind, setting, value, student, teacher):
+    model = student if kind == "student" else teacher
+    before, name = model.predict(LONG), student.fingerprint if kind == "student" else fingerprint(teacher)
+    setattr(model.tokenizer, setting, value)
+    assert (student.fingerprint if kind == "student" else fingerprint(teacher)) != name
+    if (kind, setting) != ("student", "model_input_names"):
+        assert np.abs(model.predict(LONG) - before).max() > 1e-6
+
+
 def test_the_activation_of_the_scores(student, backbone):
     before = student.fingerprint
     student.info["activation"] = "identity"

@@ -121,9 +121,25 @@ def _add_weights(digest: hashlib.blake2b, module: nn.Module) -> None:
 
 def _usage(model: BaseModel) -> list[Any]:
     """What decides outputs besides weights, tokenizer, modules and activation."""
-    reading = {name: getattr(model[0], name, None) or None for name in ("do_lower_case", "processing_kwargs")}
     prompts = {name: prompt for name, prompt in model.prompts.items() if prompt}
-    return [_settings(model.config), reading, prompts, model.default_prompt_name]
+    return [_settings(model.config), reading(model), prompts, model.default_prompt_name]
+
+
+def reading(model: BaseModel) -> dict[str, Any]:
+    """How texts become tokens, besides vocabulary, rules and length: settings of a tokenizer only where it has its own.
+
+    The side on which it pads is not among them: padding is masked, and models that decode are loaded with either.
+    """
+    settings = {name: getattr(model[0], name, None) or None for name in ("do_lower_case", "processing_kwargs")}
+    tokenizer: Any = model.tokenizer
+    if getattr(tokenizer, "truncation_side", "right") != type(tokenizer).truncation_side:
+        settings["truncation_side"] = tokenizer.truncation_side
+    if getattr(tokenizer, "split_special_tokens", False):
+        settings["split_special_tokens"] = True
+    names, usual = tokenizer.model_input_names, type(tokenizer).model_input_names
+    if "token_type_ids" in {*names} ^ {*usual} and getattr(model.config, "type_vocab_size", 0) > 1:
+        settings["model_input_names"] = sorted(names)
+    return settings
 
 
 def _settings(config: Any) -> dict[str, Any]:
