@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from abc import ABCMeta
 from collections import OrderedDict
 from collections.abc import Callable
@@ -86,7 +87,7 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
     @_older_names
     def __init__(
         self,
-        model_name_or_path: str | None = None,
+        model_name_or_path: str | os.PathLike[str] | None = None,
         *,
         dtype: Dtype = "auto",
         num_labels: int | None = None,
@@ -95,6 +96,8 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         backend: Backend | None = None,
         **kwargs: Any,
     ) -> None:
+        if model_name_or_path is not None:
+            model_name_or_path = os.fspath(model_name_or_path)
         model_name_or_path = _folder_for(backend, model_name_or_path)
         try:
             super().__init__(model_name_or_path, dtype=dtype, **kwargs)

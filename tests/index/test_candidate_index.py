@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -172,6 +173,31 @@ def test_a_student_is_found_again_by_its_path(backbone, tmp_path, student):
     CandidateIndex.create(tmp_path / "j", student)
     with pytest.raises(MismatchError, match="--student"):
         CandidateIndex(tmp_path / "j")
+
+
+def test_the_folder_of_a_student_may_be_a_path(student, tmp_path):
+    student.save_pretrained(str(tmp_path / "student"))
+    made = CandidateIndex.create(tmp_path / "made", tmp_path / "student")
+    made.add(["a bike"])
+    assert len(CandidateIndex(tmp_path / "made").search("a tent")) == 1
+    made.rebuild(tmp_path / "student")
+    assert len(CandidateIndex(tmp_path / "made", tmp_path / "student")) == 1
+
+
+def test_what_is_no_query_and_no_id_is_refused(index):
+    """Going through a data frame or a mapping would give its names."""
+    pandas = pytest.importorskip("pandas")
+    index.add(ROWS)
+    frame = pandas.DataFrame({"id": ["a"], "text": ["x"]})
+    for queries in (frame, {"text": "a"}, Path("a"), None, ["a", None], b"a"):
+        with pytest.raises(ValueError, match=r"^queries"):
+            index.search(queries)
+    for ids in (frame, {"a": 1}, 5, [1], b"a"):
+        for call in (index.get, index.embeddings, index.delete):
+            with pytest.raises(ValueError, match=r"^ids"):
+                call(ids)
+    assert len(index) == 4 and len(index.search(frame["text"])) == 1
+    assert index.get(frame["id"]).keys() == {"a"} and index.delete(iter(["a"])) == 1
 
 
 def test_paths(tmp_path, student, index):

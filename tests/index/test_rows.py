@@ -75,6 +75,14 @@ def test_texts_alone():
     assert rows_of(["one", "two"]) == [{"id": text_id("one"), "text": "one"}, {"id": text_id("two"), "text": "two"}]
 
 
+def test_a_column_of_a_data_frame_is_texts():
+    pandas = pytest.importorskip("pandas")
+    for column in (pandas.Series(["one", "two"]), pa.chunked_array([["one"], ["two"]])):
+        assert rows_of(column) == rows_of(["one", "two"])
+    with pytest.raises(BadDataError, match="row 2: is NoneType, not a text"):
+        rows_of(pa.chunked_array([["one", None]]))
+
+
 def test_embeddings_become_fp16():
     for kind in (pa.list_(pa.float32()), pa.list_(pa.float64(), 4), pa.list_(pa.float16(), 4)):
         values = pa.array([[0.1, 2, 3, 4]] * 3, pa.list_(pa.float64())).cast(kind)

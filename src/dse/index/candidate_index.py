@@ -25,9 +25,10 @@ from dse.index.rebuild import BATCH_ROWS, HOUR
 from dse.index.rows import Rows
 from dse.index.search import Queries, answer
 from dse.index.store import Store
-from dse.index.student import check_student, embed_rows, load_student, make_scout, new_manifest
+from dse.index.student import Folder, check_student, embed_rows, load_student, make_scout, new_manifest
 from dse.index.write import Writer
 from dse.model import DSE
+from dse.pair_inputs import as_texts
 from dse.runner import Run
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class CandidateIndex:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        student: DSE | str | None = None,
+        student: DSE | Folder | None = None,
         *,
         storage_options: dict[str, str] | None = None,
     ) -> None:
@@ -71,7 +72,7 @@ class CandidateIndex:
     def create(
         cls,
         path: str | os.PathLike[str],
-        student: DSE | str,
+        student: DSE | Folder,
         *,
         label: str | None = None,
         columns: Mapping[str, pa.DataType] | None = None,
@@ -103,7 +104,7 @@ class CandidateIndex:
         index._open(Store.create(path, manifest, pa.schema(list((columns or {}).items())), storage_options), student)
         return index
 
-    def _open(self, store: Store, student: DSE | str | None) -> None:
+    def _open(self, store: Store, student: DSE | Folder | None) -> None:
         self._handle = Handle(store, load_student(student, store))
         self._warned: set[str] = set()
 
@@ -184,7 +185,7 @@ class CandidateIndex:
         """
         if (ids is None) == (where is None):
             raise ValueError("Give ids, or a condition (where=...).")
-        wanted = [ids] if isinstance(ids, str) else list(ids or [])
+        wanted = [] if ids is None else _as_ids(ids)
         if dry_run:
             return self._handle.read(lambda v: v.store.count(where) if where is not None else v.store.count_ids(wanted))
         store = self._handle.latest().store
@@ -203,7 +204,7 @@ class CandidateIndex:
         return dict(zip(rows[ID].to_pylist(), matrix(rows[EMBEDDING]), strict=True))
 
     def _find(self, ids: Iterable[str], columns: Callable[[Store], list[str]]) -> pa.Table:
-        wanted = pa.array([ids] if isinstance(ids, str) else list(ids), pa.string())
+        wanted = pa.array(_as_ids(ids), pa.string())
         return self._handle.read(lambda view: view.store.find(wanted, [ID, *columns(view.store)]))
 
     @property
@@ -340,7 +341,7 @@ class CandidateIndex:
         """What the index is: rows, columns, student, scout, calibration and the recall it promises, size on disk."""
         return self._handle.read(lambda view: index_info(view.store))
 
-    def rebuild(self, student: DSE | str, *, label: str | None = None, show_progress_bar: bool = False) -> None:
+    def rebuild(self, student: DSE | Folder, *, label: str | None = None, show_progress_bar: bool = False) -> None:
         """Change to another student: embed the stored texts again, in one commit at the end.
 
         Until then the old one is in use. A killed call goes on where it stopped, if the rows are still the same.
@@ -357,3 +358,7 @@ class CandidateIndex:
         new, manifest = new_manifest(student, label)
         with self._handle.changing_to(new):
             rebuilding.rebuild(self._handle.latest().store, new, manifest, show_progress_bar=show_progress_bar)
+
+
+def _as_ids(ids: Iterable[str]) -> list[str]:
+    return [ids] if isinstance(ids, str) else as_texts(ids, "ids")

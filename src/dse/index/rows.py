@@ -79,7 +79,9 @@ def _batches(rows: Rows, types: Mapping[str, pa.DataType], names: Mapping[str, s
         own = {name: kind for name, kind in types.items() if name not in RESERVED and not _has_wider(kind)}
         return read_batches(os.path.expanduser(rows), own | text)
     if hasattr(rows, "__arrow_c_stream__"):
-        return _arrow_batches(rows)
+        if hasattr(rows, "columns") or hasattr(rows, "schema"):
+            return _arrow_batches(rows)
+        rows = pa.chunked_array(rows).to_pylist()  # one column of a data frame: texts
     if isinstance(rows, Mapping) or hasattr(rows, "columns") or not isinstance(rows, Iterable):
         kind = type(rows).__name__  # going through a mapping or a data frame would give its names
         raise BadDataError(f"Rows of type {kind} cannot be read; give a file, an Arrow table, mappings or texts.")

@@ -22,9 +22,12 @@ from dse.index.scout import Scout
 from dse.index.scout_training import train_scout
 from dse.index.snapshot import Snapshot
 from dse.model import DSE
+from dse.pair_inputs import as_embeddings, as_texts
+
+Folder = str | os.PathLike[str]  # or a hub id
 
 
-def load_student(student: DSE | str | None, snapshot: Snapshot) -> DSE:
+def load_student(student: DSE | Folder | None, snapshot: Snapshot) -> DSE:
     """The student given, or the one an index was made with.
 
     Raises:
@@ -35,20 +38,20 @@ def load_student(student: DSE | str | None, snapshot: Snapshot) -> DSE:
     source = student or snapshot.manifest.source
     if source is None:
         raise MismatchError(f"{snapshot.path} does not know where its student is; name it (student=, --student).")
-    return DSE(source)
+    return DSE(os.fspath(source))
 
 
-def new_manifest(student: DSE | str, label: str | None) -> tuple[DSE, Manifest]:
+def new_manifest(student: DSE | Folder, label: str | None) -> tuple[DSE, Manifest]:
     """The student, and the manifest of an index made with it.
 
     Raises:
         ValueError: If the student needs a label, or has no such one.
     """
     source = None
-    if isinstance(student, str):
-        folder = os.path.expanduser(student)
-        source = student = os.path.abspath(folder) if os.path.isdir(folder) else student
-        student = DSE(student)
+    if not isinstance(student, DSE):
+        folder = os.path.expanduser(os.fspath(student))
+        source = os.path.abspath(folder) if os.path.isdir(folder) else os.fspath(student)
+        student = DSE(source)
     row_scorer(student, label)
     return student, Manifest(student.embeddings_name, student.head.embedding_dimension, source, label, now())
 
@@ -91,7 +94,7 @@ def check_student(fingerprints: Sequence[str], snapshot: Snapshot) -> None:
 
 
 def make_scout(
-    embeddings: np.ndarray, student: DSE | str | None, snapshot: Snapshot, show_progress_bar: bool = False
+    embeddings: np.ndarray, student: DSE | Folder | None, snapshot: Snapshot, show_progress_bar: bool = False
 ) -> Scout:
     """The scout of an index, trained by the student's pair head on a sample of the embeddings (n, d).
 
@@ -129,11 +132,11 @@ def embed_rows(student: DSE, texts: Sequence[str]) -> np.ndarray:
 
 def embed_queries(student: DSE, queries: str | Sequence[str] | np.ndarray | Tensor) -> Tensor:
     """Embeddings of queries, which may be embeddings already, (q, d)."""
-    if isinstance(queries, str):
-        queries = [queries]
-    if len(queries) == 0:
+    if (given := as_embeddings(queries, "queries")) is not None:
+        queries = given
+    elif not (queries := as_texts([queries] if isinstance(queries, str) else queries, "queries")):
         return torch.empty(0, student.head.embedding_dimension, device=student.device)
-    if not isinstance(queries, np.ndarray | Tensor):
+    else:
         with _encoding(student), one_thread() if len(queries) == 1 else contextlib.nullcontext():
-            queries = student.embed_texts(list(queries), student.pair_prompts[0], show_progress_bar=False)
+            queries = student.embed_texts(queries, student.pair_prompts[0], show_progress_bar=False)
     return scoring.check_embeddings(torch.as_tensor(queries), student.head, "queries")
