@@ -24,7 +24,7 @@ from dse.recipe import Recipe, check_scores, check_teacher, folds_claim
 from dse.teacher import TeacherPooling, cross_fit, fit_teacher, label_pairs, load_teacher, teacher_name
 from dse.teacher.bootstrap import bootstrap, check_bootstrap
 from dse.teacher.cross_fitting import folds_folder
-from dse.teacher.fit import need_labels
+from dse.teacher.fit import further_settings, need_labels
 from dse.training.distill import distill
 from dse.training.run_folder import claim_folder, claiming, data_hashes, finished
 from dse.training.settings import Training
@@ -88,6 +88,8 @@ def make_teacher(
     claim: dict[str, Any] = {"kind": "teacher", "task": task.to_dict(), "training": training.to_dict()}
     claim |= {"backbone": backbone, "bootstrap_pairs": bootstrap_pairs, "max_seq_length": length}
     claim |= {"loss": kwargs.get("regression_loss"), "data": data_hashes(train=train, validation=validation)}
+    known = ("max_seq_length", "validation", "regression_loss")
+    claim |= further_settings({name: value for name, value in kwargs.items() if name not in known})
     claim_folder(output, claim)
     if not finished(output):
         backbone = bootstrap(backbone, train, output / "bootstrap", bootstrap_pairs, training, length)

@@ -184,6 +184,11 @@ def test_judgements_of_no_known_layout_are_refused(tmp_path):
     assert "qrels.csv and qrels.tsv" in refused(load_judgements, tmp_path, SHOP)
 
 
+def test_standard_input_is_no_hub_data_set():
+    with pytest.raises(BadDataError, match="standard input is not read for corpus; write it to a file"):
+        load_corpus("-")
+
+
 def test_columns_of_unequal_length_are_refused():
     assert "2 ids and 1 texts" in refused(Texts, ["1", "2"], ["a"])
 

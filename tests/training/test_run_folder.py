@@ -92,6 +92,7 @@ def student_by_recipe(output, backbone, train=TRAIN, training=QUICK, **recipe):
     return make_student(train, TEST, BINARY, made, output)
 
 
+PROMPTED = {"prompts": {"q": "query: "}, "default_prompt_name": "q"}
 CASES = [
     (student_by_distill, {"train": TURNED}, "data.train"),
     (student_by_distill, {"training": OTHER}, "training.learning_rate"),
@@ -104,7 +105,7 @@ CASES = [
     (teacher_by_fit, {"validation": TEST}, "data.validation"),
     (teacher_by_fit, {"pooling": "segments"}, "pooling"),
     (teacher_by_fit, {"train": make_pairs(REGRESSION, 24, 1), "task": REGRESSION}, "task.kind"),
-    (teacher_by_fit, {"prompts": {"q": "query: "}, "default_prompt_name": "q"}, "start"),
+    (teacher_by_fit, PROMPTED, "start"),
     (teacher_by_fit, {"max_seq_length": 16}, "start"),
     (teacher_after_bootstrap, {"bootstrap_pairs": 9}, "bootstrap_pairs"),
     (teacher_after_bootstrap, {"train": TURNED}, "data.train"),
@@ -113,6 +114,8 @@ CASES = [
     (scores_by_folds, {"train": TURNED}, "data.train"),
     (scores_by_folds, {"training": OTHER}, "training.learning_rate"),
     (scores_by_folds, {"pooling": "segments"}, "settings.pooling"),
+    (scores_by_folds, PROMPTED, r"further\.default_prompt_name"),
+    (teacher_after_bootstrap, PROMPTED, r"further\.default_prompt_name"),
     (bootstrapped, {"count": 9}, "count"),
     (bootstrapped, {"train": TRAIN.select(range(20))}, "data.train"),
     (student_by_recipe, {"train": TURNED}, "data.train"),

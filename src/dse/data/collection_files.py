@@ -170,6 +170,8 @@ def collection_name(corpus: Source) -> str:
 def local_file(source: Source, stem: str) -> Path | None:
     """The file of a source that lies here; None for the name of a hub data set."""
     path = Path(source)
+    if source == "-":
+        raise BadDataError(f"standard input is not read for {stem}; write it to a file")
     if path.is_dir():
         suffixes = dict.fromkeys([*FORMATS, *(TREC if stem == "qrels" else ())])
         files = [path / f"{stem}{suffix}" for suffix in suffixes if (path / f"{stem}{suffix}").is_file()]

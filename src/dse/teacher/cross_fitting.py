@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.runtime import Dtype
-from dse.teacher.fit import fit_teacher
+from dse.teacher.fit import fit_teacher, further_settings
 from dse.teacher.kept_scores import check_score_file
 from dse.teacher.labelling import label_pairs
 from dse.teacher.load import load_teacher
@@ -82,6 +82,7 @@ def folds_run(backbone: str, pairs: Pairs, task: Task, folds: int, training: Tra
     """Everything that decides the teachers of `cross_fit`."""
     named = {name: kwargs.get(name) for name in ("pooling", "regression_loss", "max_seq_length")}
     run = {"kind": "folds", "folds": folds, "backbone": backbone, "task": task.to_dict(), "settings": named}
+    run |= further_settings({name: value for name, value in kwargs.items() if name not in named})
     return run | {"training": training.to_dict(), "data": data_hashes(train=pairs)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -92,6 +93,14 @@ def fit_teacher(
         write_json(output / "training.json", {"training": training.to_dict(), "log": history})
         shutil.rmtree(output / "checkpoints")
     return teacher
+
+
+def further_settings(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What else decides a teacher, of the keywords of `CrossEncoder`: all but where it lies and where it runs."""
+    where = ("device", "token", "cache_folder", "local_files_only")
+    further = {name: value for name, value in kwargs.items() if name not in where and value is not None}
+    named = json.dumps(further, default=lambda value: getattr(value, "__qualname__", type(value).__qualname__))
+    return {"further": json.loads(named)} if further else {}
 
 
 def need_labels(train: Pairs) -> None:
