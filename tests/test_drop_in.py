@@ -48,6 +48,23 @@ def test_max_length(saved: str) -> None:
             DSE(saved, device="cpu", max_length=wrong)
 
 
+@pytest.mark.parametrize("wrong", ["9", 9.5])
+def test_a_length_is_a_number_of_tokens(wrong: object, saved: str) -> None:
+    with pytest.raises(ValueError, match=f"max_length is {wrong!r}; this student reads 1 to 66 tokens"):
+        DSE(saved, device="cpu", max_length=wrong)
+
+
+@pytest.mark.parametrize("name", ["max_seq_length", "foo"])
+def test_an_unknown_argument_names_the_right_class(name: str, saved: str) -> None:
+    with pytest.raises(TypeError, match=f"DSE takes no argument '{name}'"):
+        DSE(saved, device="cpu", **{name: 1})
+
+
+def test_a_path_is_taken_as_its_name_is(saved: str, student: DSE) -> None:
+    model = DSE(Path(saved), device="cpu", dtype="float32")
+    np.testing.assert_array_equal(model.predict(PAIRS), student.predict(PAIRS))
+
+
 def test_num_labels_is_checked(saved: str) -> None:
     with pytest.raises(ValueError, match="num_labels is 3, the student gives 1 scores per pair"):
         DSE(saved, device="cpu", num_labels=3)
@@ -73,6 +90,25 @@ def test_activation_fn(saved: str, backbone: str, tmp_path: Path) -> None:
     assert isinstance(make_student(backbone).activation_fn, nn.Sigmoid)
 
 
+@pytest.mark.parametrize("wrong", ["sigmoid", nn.Sigmoid, 3])
+def test_an_activation_is_a_function(wrong: object, saved: str, student: DSE, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = r"activation_fn is .*; give a function or a module"
+    with pytest.raises(ValueError, match=message):
+        DSE(saved, device="cpu", activation_fn=wrong)
+    with pytest.raises(ValueError, match=message):
+        student.activation_fn = wrong
+    assert isinstance(student.activation_fn, nn.Sigmoid)
+    monkeypatch.setattr(DSE, "encode", None)  # refused before any work
+    for call in (
+        lambda: student.predict(PAIRS, activation_fn=wrong),
+        lambda: student.rank("a", ["b"], activation_fn=wrong),
+        lambda: student.topk("a", ["b"], activation_fn=wrong),
+        lambda: student.score_matrix("a", ["b"], activation_fn=wrong),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_the_transformer_has_the_name_of_cross_encoder(student: DSE) -> None:
     assert student.model is student[0].model
 
@@ -83,6 +119,22 @@ def test_nothing_follows_the_pair_head(student: DSE, encoder: str) -> None:
     with pytest.raises(ValueError, match="ends in a PairHead, not in Normalize"):
         DSE(modules=[*student.children(), Normalize()], device="cpu")
     assert len(student) == 4
+
+
+PUT_BEHIND = {
+    "insert": lambda student: student.insert(4, nn.Identity()),
+    "add_module": lambda student: student.add_module("more", nn.Identity()),
+    "attribute": lambda student: setattr(student, "more", nn.Identity()),
+    "in its place": lambda student: student.__setitem__(3, nn.Identity()),
+}
+
+
+@pytest.mark.parametrize("way", PUT_BEHIND)
+def test_another_last_module_is_named_when_pairs_are_scored(way: str, student: DSE) -> None:
+    PUT_BEHIND[way](student)
+    for call in (lambda: student.predict(PAIRS), lambda: student.rank("a", ["b"]), lambda: student.info):
+        with pytest.raises(ValueError, match="A student ends in a PairHead, not in Identity; put one there"):
+            call()
 
 
 # ------------------------------------------------------------------------------------------------- the class's name
@@ -121,7 +173,7 @@ def test_adaptive_layer_loss_reads_every_layer(num_layers: int, backbone: str) -
     assert train_step(student, loss, torch.tensor([0.2, 0.9])).isfinite()
     first_side = [tuple(embedding[0, -8:].tolist()) for embedding in seen[::2]]
     assert len(first_side) == len(set(first_side)) == 6  # embeddings and five layers
-    assert student.config.output_hidden_states == list(range(-num_layers, 0))
+    assert student.config.output_hidden_states in (list(range(-num_layers, 0)), True)  # all, before transformers 5.23
     plain = make_student(backbone, num_layers=num_layers).eval()
     assert "all_layer_embeddings" not in plain(plain.preprocess(["a"]))
 

@@ -515,6 +515,28 @@ def test_queries_and_documents_have_prompts_of_their_own(name: str, student: DSE
         np.testing.assert_allclose([hit["score"] for hit in hits], expected[order], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prompts": {"query": "the old ", "passage": "two "}},
+        {"prompts": {"corpus": "two "}},
+        {"prompts": {"all": "the old "}, "default_prompt_name": "all"},
+        {"prompts": {"query": "the old ", "document": "two ", "passage": "who "}},
+    ],
+    ids=str,
+)
+def test_encoded_queries_and_documents_score_as_texts_do(settings: dict, saved: Path, sentences: list[str]) -> None:
+    """sentence-transformers gives every model an empty prompt `document`, which hides that of passages."""
+    student = DSE(str(saved), device="cpu", dtype="float32", **settings)
+    queries, documents = sentences[:3], sentences[3:]
+    expected = student.score_matrix(queries, documents)
+    encoded = student.score_matrix(student.encode_query(queries), student.encode_document(sentences=documents))
+    np.testing.assert_allclose(encoded, expected, atol=1e-5)
+    plain = student.encode(documents, prompt="")
+    np.testing.assert_allclose(student.encode_document(documents, prompt=""), plain, atol=1e-6)
+    np.testing.assert_allclose(student.encode_query(documents, None, ""), plain, atol=1e-6)
+
+
 # ----------------------------------------------------------------------------------------- score_matrix and topk
 
 

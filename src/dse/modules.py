@@ -94,6 +94,11 @@ class LayerConcat(Module):
 
         `AdaptiveLayerLoss` puts an earlier layer in the place of the last, and reads all of them again.
         """
+        if "all_layer_embeddings" not in features:
+            raise ValueError(
+                "The transformer gave its last layer only; put adapters of PEFT into it with student.add_adapter, or "
+                "with get_peft_model and no task_type."
+            )
         states, output = features["all_layer_embeddings"], features.get("token_embeddings")
         if not self.training:
             del features["all_layer_embeddings"]  # frees those that are not used

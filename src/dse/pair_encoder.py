@@ -7,6 +7,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 import torch
+from sentence_transformers.util.decorators import deprecated_kwargs
 from torch import Tensor, nn
 
 from dse import scoring
@@ -19,6 +20,7 @@ from dse.pair_inputs import (
     all_of_length_one,
     as_embeddings,
     as_texts,
+    check_activation,
     document_prompt,
     encode_options,
     query_prompt,
@@ -39,8 +41,15 @@ class PairEncoder(FastEncoder):
 
     @property
     def head(self) -> PairHead:
-        """The pair head, the last of the modules."""
-        return cast(PairHead, self[-1])
+        """The pair head, the last of the modules.
+
+        Raises:
+            ValueError: If another module has been put behind it, or in its place.
+        """
+        last = self[-1]
+        if not isinstance(last, PairHead):
+            raise ValueError(f"A student ends in a PairHead, not in {type(last).__name__}; put one there.")
+        return last
 
     @property
     def info(self) -> dict[str, Any]:
@@ -84,11 +93,15 @@ class PairEncoder(FastEncoder):
         """What `predict` applies to raw scores: the teacher's own, by default Sigmoid for one label, else nothing.
 
         It can be set. Modules of ``torch.nn`` that need no arguments are saved with the student, by name.
+
+        Raises:
+            ValueError: If it is set to something that is no function.
         """
         return self._activation if self._activation is not None else self._saved_activation
 
     @activation_fn.setter
     def activation_fn(self, activation: Callable[[Tensor], Tensor] | None) -> None:
+        check_activation(activation)
         object.__setattr__(self, "_activation", activation)
         kind = type(activation)
         if getattr(nn, kind.__name__, None) is kind:
@@ -160,6 +173,26 @@ class PairEncoder(FastEncoder):
             watch = Watch(self)  # before the name: what is written meanwhile is seen next time
             known = self._fingerprints = (watch, key, embedding_names(self, self._saved_activation))
         return known[2]
+
+    @deprecated_kwargs(sentences="inputs")
+    def encode_query(  # type: ignore[override]
+        self, inputs: Any, prompt_name: str | None = None, prompt: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """`encode`, behind what stands before the first text of a pair."""
+        return super().encode_query(inputs, None, query_prompt(self, prompt, prompt_name), *args, **kwargs)
+
+    @deprecated_kwargs(sentences="inputs")
+    def encode_document(  # type: ignore[override]
+        self, inputs: Any, prompt_name: str | None = None, prompt: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """`encode`, behind what stands before the second text of a pair.
+
+        A prompt called ``passage`` or ``corpus`` is taken where ``document`` is empty, which sentence-transformers
+        overlooks.
+        """
+        if prompt is None and prompt_name is None:
+            prompt = document_prompt(self)
+        return super().encode_document(inputs, prompt_name, prompt, *args, **kwargs)
 
     def embed_texts(self, texts: list[str], prompt: str = "", **encode_kwargs: Any) -> Tensor:
         """Embeddings as pairs are scored by, (n, d): in full width, whatever `truncate_dim` says of `encode`."""

@@ -62,6 +62,9 @@ def as_embeddings(inputs: Any, what: str) -> Tensor | np.ndarray | None:
         ValueError: If they are quantised, or of different widths.
     """
     if isinstance(inputs, list | tuple) and len(inputs) and isinstance(inputs[0], Tensor | np.ndarray):
+        for row, given in enumerate(inputs):
+            if not isinstance(given, Tensor | np.ndarray):
+                raise ValueError(f"{what}: row {row} is {_shown(given)} among embeddings; give texts or embeddings.")
         rows = [torch.as_tensor(row) for row in inputs]
         if len({row.shape for row in rows}) > 1 or rows[0].ndim != 1:
             raise ValueError(f"{what}: a list of arrays that are not all vectors of one width; give (n, d).")
@@ -99,6 +102,16 @@ def encode_options(options: Mapping[str, Any]) -> dict[str, Any]:
                 "leave it out, or use encode."
             )
     return {name: value for name, value in options.items() if name not in CHANGES_EMBEDDINGS}
+
+
+def check_activation(activation: Any) -> None:
+    """Refuse an activation that cannot be applied to scores, before any are computed.
+
+    Raises:
+        ValueError: If it is no function, or the class of a module in place of a module.
+    """
+    if activation is not None and (isinstance(activation, type) or not callable(activation)):
+        raise ValueError(f"activation_fn is {activation!r}; give a function or a module, such as torch.nn.Sigmoid().")
 
 
 def query_prompt(student: Any, prompt: str | None, prompt_name: str | None) -> str:

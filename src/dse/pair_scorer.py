@@ -19,6 +19,7 @@ from dse.pair_inputs import (
     as_embeddings,
     as_pairs,
     as_texts,
+    check_activation,
     document_prompt,
     encode_options,
     query_prompt,
@@ -78,6 +79,7 @@ class PairScorer(PairEncoder):
         """
         if batch_size <= 0:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size}.")
+        check_activation(activation_fn)
         singular = CrossEncoder.is_singular_input(cast(CrossEncoder, self), inputs)
         singular = singular and not isinstance(inputs, Iterator)
         pairs = as_pairs(inputs, singular)
@@ -184,8 +186,8 @@ class PairScorer(PairEncoder):
         self._need_one_label("rank")
         if not isinstance(query, str):
             raise ValueError(f"query is a {type(query).__name__}; give one text, and several to topk.")
-        if top_k is not None and top_k < 0:
-            raise ValueError(f"top_k is {top_k}; give how many documents to return, or None for all.")
+        if top_k is not None and (not isinstance(top_k, int | np.integer) or top_k < 0):
+            raise ValueError(f"top_k is {top_k!r}; give how many documents to return, or None for all.")
         given: Any = documents
         if not isinstance(documents, Candidates) and as_embeddings(documents, "documents") is None:
             given = as_texts(documents, "documents")
@@ -256,6 +258,7 @@ class PairScorer(PairEncoder):
             ValueError: If embeddings have another width than the student's, or hold NaN or infinite values.
             MismatchError: If the candidates were prepared by another student.
         """
+        check_activation(activation_fn)
         left = self._queries(queries, encode_kwargs)
         right = self._candidates(candidates, encode_kwargs)
         if not isinstance(right, Tensor | np.ndarray):
@@ -296,8 +299,9 @@ class PairScorer(PairEncoder):
             MismatchError: If the candidates were prepared by another student.
         """
         self._need_one_label("topk")
-        if k < 1:
-            raise ValueError(f"k is {k}; ask for at least one candidate.")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"k is {k!r}; ask for at least one candidate.")
+        check_activation(activation_fn)
         left = self._queries(queries, encode_kwargs)
         right = self._candidates(candidates, encode_kwargs)
         dtype = torch.float32 if exact else auto_dtype(self.device)

@@ -124,6 +124,27 @@ def test_adapters_of_peft(backbone: str) -> None:
     assert switches(make_student(backbone)) == []
 
 
+def test_a_transformer_wrapped_by_peft(backbone: str) -> None:
+    peft = pytest.importorskip("peft")
+    student = make_student(backbone, dtype="bfloat16")
+    plain, inner = student.encode(TEXTS), student[0].model
+    lora = {"target_modules": ["query", "value"], "r": 2, "init_lora_weights": False}
+    student[0].model = peft.get_peft_model(inner, peft.LoraConfig(**lora))
+    outputs = [plain, student.encode(TEXTS)]
+    with student[0].model.disable_adapter():
+        np.testing.assert_array_equal(student.encode(TEXTS), plain)
+    np.testing.assert_array_equal(student.encode(TEXTS), outputs[1])
+    for layer in student[0].modules():
+        if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer):
+            layer.scaling["default"] *= 3
+    outputs.append(student.encode(TEXTS))
+    assert all(not np.array_equal(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+    student = make_student(backbone)
+    student[0].model = peft.get_peft_model(student[0].model, peft.LoraConfig(**lora, task_type="FEATURE_EXTRACTION"))
+    with pytest.raises(ValueError, match=r"gave its last layer only; put adapters .* with student\.add_adapter"):
+        student.encode(TEXTS)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([torch.float32, torch.bfloat16]), st.booleans())
 def test_a_watch_sees_any_scaling(rows: int, columns: int, dtype: torch.dtype, transposed: bool) -> None:
