@@ -260,7 +260,8 @@ def test_the_start_is_kept_where_training_does_not_help(backbone, tmp_path, capl
 def test_a_share_of_the_start_is_kept(backbone, tmp_path):
     start = tensors(new_student(backbone))
     free, mixed = (
-        tensors(run(new_student(backbone), tmp_path / str(kept), replace(SHORT, kept=kept, steps=16))) for kept in (0.0, 0.75)
+        tensors(run(new_student(backbone), tmp_path / str(kept), replace(SHORT, kept=kept, steps=16)))
+        for kept in (0.0, 0.75)
     )
     names = [name for name in start if "pair_head" not in name]  # slope and shift are fitted afterwards
     expected = {name: 0.75 * start[name] + 0.25 * free[name] for name in names}
