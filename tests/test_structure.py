@@ -32,7 +32,7 @@ LAYERS = [
     ["saved"],
     ["encoding", "scoring"],
     ["data"],
-    ["errors", "files", "runner"],
+    ["errors", "files", "loggers", "runner"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -7,13 +7,13 @@ the fastest to the most exact, and the gate chooses. OpenVINO takes the weights 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from dse.encoding.graphs import GraphBackend
+from dse.loggers import quiet
 
 BLOCK = 32  # weights that share a scale
 IN_EIGHT_BITS, IN_FLOAT32 = 4, 1  # ONNX Runtime's `accuracy_level`: what the products are computed in
@@ -33,14 +33,9 @@ def _dynamic(graph: Path) -> Path:
     """A scale for each column of a weight matrix, and one for the inputs of each product, taken as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it writes to the root logger, a line for each matrix
-    try:
-        file = graph.with_name("int8_columns.onnx")
+    file = graph.with_name("int8_columns.onnx")
+    with quiet(""):  # it writes to the root logger, a line for each matrix
         quantize_dynamic(graph, file, per_channel=True, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
-    finally:
-        root.setLevel(level)
     return file
 
 
@@ -52,13 +47,8 @@ def _blockwise(graph: Path, name: str, accuracy: int) -> Path:
     file = graph.with_name(f"{name}.onnx")
     model = onnx.load(str(graph))
     quantizer = MatMulNBitsQuantizer(model, bits=8, block_size=BLOCK, is_symmetric=True, accuracy_level=accuracy)
-    log = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
+    with quiet("onnxruntime.quantization.matmul_nbits_quantizer"):
         quantizer.process()
-    finally:
-        log.setLevel(level)
     onnx.save(quantizer.model.model, str(file))
     return file
 

@@ -17,6 +17,7 @@ from dse.data.helpdesk import read_questions
 from dse.encoding.runtime import auto_dtype, one_thread
 from dse.evaluation.machine import machine, versions
 from dse.files import write_json
+from dse.loggers import quiet
 from dse.model import DSE
 from dse.teacher.scoring import teacher_scores
 
@@ -75,7 +76,8 @@ def cost_file() -> Path:
 def _measure(encoder: str) -> tuple[float, float, float, float, float]:
     texts = [question.text for question in read_questions()[0]][:TEXTS]
     student = DSE.from_backbone(encoder)
-    teacher = CrossEncoder(encoder, num_labels=1, device=str(student.device))  # its scores mean nothing, its time does
+    with quiet("sentence_transformers"):  # its scores mean nothing, its time does
+        teacher = CrossEncoder(encoder, num_labels=1, device=str(student.device))
     pairs = list(zip(texts[:PAIRS], texts[PAIRS : 2 * PAIRS], strict=True))
     student.encode(texts[:32], show_progress_bar=False)
     teacher_scores(teacher, pairs[:16])
