@@ -10,6 +10,7 @@ import pytest
 
 from dse.index import CandidateIndex, maintenance
 from dse.index import candidate_index as handle
+from dse.index.snapshot import Snapshot
 from tests.conftest import make_student
 
 
@@ -157,3 +158,24 @@ def test_a_writer_waits_for_another_thread(index, monkeypatch):
 
     assert together(index.optimize, add) == []
     assert index.add(rows(0))["added"] == 5
+
+
+@pytest.mark.parametrize("read", ["find", "scan"])
+@pytest.mark.parametrize("write", ["add", "upsert"])
+def test_rows_are_written_while_files_they_are_compared_with_are_removed(student, tmp_path, monkeypatch, read, write):
+    index = CandidateIndex.create(tmp_path / "index", student)
+    for first in (0, 5, 10):
+        index.add(rows(first))
+    original, met = getattr(Snapshot, read), []
+
+    def meanwhile(self, *args, **options):
+        if not met:
+            met.append(read)
+            CandidateIndex(tmp_path / "index", student).optimize(keep=timedelta(0))
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(Snapshot, read, meanwhile)
+    done = getattr(index, write)([{"id": "100", "text": "a new dog", "n": 0.5}])  # whole numbers were stored so far
+    assert met and done["added"] == 1
+    assert index.get(["3", "100"])["100"]["metadata"] == {"n": 0.5}
+    assert len(index) == 16

@@ -24,6 +24,7 @@ from dse.index.layout import EMBEDDING, ID, TEXT
 from dse.index.rebuild import BATCH_ROWS, HOUR
 from dse.index.rows import Rows
 from dse.index.search import Queries, answer
+from dse.index.snapshot import Snapshot
 from dse.index.store import Store
 from dse.index.student import Folder, check_student, embed_rows, load_student, make_scout, new_manifest
 from dse.index.write import Writer
@@ -308,11 +309,13 @@ class CandidateIndex:
         Raises:
             ValueError: If the queries are too few for such a promise.
         """
-        view = self._handle.latest()
-        calibrated = view.store.snapshot()
-        result = calibration.calibrate(
-            calibrated, view.student, view.scout, sample_queries, k, recall, confidence, show_progress_bar
-        )
+
+        def measure(view: View) -> tuple[View, Snapshot, dict[str, Any]]:
+            rows, bar = view.store.snapshot(), show_progress_bar
+            found = calibration.calibrate(rows, view.student, view.scout, sample_queries, k, recall, confidence, bar)
+            return view, rows, found
+
+        view, calibrated, result = self._handle.read(measure)
         with view.store.writing():
             check_student(view.student.fingerprints, view.store)
             view.store.update_manifest(calibration=result, changes=calibrated.counted())

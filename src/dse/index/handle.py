@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from dse.errors import DSEError
 from dse.index.scout import Scout
 from dse.index.search import timed
 from dse.index.snapshot import Snapshot
-from dse.index.store import Store
+from dse.index.store import RETRIES, Store, T
 from dse.index.student import check_student
 from dse.model import DSE
-
-RETRIES = 20  # of a read whose files `optimize` removed
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)

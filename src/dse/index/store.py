@@ -10,10 +10,10 @@ import contextlib
 import copy
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import lance
 import pyarrow as pa
@@ -27,6 +27,8 @@ from dse.index.staged import FileGone, in_one_commit, with_columns
 
 FRAGMENT_ROWS = 262_144  # rows of a file once small commits are joined
 LOCK_SECONDS = 60.0
+RETRIES = 20  # of a read whose files `optimize` removed
+T = TypeVar("T")
 
 
 class Store(Snapshot):
@@ -102,6 +104,18 @@ class Store(Snapshot):
             if latest != self.data.version:
                 self.data = self.data.checkout_version(latest)
             self.manifest = Manifest.from_schema(self.data.schema, self.path)
+
+    def read(self, work: Callable[[], T]) -> T:
+        """Read the latest commit outside `writing`; the next one if `optimize` has removed files of it meanwhile."""
+        for _ in range(RETRIES):
+            self.refresh()
+            try:
+                return work()
+            except DSEError:
+                if self.data.latest_version == self.data.version:
+                    raise
+        self.refresh()
+        return work()
 
     def snapshot(self) -> Snapshot:
         """This commit, which later calls of `refresh` leave alone."""

@@ -74,9 +74,13 @@ class Writer:
 
     def _can_widen(self, name: str, kind: pa.DataType) -> bool:
         """Whether every stored value of a column keeps its value in another type."""
-        try:
+
+        def convert_all() -> None:
             for batch in self.store.scan([name]):
                 convert(batch[name], kind)
+
+        try:
+            self.store.read(convert_all)
         except (ValueError, TypeError, OverflowError, pa.ArrowException):
             return False
         return True
@@ -122,9 +126,8 @@ class Writer:
         ``embeddings``, by id, are those made already; no text is encoded twice.
         """
         while True:
-            self.store.refresh()
-            version = self.store.data.version
             new, changed, unchanged = self._compare(batch, where)
+            version = self.store.data.version
             table = self._embedded(pa.concat_tables([new, changed]), embeddings)
             if table.num_rows == 0:
                 return {"unchanged": unchanged}
@@ -136,7 +139,8 @@ class Writer:
 
     def _compare(self, batch: pa.Table, where: str) -> tuple[pa.Table, pa.Table, int]:
         """Rows whose ids are new, rows that differ from the stored ones, and how many are the same."""
-        stored = self.store.find(batch[ID].combine_chunks(), [ID, TEXT, *self.store.columns])
+        ids = batch[ID].combine_chunks()
+        stored = self.store.read(lambda: self.store.find(ids, [ID, TEXT, *self.store.columns]))
         if stored.num_rows == 0:
             return batch, batch.slice(0, 0), 0
         known = set(stored[ID].to_pylist())
@@ -160,7 +164,7 @@ class Writer:
             return table
         text_of = dict(zip(table[ID].to_pylist(), table[TEXT].to_pylist(), strict=True))
         missing = [name for name in text_of if name not in embeddings]
-        stored = self.store.find(pa.array(missing, pa.string()), [ID, TEXT, EMBEDDING])
+        stored = self.store.read(lambda: self.store.find(missing, [ID, TEXT, EMBEDDING]))
         rows = zip(stored[ID].to_pylist(), stored[TEXT].to_pylist(), matrix(stored[EMBEDDING]), strict=True)
         embeddings.update((name, row) for name, text, row in rows if text_of[name] == text)
         missing = [name for name in missing if name not in embeddings]
