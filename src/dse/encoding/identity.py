@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from dse.encoding.fast_copy import switches
 
@@ -132,7 +133,9 @@ def reading(model: BaseModel) -> dict[str, Any]:
     """
     settings = {name: getattr(model[0], name, None) or None for name in ("do_lower_case", "processing_kwargs")}
     tokenizer: Any = model.tokenizer
-    if getattr(tokenizer, "truncation_side", "right") != type(tokenizer).truncation_side:
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):  # of static embeddings, or none
+        return settings
+    if tokenizer.truncation_side != type(tokenizer).truncation_side:
         settings["truncation_side"] = tokenizer.truncation_side
     if getattr(tokenizer, "split_special_tokens", False):
         settings["split_special_tokens"] = True
