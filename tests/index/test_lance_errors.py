@@ -97,3 +97,12 @@ def test_a_read_only_folder_is_searched_and_not_written(filled, student):
         pytest.skip("no namespaces here")
     assert done.returncode == 0, done.stderr
     assert "cannot be written to" in done.stdout
+
+
+def test_a_damaged_file_is_not_taken_for_values_that_do_not_fit(student, tmp_path):
+    index = CandidateIndex.create(tmp_path / "index", student)
+    index.add([{"id": "1", "text": "a dog", "n": 1}])
+    [file] = (tmp_path / "index" / "rows.lance" / "data").glob("*.lance")
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(BadDataError, match=f"{file.name} is damaged"):
+        CandidateIndex(tmp_path / "index", student).add([{"id": "2", "text": "a cat", "n": 0.5}])

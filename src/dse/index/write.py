@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from dse.data.arrow_vectors import matrix, vectors
 from dse.data.columns import convert
 from dse.data.spool import Batch, Spool, numbered
-from dse.errors import BadDataError
+from dse.errors import BadDataError, DSEError
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT
 from dse.index.maintenance import join_small_files
 from dse.index.rows import Rows, different_rows, read_rows, same_rows, select_ids, without_repeats
@@ -81,6 +81,8 @@ class Writer:
 
         try:
             self.store.read(convert_all)
+        except DSEError:  # of Lance, such as a damaged file: also a ValueError
+            raise
         except (ValueError, TypeError, OverflowError, pa.ArrowException):
             return False
         return True

@@ -26,7 +26,7 @@ from dse.errors import BadDataError, MismatchError
 
 HELD_OUT = 0.05  # of the texts: they are no anchors, and show whether the training helped
 MOST_HELD_OUT = 256
-OFTENER = 4  # at most, a query is an anchor than a document is
+MOST_TURNS = 4  # of a query in a pass, which has every document once
 MOST_CANDIDATES = 65_536  # documents of a list; of a larger corpus so many are drawn in every step
 
 
@@ -208,7 +208,7 @@ class RankingLists:
         What is ranked later are documents for queries, so queries that are few come up to four times in a pass.
         """
         queries, documents = self.anchors[self.anchors >= self.n], self.anchors[self.anchors < self.n]
-        times = max(1, min(OFTENER, len(documents) // max(1, len(queries))))
+        times = max(1, min(MOST_TURNS, len(documents) // max(1, len(queries))))
         rows = np.concatenate([self.anchors, np.repeat(queries, times - 1)])
         return in_passes(rows, self.settings.batch_size, step, self.settings.seed)
 
