@@ -14,6 +14,7 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
 from dse import DSE, CandidateIndex
+from dse.export import export_student, gate
 from dse.serve import Settings, create_app
 from tests.conftest import make_student
 
@@ -38,6 +39,19 @@ def indexed(served: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("served") / "index"
     CandidateIndex.create(folder, served).add(ROWS)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def exported(backbone: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a student that was exported to ONNX; it has a prompt and reads 12 tokens."""
+    folder = str(tmp_path_factory.mktemp("served") / "exported")
+    student = make_student(backbone, prompts={"query": "red "}, max_seq_length=12)
+    student.save_pretrained(folder, create_model_card=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "QUERIES", 3)
+        patch.setattr(gate, "CANDIDATES", 10)
+        export_student(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

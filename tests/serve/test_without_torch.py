@@ -13,9 +13,7 @@ pytest.importorskip("onnxruntime")
 
 from dse import DSE
 from dse.bench.server_process import serving
-from dse.export import export_student, gate
 from tests.commands import dse
-from tests.conftest import make_student
 from tests.serve.conftest import QUERY, TEXTS
 
 ABSENT = ("torch", "transformers", "sentence_transformers", "sklearn", "scipy", "pyarrow", "lance", "safetensors")
@@ -28,19 +26,6 @@ main()
 """
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, backbone):
-    folder = tmp_path_factory.mktemp("lite") / "s"
-    make_student(backbone, prompts={"query": "red "}, max_seq_length=12).save_pretrained(
-        str(folder), create_model_card=False
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate, "QUERIES", 3)
-        patch.setattr(gate, "CANDIDATES", 10)
-        export_student(folder)
-    return folder
-
-
 def ask(url, path, content=None):
     body = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(url + path, body, {"Content-Type": "application/json"})
@@ -48,9 +33,9 @@ def ask(url, path, content=None):
         return json.load(answer)
 
 
-def test_an_export_is_served(folder, tmp_path):
-    student = DSE(str(folder), backend="onnx")
-    with serving(tmp_path / "log", "-c", CODE, str(folder), PYTHONPATH=":".join(filter(None, sys.path))) as server:
+def test_an_export_is_served(exported, tmp_path):
+    student = DSE(str(exported), backend="onnx")
+    with serving(tmp_path / "log", "-c", CODE, str(exported), PYTHONPATH=":".join(filter(None, sys.path))) as server:
         hits = ask(server.url, "/rerank", {"query": QUERY, "texts": TEXTS})
         expected = student.rank(QUERY, TEXTS)
         assert [hit["index"] for hit in hits] == [hit["corpus_id"] for hit in expected]
@@ -63,8 +48,8 @@ def test_an_export_is_served(folder, tmp_path):
         assert info["model_sha"] == student.fingerprint and info["max_input_length"] == 12 and info["index"] is None
 
 
-def test_what_needs_torch_is_refused(folder, monkeypatch):
+def test_what_needs_torch_is_refused(exported, monkeypatch):
     monkeypatch.setattr("dse.cli.serve.find_spec", lambda name: None if name == "torch" else name)
-    for options, why in ((["--index", folder], "--index needs torch"), (["--backend", "torch"], "another --backend")):
-        refused = dse("serve", folder, "--port", 0, *options)
+    for options, why in ((["--index", exported], "--index needs torch"), (["--backend", "torch"], "another --backend")):
+        refused = dse("serve", exported, "--port", 0, *options)
         assert refused.returncode == 5 and why in refused.stderr
