@@ -16,8 +16,10 @@ from tests.serve.threads import running
 
 
 @contextmanager
-def in_thread(log, *arguments):
-    if "serve" in arguments:
+def in_thread(log, *arguments, program=None, **environment):
+    if program is not None:
+        app = cross_encoder_server.create_app(arguments[2])
+    elif "serve" in arguments:
         student = DSE(arguments[3], device="cpu")
         app = create_app(lambda: (student, CandidateIndex(arguments[5], student)))
     else:
@@ -28,6 +30,7 @@ def in_thread(log, *arguments):
 
 def test_run(tiny_backbone, data_folder, monkeypatch):
     monkeypatch.setattr(serving, "serving", in_thread)
+    monkeypatch.setattr(serving.shutil, "which", "/bin/{}".format)
     monkeypatch.setattr(exported, "LITE", data_folder / "absent")  # a fresh environment takes a minute
     monkeypatch.setattr(soak, "KINDS", 2)
     for name, value in (("IDS", 20), ("TEXTS", 10), ("SHORT", 4), ("CLIENTS", 2), ("MANY", 4)):
@@ -40,6 +43,7 @@ def test_run(tiny_backbone, data_folder, monkeypatch):
     assert {"rerank_over_crossencoder_ids", "rerank_over_crossencoder_texts", "p99_over_p50_32_clients"} <= set(figures)
     assert figures["soak_wrong_answers"] == 0 and figures["encode_onnx_int8_over_torch_fp32"] > 0
     assert "cross-encoder, 10 texts" in result.table_text()
+    assert {"rerank_over_infinity_ids", "rerank_over_infinity_texts"} <= set(figures)
 
 
 def test_memory_grows_by_what_it_is_above_that_after_the_first_minute():
@@ -54,3 +58,9 @@ def test_a_wrong_answer_is_counted():
     hits = [{"index": 1, "score": 0.9}, {"index": 0, "score": 0.1}]
     assert right(hits) and not right(hits[::-1]) and not right(hits[:1])
     assert not right([{"index": 0, "score": 0.9}, {"index": 1, "score": 0.1}])
+
+
+def test_infinity_is_compared_with_where_it_is_installed(tmp_path, monkeypatch):
+    for found, names in ((None, ["cross-encoder"]), ("/bin/infinity_emb", ["cross-encoder", "infinity_emb"])):
+        monkeypatch.setattr(serving.shutil, "which", lambda name, found=found: found)
+        assert list(serving._others(tmp_path, "teacher")) == names

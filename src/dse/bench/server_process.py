@@ -39,15 +39,15 @@ class Server:
 
 
 @contextmanager
-def serving(log: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """Start ``python ARGUMENTS``, with its messages in a file, and wait until it answers `/health`.
+def serving(log: Path, *arguments: str, program: str = sys.executable, **environment: str) -> Iterator[Server]:
+    """Start ``PROGRAM ARGUMENTS``, with its messages in a file, and wait until it answers `/health`.
 
     Raises:
         DSEError: If it ends before it answers.
     """
     start = time.perf_counter()
     with log.open("wb") as messages:
-        command = [sys.executable, *arguments]
+        command = [program, *arguments]
         process = subprocess.Popen(command, stdout=messages, stderr=messages, env=os.environ | environment)
     try:
         port = _port(process, log)

@@ -1,13 +1,16 @@
 """How fast `dse serve` answers, beside the same server around a cross-encoder of the same backbone.
 
-Real processes and clients on the loopback address; server and clients share the machine.
+Real processes and clients on the loopback address; server and clients share the machine. Where `infinity_emb` is on the
+PATH, that server answers with the same cross-encoder too.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,7 +23,7 @@ from sentence_transformers import CrossEncoder
 from dse.bench import exported
 from dse.bench.harness import Figure, Result
 from dse.bench.sentences import distinct_sentences
-from dse.bench.server_process import Outcome, send, serving
+from dse.bench.server_process import Outcome, Server, send, serving
 from dse.bench.soak import soak
 from dse.encoding.offline import offline_backbone
 from dse.index import CandidateIndex
@@ -30,6 +33,7 @@ STORED = 5000  # rows of the index, at most
 IDS, TEXTS, SHORT = 1000, 100, 20  # in a request
 TOP = 10  # rows returned of those
 CLIENTS, MANY = 8, 32
+INFINITY = "infinity_emb"  # a server of rerankers; it does not install beside dse
 Make = Callable[[int], list[bytes]]  # bodies of so many requests
 
 
@@ -56,9 +60,10 @@ def run(
         folder = Path(temporary)
         student, index, teacher = _models(folder, backbone, sentences)
         served = ["-m", "dse", "serve", student, "--index", index, "--port", "0"]
-        other = ["-m", "dse.bench.cross_encoder_server", teacher]
-        with serving(folder / "ours.log", *served) as ours, serving(folder / "theirs.log", *other) as theirs:
-            measured = measure(ours.port, theirs.port, Requests(sentences), quick)
+        with ExitStack() as stack:
+            ours = stack.enter_context(serving(folder / "ours.log", *served))
+            others = {name: stack.enter_context(server).port for name, server in _others(folder, teacher).items()}
+            measured = measure(ours.port, others, Requests(sentences), quick)
         figures, notes = _figures(measured, ours.seconds), _notes(measured, origin, sentences)
         encoded = exported.measure(folder, backbone, sentences[: 200 if quick else 1000], 1 if quick else 5)
         if minutes:
@@ -75,6 +80,17 @@ def _models(folder: Path, backbone: str, sentences: Sequence[str]) -> tuple[str,
     CandidateIndex.create(index, student).add([{"id": str(i), "text": text} for i, text in enumerate(sentences)])
     CrossEncoder(backbone, num_labels=1).save_pretrained(teacher)
     return student, index, teacher
+
+
+def _others(folder: Path, teacher: str) -> dict[str, AbstractContextManager[Server]]:
+    """The servers that are compared with, by name."""
+    plain = serving(folder / "theirs.log", "-m", "dse.bench.cross_encoder_server", teacher)
+    servers: dict[str, AbstractContextManager[Server]] = {"cross-encoder": plain}
+    if program := shutil.which(INFINITY):
+        options = ("--host", "127.0.0.1", "--port", "0", "--device", "cpu", "--no-bettertransformer")
+        command = ("v2", "--model-id", teacher, *options)
+        servers[INFINITY] = serving(folder / "infinity.log", *command, program=program, DO_NOT_TRACK="1")
+    return servers
 
 
 class Requests:
@@ -99,14 +115,14 @@ class Requests:
         rows = [self._draw.permutation(len(self._sentences))[:most] for _ in range(requests)]
         return [self._body({"ids": [str(i) for i in drawn], "top_n": TOP}) for drawn in rows]
 
-    def texts(self, requests: int, texts: int) -> list[bytes]:
+    def texts(self, requests: int, texts: int, field: str = "texts") -> list[bytes]:
         """Texts, half of which come again and again."""
         seen = self._sentences[: 4 * texts]
         bodies = []
         for _ in range(requests):
             drawn = [seen[int(i)] for i in self._draw.integers(len(seen), size=texts // 2)]
             new = [self._new() for _ in range(texts - len(drawn))]
-            bodies.append(self._body({"texts": drawn + new}))
+            bodies.append(self._body({field: drawn + new}))
         return bodies
 
 
@@ -118,41 +134,53 @@ class Measured:
         one: One client, 1,000 ids.
         ids: 8 clients, 100 ids, each round.
         texts: 8 clients, 100 texts, each round.
-        theirs: The cross-encoder's server with such texts, each round.
+        theirs: By name, a server of the cross-encoder with such texts, each round.
         many: 32 clients, 20 texts.
     """
 
     one: Outcome
     ids: list[Outcome]
     texts: list[Outcome]
-    theirs: list[Outcome]
+    theirs: dict[str, list[Outcome]]
     many: Outcome
 
 
-def measure(ours: int, theirs: int, requests: Requests, quick: bool) -> Measured:
-    """Send requests to the ports of both servers in turn."""
+def measure(ours: int, others: dict[str, int], requests: Requests, quick: bool) -> Measured:
+    """Send requests to the ports of all servers in turn."""
     rounds, one, many = (2, 40, 4) if quick else (3, 100, 12)
+    fields = {name: "documents" if name == INFINITY else "texts" for name in others}
     send(ours, requests.ids(3, IDS), 1)  # the first requests of a process are slower
     send(ours, requests.texts(4, TEXTS), 1)
-    send(theirs, requests.texts(1, SHORT), 1)
+    for name, port in others.items():
+        send(port, requests.texts(1, SHORT, fields[name]), 1)
     alone = send(ours, requests.ids(one, IDS), 1)
-    ids, texts, others = [], [], []
+    ids, texts = [], []
+    theirs: dict[str, list[Outcome]] = {name: [] for name in others}
     for _ in range(rounds):
-        others.append(send(theirs, requests.texts(CLIENTS, TEXTS), CLIENTS))
+        for name, port in others.items():
+            theirs[name].append(send(port, requests.texts(CLIENTS, TEXTS, fields[name]), CLIENTS))
         texts.append(send(ours, requests.texts(3 * CLIENTS, TEXTS), CLIENTS))
         ids.append(send(ours, requests.ids(10 * CLIENTS, TEXTS), CLIENTS))
-    return Measured(alone, ids, texts, others, send(ours, requests.texts(many * MANY, SHORT), MANY))
+    return Measured(alone, ids, texts, theirs, send(ours, requests.texts(many * MANY, SHORT), MANY))
 
 
 def _figures(m: Measured, start: float) -> list[Figure]:
-    by_ids = [a.rate / b.rate for a, b in zip(m.ids, m.theirs, strict=True)]
-    by_texts = [a.rate / b.rate for a, b in zip(m.texts, m.theirs, strict=True)]
+    ratios = [
+        Figure.from_runs(
+            [a.rate / b.rate for a, b in zip(own, theirs, strict=True)],
+            f"rerank_over_{name.replace('-', '').removesuffix('_emb')}_{what}",
+            "x",
+            target,
+        )
+        for name, theirs in m.theirs.items()
+        for what, own, target in (("ids", m.ids, 20), ("texts", m.texts, 3))
+    ]
     tail = float(np.quantile(m.many.latencies, 0.99)) / median(m.many.latencies)
-    lost = sum(n for o in [m.one, *m.ids, *m.texts, m.many] for status, n in o.statuses.items() if status != 200)
+    every = [m.one, *m.ids, *m.texts, m.many]
+    lost = sum(n for o in every for status, n in o.statuses.items() if status != 200)
     return [
         Figure("rerank_ids_p50_ms", 1000 * median(m.one.latencies), "ms", 25, runs=len(m.one.latencies)),
-        Figure.from_runs(by_ids, "rerank_over_crossencoder_ids", "x", 20),
-        Figure.from_runs(by_texts, "rerank_over_crossencoder_texts", "x", 3),
+        *ratios,
         Figure("p99_over_p50_32_clients", tail, "x", 4, runs=len(m.many.latencies)),
         Figure("requests_not_answered", lost, "", 0),
         Figure("serve_start_s", start, "s"),
@@ -173,7 +201,7 @@ def _table(m: Measured) -> list[dict[str, Any]]:
 
     return [
         row(f"dse serve, {IDS:,} ids", 1, [m.one]),
-        row(f"cross-encoder, {TEXTS} texts", CLIENTS, m.theirs),
+        *(row(f"{name}, {TEXTS} texts", CLIENTS, theirs) for name, theirs in m.theirs.items()),
         row(f"dse serve, {TEXTS} texts", CLIENTS, m.texts),
         row(f"dse serve, {TEXTS} ids", CLIENTS, m.ids),
         row(f"dse serve, {SHORT} texts", MANY, [m.many]),
@@ -192,4 +220,7 @@ def _notes(m: Measured, origin: str, sentences: Sequence[str]) -> list[str]:
         "Both servers have the same front (FastAPI, uvicorn, limits, log). The cross-encoder's answers one request at "
         "a time. Servers and clients share the cores; the two servers are never asked at the same time.",
         f"{MANY} clients: {statuses}.",
+        f"{INFINITY}: the same cross-encoder on the CPU, --no-bettertransformer, from its own environment."
+        if INFINITY in m.theirs
+        else f"{INFINITY} was not on the PATH.",
     ]
