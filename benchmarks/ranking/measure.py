@@ -116,14 +116,15 @@ def from_cross_encoder(measured: Measured, output: Path) -> DSE:
     """A student of pairs that the cross-encoder and the encoder score."""
     documents, settings = measured.documents(), RankingTraining(seed=measured.setup.seed)
     queries = training_queries(documents, measured.log(), TEACHER_PAIRS // LIST)
+    vectors = encoder_teacher(measured.setup).vectors(documents.texts, queries.texts, show_progress_bar=True)
     return train_in_rounds(
         measured.backbone("cosine-map"),
         documents,
         queries,
-        pair_teacher(measured),
+        pair_teacher(measured),  # whose encoder finds these vectors in its folder
         output,
         rounds=plan_rounds(len(queries), TEACHER_PAIRS, settings.seed),
-        vectors=encoder_teacher(measured.setup).vectors(documents.texts, queries.texts, show_progress_bar=True),
+        vectors=vectors,
         settings=settings,
     )
 
@@ -157,9 +158,7 @@ def encoder_teacher(setup: Setup) -> EncoderTeacher:
 
 def pair_teacher(measured: Measured) -> PairTeacher:
     """Cross-encoder and encoder as one: the mean of their scores, each at mean 0 and deviation 1; scores are kept."""
-    encoder: Any = load_ranking_teacher(measured.setup.encoder)
-    encoder.max_seq_length = TOKENS
-    return PairTeacher([cross_encoder(measured.setup), encoder], measured.scores_file)
+    return PairTeacher([cross_encoder(measured.setup), encoder_teacher(measured.setup)], measured.scores_file)
 
 
 def cross_encoder(setup: Setup) -> CrossEncoder:

@@ -82,10 +82,17 @@ def test_several_teachers_and_what_is_held_back(recipe, tmp_path, encoder, monke
     from dse.teacher import load_ranking_teacher
 
     both = [load_ranking_teacher(encoder), SubjectTeacher(1000.0)]
+    embedded = {"encode_query": [], "encode_document": []}
+    for name, texts in embedded.items():
+        encode = getattr(both[0], name)
+        monkeypatch.setattr(
+            both[0], name, lambda own, texts=texts, encode=encode, **how: texts.extend(own) or encode(own, **how)
+        )
     kinds, step = set(), RankingTrainer._step
     monkeypatch.setattr(RankingTrainer, "_step", lambda self, n: kinds.update(map(type, self.parts)) or step(self, n))
     report = make_ranker(titled, log, recipe, tmp_path / "s", teacher=both, judgements=judged)
     assert kinds == {ScoredLists, RankingLists}  # the encoder's lists of the whole corpus too
+    assert all(texts and len(texts) == len(set(texts)) for texts in embedded.values())  # its pairs cost it nothing
     assert not set(learned) & {QUERIES[0], *QUERIES[1::3]} and len(learned) == 40 == len(set(learned))
     assert report.fingerprints["teacher"].endswith("+SubjectTeacher 2") and report.query_count == 1
 

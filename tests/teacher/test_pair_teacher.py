@@ -10,6 +10,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from dse.errors import MismatchError
 from dse.teacher import load_ranking_teacher, pair_teacher, teacher_scores
 from dse.teacher.pair_teacher import PairTeacher, check_pair_scorer
+from dse.teacher.vectors import EncoderTeacher
 from tests.conftest import make_student
 from tests.training.ranking_samples import CORPUS, QUERIES, SubjectTeacher, score_of
 
@@ -195,6 +196,9 @@ def test_an_encoder_gives_its_cosine_and_a_student_its_raw_score(encoder, backbo
         for side, encode in enumerate((model.encode_query, model.encode_document))
     )
     assert np.allclose(PairTeacher([model]).scores(PAIRS), (u * v).sum(axis=1), atol=1e-2)
+    keeps = PairTeacher([EncoderTeacher([model])])  # its vectors, in half precision
+    assert np.allclose(keeps.scores(PAIRS), (u * v).sum(axis=1), atol=1e-2)
+    assert keeps.fingerprint == PairTeacher([model]).fingerprint
     student = make_student(backbone)
     assert np.allclose(PairTeacher([student]).scores(PAIRS), student.raw_scores(PAIRS)[:, 0], atol=1e-6)
 

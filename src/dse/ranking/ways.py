@@ -242,8 +242,8 @@ def choose_way(
         "output": output,
         "bar": bar,
         "held_back": frozenset(held_back),
-        "teacher": _teacher(teachers, output, training.dtype) if teachers else None,
     }
+    shared["teacher"], encoder = _teacher(teachers, output, training.dtype)
     rows: list[ScoredRows] = []
     if lists is not None:
         texts, rows = rows_of_lists(lists, corpus, held_back)
@@ -258,8 +258,6 @@ def choose_way(
     elif isinstance(shared["teacher"], EncoderTeacher):
         way = FromVectors(**shared, log=log)
     else:
-        encoders = [t for t in teachers if isinstance(t, SentenceTransformer) and _has_vectors(t)]
-        encoder = EncoderTeacher(encoders, output / "teacher_vectors") if encoders else None
         way = FromPairs(**shared, log=log, budget=budget, encoder=encoder)
     if labels is not None:  # refused before the teacher is asked
         ScoredLists(documents.texts, way.log.texts, way.labels_of_log() or [], training, labels.source)
@@ -273,11 +271,18 @@ def _lists_hash(lists: Iterable[ScoredRows]) -> str:
     return digest.hexdigest()
 
 
-def _teacher(teachers: Sequence[Any], output: Path, dtype: Dtype) -> EncoderTeacher | PairTeacher:
-    """Encoders as one teacher with vectors; with any other among them, as one of pairs."""
-    if all(_has_vectors(teacher) for teacher in teachers):
-        return EncoderTeacher(teachers, output / "teacher_vectors")
-    return PairTeacher(teachers, output / "teacher_scores.parquet", dtype=dtype)
+def _teacher(
+    teachers: Sequence[Any], output: Path, dtype: Dtype
+) -> tuple[EncoderTeacher | PairTeacher | None, EncoderTeacher | None]:
+    """All as one teacher, with vectors or of pairs, and the encoders among them, whose vectors both of them use."""
+    if not teachers:
+        return None, None
+    encoders = [teacher for teacher in teachers if isinstance(teacher, SentenceTransformer) and _has_vectors(teacher)]
+    encoder = EncoderTeacher(encoders, output / "teacher_vectors") if encoders else None
+    if encoder is not None and len(encoders) == len(teachers):
+        return encoder, encoder
+    scorers = [encoder.single(teacher) if encoder and teacher in encoders else teacher for teacher in teachers]
+    return PairTeacher(scorers, output / "teacher_scores.parquet", dtype=dtype), encoder
 
 
 def _has_vectors(teacher: Any) -> bool:

@@ -21,7 +21,7 @@ from dse.files import write_json
 from dse.model import DSE
 from dse.teacher.kept_scores import ScoreFile
 from dse.teacher.scoring import teacher_scores
-from dse.teacher.vectors import check_encoder
+from dse.teacher.vectors import EncoderTeacher, check_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class PairTeacher:
     `scores` is asked for first. A killed run loses at most 2,000 scores; no pair is scored twice.
 
     Args:
-        scorers: Cross-encoders and students with one output, sentence encoders, whose score is the cosine, or any
-            objects with ``predict(pairs)``.
+        scorers: Cross-encoders and students with one output, sentence encoders or an `EncoderTeacher`, whose score is
+            the cosine, or any objects with ``predict(pairs)``.
         output: Parquet file that scores are read from and added to; None keeps them in memory. An object is known
             there by its attribute ``fingerprint``, a text, or else by its class and place, so give no other teacher
             of that class the same file.
@@ -169,12 +169,12 @@ class _Scorer:
             )
         if isinstance(model, DSE):
             return model.raw_scores(pairs)
-        if isinstance(model, SentenceTransformer):
+        if isinstance(model, SentenceTransformer | EncoderTeacher):
             sides = [list(dict.fromkeys(side)) for side in zip(*pairs, strict=True)]
             settings: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": bar}
             settings["batch_size"] = self.batch_size
-            q = model.encode_query(sides[0], **settings)  # (q, D)
-            d = model.encode_document(sides[1], **settings)  # (n, D)
+            q = np.asarray(model.encode_query(sides[0], **settings))  # (q, D)
+            d = np.asarray(model.encode_document(sides[1], **settings))  # (n, D)
             places = [{text: row for row, text in enumerate(side)} for side in sides]
             rows = np.array([[places[0][a], places[1][b]] for a, b in pairs])
             return np.einsum("nd,nd->n", q[rows[:, 0]], d[rows[:, 1]])
@@ -207,7 +207,7 @@ def check_pair_scorer(scorer: Any) -> None:
             )
     elif isinstance(scorer, SentenceTransformer):
         check_encoder(scorer)
-    elif not callable(getattr(scorer, "predict", None)):
+    elif not isinstance(scorer, EncoderTeacher) and not callable(getattr(scorer, "predict", None)):
         raise MismatchError(
             f"A {type(scorer).__name__} has no predict(pairs); give a cross-encoder, an encoder or such an object."
         )

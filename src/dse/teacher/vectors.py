@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -59,6 +60,21 @@ class EncoderTeacher:
     def fingerprint(self) -> str:
         """That of the encoder; of several, joined by +."""
         return "+".join(self._encoders)
+
+    def single(self, encoder: SentenceTransformer) -> EncoderTeacher:
+        """One of the encoders as a teacher of its own, with the same kept vectors.
+
+        Example:
+            >>> from dse.teacher import load_ranking_teacher
+            >>> encoder = load_ranking_teacher(getfixture("encoder"))
+            >>> teacher = EncoderTeacher([encoder])
+            >>> teacher.single(encoder).fingerprint == teacher.fingerprint
+            True
+        """
+        name, alone = fingerprint(encoder), copy.copy(self)
+        alone._encoders = {name: self._encoders[name]}
+        alone._stores = [store for store in self._stores if store.teacher == name]
+        return alone
 
     def vectors(
         self, corpus: Sequence[str], queries: Sequence[str], *, show_progress_bar: bool = False
