@@ -12,7 +12,7 @@ D = 6
 
 
 def numpy_head(head: PairHead, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """s(u, v) as the paper and the table in `PairHead` write it; u, v (n, d) -> (n, C)."""
+    """s(u, v) as the paper and the table in `dse.scoring.kinds` write it; u, v (n, d) -> (n, C)."""
     w = {name: p.detach().numpy().astype(np.float64) for name, p in head.named_parameters()}
     if "mlp" in head.kind:
         sides = [u + v] if head.kind == "mlp-symmetric" else [u, v]
@@ -26,7 +26,11 @@ def numpy_head(head: PairHead, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         u, v = (x[:, -(head.cosine_dimension or x.shape[1]) :] for x in (u, v))
         u, v = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-8) for x in (u, v))
         u, v = (x + x @ w[f"{side}.weight"].T + w[f"{side}.bias"] for x, side in ((u, "left"), (v, "right")))
-    product = numpy_cosine(head, u, v) if head.kind in ("cosine", "cosine-map") else (u * v).sum(axis=1, keepdims=True)
+    if head.kind in ("cosine", "cosine-map"):
+        product = numpy_cosine(head, u, v)
+    else:
+        assert head.kind == "dot", f"write the formula of {head.kind} here"
+        product = (u * v).sum(axis=1, keepdims=True)
     return product @ w["out.weight"].T + w["out.bias"]
 
 
@@ -69,6 +73,31 @@ def test_symmetric_heads_are_symmetric_and_no_others(kind: str) -> None:
     u, v = torch.randn(2, 9, D)
     same = torch.allclose(head.score(u, v), head.score(v, u), atol=1e-6)
     assert same == head.symmetric == (kind in ("mlp-symmetric", "dot", "cosine"))
+
+
+@pytest.mark.parametrize("cosine_dimension", [None, 4])
+def test_products_of_vectors_order_pairs_as_the_score(kind: str, cosine_dimension: int | None) -> None:
+    for seed in range(4):  # so that the slope has either sign
+        head = random_head(kind, seed=seed, cosine_dimension=cosine_dimension)
+        u, v = torch.randn(40, D), 3 * torch.randn(40, D)
+        with torch.no_grad():
+            vectors = head.formula.product_vectors(head, u, v)
+            if vectors is None:
+                return
+            products, scores = (vectors[0] * vectors[1]).sum(dim=1), head.score(u, v)[:, 0]
+        rise, step = scores[products.argsort()].diff(), scores.std()
+        assert (rise > -1e-4 * step).all(), "vectors inherited from another kind?"
+
+
+def test_lengths_change_no_score_of_kinds_that_ignore_them_and_of_no_others(kind: str) -> None:
+    head = random_head(kind)
+    u, v = torch.randn(2, 9, D)
+    same = torch.allclose(head.score(u, v), head.score(2 * u, 3 * v), atol=1e-5)
+    assert same == head.formula.ignores_length
+
+
+def test_heads_of_one_weight_are_a_similarity_on_another_scale() -> None:
+    assert [kind for kind in HEAD_KINDS if PairHead(D, 2, kind).has_one_weight] == ["dot", "cosine"]
 
 
 def test_unlike_signs_of_the_difference_do_not_matter() -> None:
@@ -151,9 +180,7 @@ def test_head_without_weights_says_so(tmp_path) -> None:
 
 
 def test_unknown_head_lists_the_known() -> None:
-    with pytest.raises(
-        ValueError, match=r"'maxsim'.*mlp, mlp-symmetric, bilinear, dot, cosine, cosine-mlp, cosine-map"
-    ):
+    with pytest.raises(ValueError, match=f"'maxsim'; choose one of mlp, .*{', '.join(HEAD_KINDS[1:])}"):
         PairHead(D, kind="maxsim")
 
 

@@ -178,8 +178,7 @@ class PairHead(PairFunction, Module):
     Args:
         embedding_dimension: d, width of an embedding.
         num_labels: C, 1 for binary tasks and regression, else the number of classes.
-        kind: ``mlp`` (the paper's), ``mlp-symmetric``, ``bilinear``, ``dot``, ``cosine``, ``cosine-mlp`` or
-            ``cosine-map``.
+        kind: One of `HEAD_KINDS`, whose formulas stand in `dse.scoring.kinds`; ``mlp`` is the paper's.
         hidden_dimension: h, width of the hidden layer of the mlp kinds.
         dropout: Dropout on the embeddings while training (0.1 in the paper's code).
         cosine_dimension: Of kinds with a cosine: how many of the last values of an embedding it is computed of.
@@ -233,7 +232,7 @@ class PairHead(PairFunction, Module):
             embeddings = nn.functional.dropout(embeddings, self.dropout, self.training)
             left, right = features["pairs"].unbind(dim=1)  # (n,), (n,)
             features["scores"] = self.score(embeddings[left], embeddings[right])
-        elif self.training and torch.is_grad_enabled() and not self._warned and self.kind not in ("cosine", "dot"):
+        elif self.training and torch.is_grad_enabled() and not self._warned and not self.has_one_weight:
             self._warned = True
             logger.warning(
                 "This loss trains the embeddings and leaves the pair head as it is, so that predict and rank no longer "

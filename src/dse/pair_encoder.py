@@ -27,7 +27,6 @@ from dse.pair_inputs import (
 )
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "identity": nn.Identity}
-LENGTH_FREE = ("cosine", "cosine-map")  # heads to which the length of an embedding says nothing
 
 
 class PairEncoder(FastEncoder):
@@ -224,7 +223,7 @@ class PairEncoder(FastEncoder):
 
     def _refuse_normalised(self, embeddings: Tensor | np.ndarray, what: str) -> None:
         """Refuse embeddings brought to length one, where that matters and the student itself gives longer ones."""
-        if self.head.kind in LENGTH_FREE or not all_of_length_one(embeddings) or not len(self.tokenizer):
+        if self.head.formula.ignores_length or not all_of_length_one(embeddings) or not len(self.tokenizer):
             return
         own = self.embed_texts(["a", "the", "of", "and"], show_progress_bar=False).norm(dim=1)
         one_by_chance = len(embeddings) < 3 and bool(own.min() < 1.5) and bool(own.max() > 0.67)

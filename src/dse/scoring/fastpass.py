@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dse.scoring.head import PairFunction
 from dse.scoring.kinds import KINDS
+from dse.scoring.mlp import MLP
 from dse.scoring.products import Embeddings
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class FastPass:
 
     def block_size(self, n: int) -> int:
         """How many of n candidates to take at a time: what this machine does fastest, measured once per process."""
-        if n < MEASURE_FROM or not self.head.formula.has_hidden_layer:
+        if n < MEASURE_FROM or not isinstance(self.head.formula, MLP):
             return BLOCK
         d, h = self.head.embedding_dimension, self.head.hidden_dimension
         return _measured_block(d, h, self.dtype, self.queries.device, torch.get_num_threads())

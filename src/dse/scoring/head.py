@@ -34,7 +34,7 @@ class PairFunction(nn.Module):
         torch.Size([2, 1])
     """
 
-    # Each kind has up to three of these; the names are those in saved files.
+    # Each kind has some of these, of its own shapes. The names are those in saved files; a new one gets a line here.
     dense: nn.Linear
     out: nn.Linear
     weight: nn.Parameter
@@ -65,6 +65,11 @@ class PairFunction(nn.Module):
     def symmetric(self) -> bool:
         """Whether s(u, v) = s(v, u) by construction."""
         return self.formula.symmetric
+
+    @property
+    def has_one_weight(self) -> bool:
+        """Whether a class has one weight and a shift, so that its score is a similarity on another scale."""
+        return {name for name, _ in self.named_parameters()} == {"out.weight", "out.bias"} and self.out.in_features == 1
 
     @property
     def device(self) -> torch.device:
@@ -98,18 +103,17 @@ class Kind(ABC):
 
     Attributes:
         symmetric: Whether s(u, v) = s(v, u).
-        has_hidden_layer: Whether the head starts at random and has to learn what a cosine knows.
-        has_one_weight: Whether a class has one weight, the scale of a similarity: it is fitted once, then held while
-            the embeddings move.
+        starts_at_random: Whether scores mean nothing before training, so that the head learns the cosine first.
+        ignores_length: Whether the lengths of u and v change no score.
     """
 
     symmetric: ClassVar[bool] = False
-    has_hidden_layer: ClassVar[bool] = False
-    has_one_weight: ClassVar[bool] = False
+    starts_at_random: ClassVar[bool] = False
+    ignores_length: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, head: PairFunction) -> None:
-        """Make the weights, from torch's generator."""
+        """Make the weights, from torch's generator. Training may give each any value, also below 0."""
 
     @abstractmethod
     def score(self, head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
@@ -123,7 +127,8 @@ class Kind(ABC):
     def learning_rate_factor(self, head: PairFunction) -> float:
         """What the head's learning rate is multiplied by.
 
-        AdamW moves every weight by the rate, whatever the gradient; the rate suits a score that adds up 4d weights.
+        AdamW moves every weight by the rate, whatever the gradient; the rate suits a score that adds up 4d weights. One
+        that adds up fewer needs no other rate.
         """
         return 1.0
 
@@ -147,7 +152,8 @@ class Kind(ABC):
     def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
         """Vectors of left and right sentences, (m, c) and (k, c), whose dot product orders pairs as the score does.
 
-        None where there are no such vectors; one label.
+        None where there are no such vectors; one label. A kind that is derived from one that has them says what its own
+        are, or None.
         """
         return None
 

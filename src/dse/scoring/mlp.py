@@ -27,7 +27,7 @@ from dse.scoring.similarity import FIRST_COSINE_SLOPE, exact_cosine, fold_cosine
 class MLP(Kind):
     """The paper's head, s = W2 relu(W1 [u, v, u*v, |u-v|] + b1) + b2."""
 
-    has_hidden_layer = True
+    starts_at_random = True
     features = 4  # of W1, each d wide
 
     def build(self, head: PairFunction) -> None:
@@ -92,7 +92,7 @@ class CosineMLP(MLP):
     mlp learns what the cosine misses. ``dense``, ``out`` are the mlp, ``slope`` is a.
     """
 
-    has_hidden_layer = False  # nothing has to learn the cosine first
+    starts_at_random = False  # nothing has to learn the cosine first
 
     def build(self, head: PairFunction) -> None:
         """W1, b1 at random, W2, b2 at zero, a at 5 as in the cosine head."""

@@ -56,7 +56,6 @@ class Dot(Kind):
     """s_c = a_c (u . v) + b_c."""
 
     symmetric = True
-    has_one_weight = True
 
     def build(self, head: PairFunction) -> None:
         """a, b (``out``); one label starts with a positive slope: alike sentences score high from the first step on."""
@@ -89,6 +88,8 @@ class Dot(Kind):
 
 class Cosine(Dot):
     """s_c = a_c cos(u, v) + b_c; the cosine with a zero vector is 0."""
+
+    ignores_length = True
 
     def first_slope(self, head: PairFunction) -> float:
         """See `FIRST_COSINE_SLOPE`."""
@@ -123,7 +124,6 @@ class CosineMap(Cosine):
     """
 
     symmetric = False
-    has_one_weight = False
 
     def build(self, head: PairFunction) -> None:
         """A, p, B, q at zero beside the cosine's weights."""

@@ -53,7 +53,7 @@ def is_final(head: PairHead) -> bool:
 
     Such a head is held while the student trains, so that the embeddings change and not their scale.
     """
-    return head.formula.has_one_weight
+    return head.has_one_weight
 
 
 def start_student_head(student: DSE, dataset: Any, loss: DistillationLoss, training: Training) -> None:
@@ -81,7 +81,7 @@ def start_student_head(student: DSE, dataset: Any, loss: DistillationLoss, train
         u, v = (F.dropout(side[batch], head.dropout) for side in (left, right))  # (b, d)
         return total(head.score(u, v), batch)
 
-    informative = not head.formula.has_hidden_layer  # whether its scores mean anything before it is fitted
+    informative = not head.formula.starts_at_random  # whether its scores mean anything before it is fitted
     if not informative and training.cosine_steps and training.head_rate(width):
         fit_cosine(head, left, right, training, width, _last_layer(student))
         informative = True
