@@ -15,6 +15,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from dse import DSE, pipeline
+from dse.data.metrics import best_threshold
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.identity import fingerprint
@@ -94,13 +95,15 @@ def test_binary_with_a_teacher_made_here(binary):
     assert report.fingerprints["teacher"] == fingerprint(teacher)
     assert student.info["teacher"] == teacher_name(teacher, BINARY)
     assert report.threshold == student.threshold and student.raw_threshold == student.info["threshold"]
-    # The scores are those of this teacher for the training rows without the held-out ones, and for those reported on.
+    # Scores of this teacher: for the training rows, the held-out ones among them, and those reported on.
     learned, held_out = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
     assert (len(learned), len(held_out)) == (72, 8)
     scores = ScoreFile(output / "teacher_scores.parquet")
-    assert len(scores) == len({*learned.tuples(), *make_pairs(BINARY, 24, 2).tuples()})
+    assert len(scores) == len({*learned.tuples(), *held_out.tuples(), *make_pairs(BINARY, 24, 2).tuples()})
     kept = scores.lookup(learned.tuples(), teacher_name(teacher, BINARY))
     assert np.abs(kept - teacher_scores(teacher, learned.tuples(), BINARY, dtype="float32")).max() < 1e-5
+    of_held_out = scores.lookup(held_out.tuples(), teacher_name(teacher, BINARY))[:, 0]
+    assert report.teacher_threshold == best_threshold(of_held_out, held_out.label, BINARY)
     assert "same-subject" in (output / "README.md").read_text()
 
 

@@ -15,6 +15,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from torch import Tensor, nn
 
+from dse.data.metrics import best_threshold
 from dse.data.mining import recombine, with_unlabelled
 from dse.data.overlap import among, warn_of_known, without
 from dse.data.pairs import Pairs, split_pairs
@@ -177,20 +178,28 @@ def make_student(
         )
     from dse.evaluation import evaluate, write_card
 
+    label = partial(label_pairs, task=task, output=file, dtype=recipe.training.dtype)
     report = evaluate(
         student,
         test,
         task,
         teacher=teacher,
-        teacher_scores=label_pairs(teacher, test, task, file, dtype=recipe.training.dtype)
-        if teacher is not None
-        else None,
+        teacher_scores=None if teacher is None else label(teacher, test),
+        teacher_threshold=0.0 if teacher is None else _teacher_threshold(label(teacher, validation), validation, task),
         split=split,
         measure_speed=measure_speed,
         command=command,
     )
     write_card(output, report)
     return report
+
+
+def _teacher_threshold(scores: np.ndarray, validation: Pairs, task: Task) -> float:
+    """The best on the rows that choose the student's threshold, so that neither is flattered; else 0."""
+    if task.kind != "binary" or validation.label is None or not validation.labelled.any():
+        return 0.0
+    known = validation.labelled
+    return best_threshold(scores.reshape(len(validation), -1)[known, 0], validation.label[known], task)
 
 
 def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output: Path) -> CrossEncoder | None:

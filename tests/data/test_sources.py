@@ -117,6 +117,7 @@ def test_mapped_columns_win(tmp_path):
 def test_missing_columns_are_listed(tmp_path, suffix):
     file = write(tmp_path / f"x{suffix}", [("a", "b")], ("left", "right"))
     assert re.search(r"no two columns known to hold sentences, only left, right; map .*--columns", error_of(file, MRPC))
+    assert '--columns "sentence1=NAME,sentence2=NAME,label=NAME"' in error_of(file, MRPC)  # all at once
     mapping = {"sentence1": "left", "sentence2": "right"}
     assert re.search(
         "no column known to hold labels, only left, right; map label", error_of(file, MRPC, columns=mapping)

@@ -25,14 +25,15 @@ def make_scores(task: Task, rows: int, seed: int = 0) -> Scores:
         label = random.random(rows) < 0.4 if task.kind == "binary" else 5 * random.random(rows)
         centre = 4 * label - 2 if task.kind == "binary" else label - 2.5
         teacher = (centre + 1.2 * random.normal(size=rows))[:, None]
-    return Scores.from_arrays(0.9 * teacher + 0.6 * random.normal(size=teacher.shape), teacher, label)
+    thresholds = {"threshold": 0.25, "teacher_threshold": 0.5} if task.kind == "binary" else {}
+    return Scores.from_arrays(0.9 * teacher + 0.6 * random.normal(size=teacher.shape), teacher, label, **thresholds)
 
 
 def make_report(task: Task, rows: int = 200, *, scores: Scores | None = None, **changes: Any) -> Report:
     """What `evaluate` makes of such scores."""
     scores = scores or make_scores(task, rows)
     labels = sorted(task.labels, key=lambda label: label == task.positive) if task.kind == "binary" else task.labels
-    metrics = task_metrics(scores, task, 0.25 if task.kind == "binary" else 0.0, lambda s: s, lambda s: s)
+    metrics = task_metrics(scores, task, lambda s: s, lambda s: s)
     values: dict[str, Any] = {
         "task": task.name,
         "kind": task.kind,

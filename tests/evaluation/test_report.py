@@ -50,7 +50,14 @@ def test_binary_metrics_are_those_at_the_stored_threshold(student, teacher, bina
     report = evaluate(student, binary, BINARY, teacher=teacher, teacher_scores=t, measure_speed=False)
     assert report.metrics["student"] == compute_metrics(s, binary.label, BINARY, student.raw_threshold)
     assert report.metrics["teacher"] == compute_metrics(t, binary.label, BINARY, 0.0)
-    assert report.threshold == student.threshold
+    assert report.threshold == student.threshold and report.teacher_threshold == 0
+    middle = float(np.median(t))
+    moved = evaluate(
+        student, binary, BINARY, teacher=teacher, teacher_scores=t, teacher_threshold=middle, measure_speed=False
+    )
+    assert moved.metrics["teacher"] == compute_metrics(t, binary.label, BINARY, middle) != report.metrics["teacher"]
+    assert moved.fidelity["agreement"] == np.mean((s > student.raw_threshold) == (t > middle))
+    assert moved.metrics["student"] == report.metrics["student"] and f"raw score of {middle:.3g}" in table(moved)
     assert f"stored threshold {student.threshold:.3f}" in table(report)
     assert report.retention["accuracy"] == pytest.approx(
         report.metrics["student"]["accuracy"] / report.metrics["teacher"]["accuracy"]

@@ -18,17 +18,17 @@ from tests.evaluation.factory import BINARY, NLI, REGRESSION, make_scores
 def test_a_draw_is_worth_what_its_rows_are(task, rows, seed, digits):
     """Also with equal scores, draws of one pair alone, and draws without positives."""
     made = make_scores(task, rows, seed)
-    scores = Scores(made.student.round(digits), made.teacher.round(digits), made.label)
+    scores = Scores(made.student.round(digits), made.teacher.round(digits), made.label, 0.25, -0.5)
     (weights,) = _draws(rows)
     weights = np.vstack([weights[:4], rows * np.eye(rows)[:1]])
     values = resampled(scores.student, scores.label, task, weights, 0.25)
-    shared = _fidelity(scores.student, scores.teacher, task, weights, 0.25)
+    shared = _fidelity(scores, scores.teacher, task, weights)
     assert list(values) == list(task.metrics)
     for draw, counts in enumerate(weights.astype(int)):
         s, t, label = (np.repeat(x, counts, axis=0) for x in (scores.student, scores.teacher, scores.label))
         expected = compute_metrics(s, label, task, 0.25)
         assert {name: v[draw] for name, v in values.items()} == pytest.approx(expected, abs=1e-6)
-        of_both = fidelity(s, t, task, threshold=0.25)
+        of_both = fidelity(s, t, task, threshold=0.25, teacher_threshold=-0.5)
         assert {name: v[draw] for name, v in shared.items()} == pytest.approx(of_both, abs=1e-6)
 
 
@@ -37,9 +37,9 @@ def test_intervals_hold_the_figures_and_narrow_with_more_pairs(task):
     widths = []
     for rows in (60, 540):
         scores = make_scores(task, rows)
-        intervals = report_intervals(scores.student, scores, task, 0.25, scores.teacher)
+        intervals = report_intervals(scores.student, scores, task, scores.teacher)
         assert list(intervals) == ["student", "teacher", "fidelity", "retention"]
-        metrics = compute_metrics(scores.student, scores.label, task, 0.25)
+        metrics = compute_metrics(scores.student, scores.label, task, scores.threshold)
         assert all(low < metrics[name] < high for name, (low, high) in intervals["student"].items())
         low, high = intervals["retention"][task.main_metric]
         widths.append(high - low)
@@ -48,5 +48,5 @@ def test_intervals_hold_the_figures_and_narrow_with_more_pairs(task):
 
 def test_without_labels_or_teacher_there_is_less():
     s = make_scores(BINARY, 20)
-    assert list(report_intervals(s.student, Scores(s.student, s.teacher, None), BINARY, 0.0, s.teacher)) == ["fidelity"]
-    assert list(report_intervals(s.student, Scores(s.student, None, s.label), BINARY, 0.0, None)) == ["student"]
+    assert list(report_intervals(s.student, Scores(s.student, s.teacher, None), BINARY, s.teacher)) == ["fidelity"]
+    assert list(report_intervals(s.student, Scores(s.student, None, s.label), BINARY, None)) == ["student"]

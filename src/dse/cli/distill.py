@@ -117,7 +117,7 @@ def distill(
     if own_rows:
         (train, test), split = hold_out(train, training.seed), HELD_OUT
     else:
-        split = split or "dev"
+        split = split or ("dev" if has_splits(test_data or source.data) else "test")
         test = source.read_pairs(split, task, data=test_data, labelled=labelled)
     further = source.read_pairs("train", None, data=unlabelled, labelled=False) if unlabelled else None
     from dse.cli.recipe import make_recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -121,20 +121,21 @@ def pair_rows(
     if unknown := [key for key in mapping if key not in ("sentence1", "sentence2", "label")]:
         raise BadDataError(f"there is no column role {unknown[0]!r}; map sentence1, sentence2 and label")
     if absent := [name for name in mapping.values() if name not in table.columns]:
-        _missing_columns(table, f"column {absent[0]!r}", ", ".join(mapping))
+        _missing_columns(table, f"column {absent[0]!r}", list(mapping))
     own = _spellings(table)
     ours = [(mapping.get("sentence1", a), mapping.get("sentence2", b)) for a, b in _SENTENCE_COLUMNS]
     known = [[own[a], own[b]] for a, b in ours if a in own and b in own]
-    if not known:
-        _missing_columns(table, "two columns known to hold sentences", "sentence1, sentence2")
-    names = known[0]
+    label: list[str] = []
     if task:
         usual = _SCORE_COLUMNS if task.kind == "regression" else _CLASS_COLUMNS
         candidates = [mapping["label"]] if "label" in mapping else [task.label_column.lower(), *usual]
         label = [own[column] for column in candidates if column in own][:1]
-        if label_required and not label:
-            _missing_columns(table, "column known to hold labels", "label")
-        names = names + label
+    missing = ["label"] if task and label_required and not label else []
+    if not known:
+        _missing_columns(table, "two columns known to hold sentences", ["sentence1", "sentence2", *missing])
+    if missing:
+        _missing_columns(table, "column known to hold labels", missing)
+    names = known[0] + label
     for number, cells in table.read(names):
         yield number, cells if isinstance(cells, str) or len(cells) == 3 else (*cells, None)
 
@@ -144,10 +145,10 @@ def _spellings(table: Table) -> dict[str, str]:
     return {name.lower(): name for name in table.columns} | {name: name for name in table.columns}
 
 
-def _missing_columns(table: Table, what: str, roles: str) -> NoReturn:
+def _missing_columns(table: Table, what: str, roles: Sequence[str]) -> NoReturn:
     raise BadDataError(
-        f"{table.name} has no {what}, only {', '.join(table.columns) or 'nothing'}; "
-        f"map {roles} with --columns (columns={{...}})"
+        f"{table.name} has no {what}, only {', '.join(table.columns) or 'nothing'}; map {', '.join(roles)} with "
+        f'--columns "{",".join(f"{role}=NAME" for role in roles)}" (columns={{...}})'
     )
 
 

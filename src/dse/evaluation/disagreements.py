@@ -57,15 +57,14 @@ def pair_hash(sentence1: str, sentence2: str) -> str:
 
 
 def find_disagreements(
-    scores: Scores, pairs: Pairs, task: Task, threshold: float, activations: Sequence[Activation]
+    scores: Scores, pairs: Pairs, task: Task, activations: Sequence[Activation]
 ) -> list[Disagreement]:
     """The pairs with the largest gaps, at most 50, the largest first; each pair once.
 
     Args:
-        scores: Raw scores of student and teacher, and the labels.
+        scores: Raw scores of student and teacher, the labels and the thresholds.
         pairs: The pairs.
         task: Decides what is compared: scores as `predict` returns them, or the probabilities of classes.
-        threshold: Raw score above which the student calls a pair positive; the teacher's is 0.
         activations: Those of student and teacher.
     """
     if scores.teacher is None:
@@ -78,7 +77,7 @@ def find_disagreements(
             break
         name = pair_hash(pairs.sentence1[row], pairs.sentence2[row])
         label = None if scores.label is None else float(scores.label[row])
-        same = _same_class(scores.student[row], scores.teacher[row], task, threshold)
+        same = _same_class(scores, row, task)
         found.setdefault(name, Disagreement(row + 1, name, s[row].tolist(), t[row].tolist(), label, same))
     return list(found.values())
 
@@ -90,7 +89,9 @@ def _shown(scores: Floats, task: Task, activation: Activation) -> Floats:
     return activated(scores, activation)
 
 
-def _same_class(student: Floats, teacher: Floats, task: Task, threshold: float) -> bool | None:
+def _same_class(scores: Scores, row: int, task: Task) -> bool | None:
+    assert scores.teacher is not None
+    s, t = scores.student[row], scores.teacher[row]  # (C,)
     if task.kind == "multiclass":
-        return bool(student.argmax() == teacher.argmax())
-    return None if task.kind == "regression" else bool((student[0] > threshold) == (teacher[0] > 0))
+        return bool(s.argmax() == t.argmax())
+    return None if task.kind == "regression" else bool((s[0] > scores.threshold) == (t[0] > scores.teacher_threshold))

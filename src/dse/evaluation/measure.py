@@ -30,6 +30,7 @@ def evaluate(
     *,
     teacher: CrossEncoder | None = None,
     teacher_scores: np.ndarray | None = None,
+    teacher_threshold: float = 0.0,
     split: str = "dev",
     measure_speed: bool = True,
     command: str | None = None,
@@ -42,6 +43,8 @@ def evaluate(
         task: What the labels mean.
         teacher: The teacher, to compare with and to time.
         teacher_scores: Its raw scores for these pairs, (n, C); by default they are computed with `teacher`.
+        teacher_threshold: Raw score above which it calls a pair positive, for binary tasks; 0 is how `CrossEncoder` is
+            used. A student whose threshold was chosen on labels is compared fairly if that of the teacher was, too.
         split: Name of the split, for the reader.
         measure_speed: Whether to time the models.
         command: The command line, for the reader.
@@ -68,12 +71,13 @@ def evaluate(
         raise BadDataError(
             f"{pairs.source} has no labels and there is no teacher to compare with; add labels or give the teacher"
         )
-    scores = Scores.from_arrays(student.raw_scores(pairs.tuples()), teacher_scores, pairs.label)
     threshold = student.raw_threshold if task.kind == "binary" else None
+    thresholds = {"threshold": threshold or 0.0, "teacher_threshold": teacher_threshold}
+    scores = Scores.from_arrays(student.raw_scores(pairs.tuples()), teacher_scores, pairs.label, **thresholds)
     # Without the teacher itself: a student keeps its teacher's activation.
     teacher_activation = student.activation_fn if teacher is None else cast(Activation, teacher.activation_fn)
     activations = (student.activation_fn, teacher_activation)
-    metrics = task_metrics(scores, task, threshold or 0.0, *activations)
+    metrics = task_metrics(scores, task, *activations)
     curves = reliability_curves(scores, task)
     models = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     return Report(
@@ -89,9 +93,10 @@ def evaluate(
         metrics=metrics,
         retention=retention(metrics),
         calibration_error={name: curve.error for name, curve in curves.items()},
-        fidelity=_fidelity(scores, task, pairs.sentence1, threshold or 0.0),
+        fidelity=_fidelity(scores, task, pairs.sentence1),
         speed=speed.measure_speed(student, pairs, teacher) if measure_speed else None,
         threshold=None if threshold is None else student.threshold,
+        teacher_threshold=None if threshold is None or teacher_scores is None else teacher_threshold,
         fingerprints={name: fingerprint(model) for name, model in models.items()},
         student_info=dict(student.info),
         command=command,
@@ -99,22 +104,23 @@ def evaluate(
         machine=machine(student.device),
         versions=versions(),
         scores=scores,
-        intervals=_intervals(scores, task, threshold or 0.0, activations),
+        intervals=_intervals(scores, task, activations),
         calibration={name: curve.to_dict() for name, curve in curves.items()},
-        disagreements=find_disagreements(scores, pairs, task, threshold or 0.0, activations),
+        disagreements=find_disagreements(scores, pairs, task, activations),
     )
 
 
-def _fidelity(scores: Scores, task: Task, queries: Sequence[str], threshold: float) -> dict[str, float]:
+def _fidelity(scores: Scores, task: Task, queries: Sequence[str]) -> dict[str, float]:
     if scores.teacher is None:
         return {}
-    return fidelity(scores.student, scores.teacher, task, queries, threshold=threshold)
+    thresholds = {"threshold": scores.threshold, "teacher_threshold": scores.teacher_threshold}
+    return fidelity(scores.student, scores.teacher, task, queries, **thresholds)
 
 
-def _intervals(scores: Scores, task: Task, threshold: float, activations: tuple[Activation, Activation]) -> Intervals:
+def _intervals(scores: Scores, task: Task, activations: tuple[Activation, Activation]) -> Intervals:
     student = judged(scores.student, task, activations[0])
     teacher = None if scores.teacher is None else judged(scores.teacher, task, activations[1])
-    return report_intervals(student, scores, task, threshold, teacher)
+    return report_intervals(student, scores, task, teacher)
 
 
 def _labels(task: Task) -> list[str]:

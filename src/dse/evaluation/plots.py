@@ -97,7 +97,7 @@ def scatter(report: Report) -> Any:  # matplotlib.figure.Figure
     for axes, panel in zip(grid, panels, strict=False):
         _draw(figure, axes, panel, limits)
         if report.threshold is not None:
-            axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+            axes.axvline(report.teacher_threshold or 0, color=GREY, linewidth=0.8, linestyle=":")
             raw = report.student_info.get("threshold", 0.0)
             axes.axhline(raw, color=GREY, linewidth=0.8, linestyle=":", label="thresholds")
         axes.plot(limits, limits, color="black", linewidth=1, linestyle="--", label="equal scores")

@@ -23,32 +23,41 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scores:
-    """Raw scores of student and teacher, (n, C), and the labels, (n,); None for a missing teacher or labels."""
+    """Raw scores of student and teacher, (n, C), and the labels, (n,); None for a missing teacher or labels.
+
+    Of a binary task also the raw scores above which each of them calls a pair positive.
+    """
 
     student: Floats
     teacher: Floats | None
     label: Floats | None
+    threshold: float = 0.0
+    teacher_threshold: float = 0.0
 
     @classmethod
-    def from_arrays(cls, student: np.ndarray, teacher: np.ndarray | None, label: np.ndarray | None) -> Self:
+    def from_arrays(
+        cls, student: np.ndarray, teacher: np.ndarray | None, label: np.ndarray | None, **thresholds: float
+    ) -> Self:
         """Bring arrays of any float type, those of the teacher as (n,) or (n, C), into that form."""
         return cls(
             student.astype(np.float64),
             None if teacher is None else np.asarray(teacher, dtype=np.float64).reshape(len(student), -1),
             None if label is None else np.asarray(label, dtype=np.float64),
+            **thresholds,
         )
 
 
 def task_metrics(
-    scores: Scores, task: Task, threshold: float, student_activation: Activation, teacher_activation: Activation
+    scores: Scores, task: Task, student_activation: Activation, teacher_activation: Activation
 ) -> dict[str, dict[str, float]]:
-    """Metrics of the student at its threshold and of the teacher at 0; empty without labels."""
+    """Metrics of student and teacher, each at its threshold; empty without labels."""
     if scores.label is None:
         return {}
     student = judged(scores.student, task, student_activation)
-    metrics = {"student": compute_metrics(student, scores.label, task, threshold)}
+    metrics = {"student": compute_metrics(student, scores.label, task, scores.threshold)}
     if scores.teacher is not None:
-        metrics["teacher"] = compute_metrics(judged(scores.teacher, task, teacher_activation), scores.label, task)
+        teacher = judged(scores.teacher, task, teacher_activation)
+        metrics["teacher"] = compute_metrics(teacher, scores.label, task, scores.teacher_threshold)
     return metrics
 
 
@@ -90,6 +99,7 @@ def fidelity(
     queries: Sequence[str] | None = None,
     *,
     threshold: float = 0.0,
+    teacher_threshold: float = 0.0,
 ) -> dict[str, float]:
     """How far student and teacher agree on the same pairs, regardless of the labels.
 
@@ -98,7 +108,8 @@ def fidelity(
         teacher_scores: Raw scores, of the same shape.
         task: Defines what a prediction is.
         queries: The first sentence of every pair; the order of a query's candidates is compared too.
-        threshold: Binary only: raw score above which the student calls a pair positive. The teacher's is 0.
+        threshold: Binary only: raw score above which the student calls a pair positive.
+        teacher_threshold: The same of the teacher.
 
     Returns:
         ``pearson``: correlation of the raw scores; those of several classes count up to a shift per pair, which no
@@ -126,7 +137,7 @@ def fidelity(
     if task.kind == "multiclass":
         result["agreement"] = float((s.argmax(axis=1) == t.argmax(axis=1)).mean())
     elif task.kind == "binary":
-        result["agreement"] = float(((s > threshold) == (t > 0)).mean())
+        result["agreement"] = float(((s > threshold) == (t > teacher_threshold)).mean())
     if queries is not None and task.num_labels == 1:
         result |= _kendall(s[:, 0], t[:, 0], queries)
     return result

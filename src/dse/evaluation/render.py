@@ -98,7 +98,7 @@ def notes(report: Report) -> list[str]:
     sentences = []
     if report.threshold is not None and report.metrics:
         stored = "its stored threshold" if "threshold" in report.student_info else "threshold"
-        teacher = ", the teacher at a raw score of 0" if report.has_teacher else ""
+        teacher = f", the teacher at a raw score of {report.teacher_threshold or 0:.3g}" if report.has_teacher else ""
         sentences.append(
             f"The student predicts at {stored} {report.threshold:.3f} (of scores as predict returns them){teacher}."
         )

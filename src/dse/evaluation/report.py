@@ -35,6 +35,7 @@ class Report:
         speed: Pairs per second; None if not measured.
         threshold: Score, as `predict` returns it, above which the student calls a pair positive (binary tasks); the
             one among ``student_info`` is a raw score, before the activation.
+        teacher_threshold: Raw score above which the teacher does; None in reports of earlier versions, which took 0.
         fingerprints: ``{"student": ..., "teacher": ...}``.
         student_info: What the student remembers of its distillation: alpha, task, ...
         command: The command that made this report.
@@ -74,6 +75,7 @@ class Report:
     intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     calibration: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     disagreements: list[Disagreement] = field(default_factory=list)
+    teacher_threshold: float | None = None
 
     @property
     def has_teacher(self) -> bool:

@@ -25,16 +25,13 @@ Values = dict[str, Floats]  # one value a draw
 Intervals = dict[str, dict[str, list[float]]]
 
 
-def report_intervals(
-    student: Floats, scores: Scores, task: Task, threshold: float, teacher: Floats | None
-) -> Intervals:
+def report_intervals(student: Floats, scores: Scores, task: Task, teacher: Floats | None) -> Intervals:
     """95 % intervals of metrics, retention and fidelity.
 
     Args:
         student: The student's scores that its metrics are computed of, (n, C).
-        scores: Raw scores, which fidelity compares, and labels.
+        scores: Raw scores, which fidelity compares, labels and thresholds.
         task: Names the metrics.
-        threshold: Raw score above which the student calls a pair positive; the teacher's is 0.
         teacher: The teacher's scores that its metrics are computed of.
 
     Returns:
@@ -45,11 +42,11 @@ def report_intervals(
     for weights in _draws(len(student)):
         values: dict[str, Values] = {}
         if scores.label is not None:
-            values["student"] = resampled(student, scores.label, task, weights, threshold)
+            values["student"] = resampled(student, scores.label, task, weights, scores.threshold)
             if teacher is not None:
-                values["teacher"] = resampled(teacher, scores.label, task, weights)
+                values["teacher"] = resampled(teacher, scores.label, task, weights, scores.teacher_threshold)
         if scores.teacher is not None:
-            values["fidelity"] = _fidelity(scores.student, scores.teacher, task, weights, threshold)
+            values["fidelity"] = _fidelity(scores, scores.teacher, task, weights)
         blocks.append(values)
     joined = {
         group: {name: np.concatenate([block[group][name] for block in blocks]) for name in names}
@@ -111,12 +108,13 @@ def resampled(scores: Floats, labels: Floats, task: Task, weights: Floats, thres
     return {name: known[name]() for name in task.metrics}
 
 
-def _fidelity(s: Floats, t: Floats, task: Task, weights: Floats, threshold: float) -> Values:
+def _fidelity(scores: Scores, t: Floats, task: Task, weights: Floats) -> Values:
+    s = scores.student
     if task.kind == "multiclass":
         same = s.argmax(axis=1) == t.argmax(axis=1)
         s, t = (x - x.mean(axis=1, keepdims=True) for x in (s, t))
     else:
-        same = ((s > threshold) == (t > 0))[:, 0]
+        same = ((s > scores.threshold) == (t > scores.teacher_threshold))[:, 0]
     values = {"pearson": _correlation(s, t, weights)}
     return values if task.kind == "regression" else values | {"agreement": _share(same, weights)}
 

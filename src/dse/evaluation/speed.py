@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from dse.data.pairs import Pairs
 from dse.encoding.runtime import resolve_dtype
 from dse.evaluation.timing import Summary, alternate, seconds
 from dse.model import DSE
+
+logger = logging.getLogger(__name__)
 
 SAMPLE = 256  # pairs
 RUNS = 3
@@ -77,6 +80,7 @@ def measure_speed(student: DSE, pairs: Pairs, teacher: CrossEncoder | None = Non
     if teacher is not None:
         rows = rows[: _affordable(teacher, rows)]
     work = _work(student, rows, teacher)
+    logger.info("timing %s on %d pairs", ", ".join(work), len(rows))
     rounds = alternate(*(function for function, _ in work.values()), runs=RUNS)
     times = dict(zip(work, zip(*rounds, strict=True), strict=True))  # name -> seconds, run by run
     runs = {name: [scored / run for run in times[name]] for name, (_, scored) in work.items()}

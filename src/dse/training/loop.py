@@ -145,7 +145,8 @@ class PairEvaluator(BaseEvaluator):
             scores = model.activation_fn(torch.from_numpy(scores)).numpy()
         threshold = best_threshold(scores, label, self.task) if self.tuned else 0.0
         metrics = compute_metrics(scores, label, self.task, threshold)
-        logger.info("step %s: %s", steps, " ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
+        found = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        logger.info("%s, step %s, on %d held-out pairs: %s", type(model).__name__, steps, len(self.pairs), found)
         return metrics
 
 

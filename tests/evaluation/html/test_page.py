@@ -71,9 +71,9 @@ def full_report(task, rows=40, texts=None):
         rows,
         scores=scores,
         speed=SPEED,
-        intervals=report_intervals(scores.student, scores, task, 0.25, scores.teacher),
+        intervals=report_intervals(scores.student, scores, task, scores.teacher),
         calibration={name: curve.to_dict() for name, curve in reliability_curves(scores, task).items()},
-        disagreements=find_disagreements(scores, pairs, task, 0.25, act),
+        disagreements=find_disagreements(scores, pairs, task, act),
     )
 
 
@@ -186,6 +186,6 @@ def test_equal_pairs_count_once_and_agreement_is_no_disagreement():
     scores = make_scores(BINARY, 6)
     pairs = Pairs(["a", "a", "c", "d", "e", "f"], ["b", "b", "c", "d", "e", "f"])
     act = (torch.sigmoid, torch.sigmoid)
-    found = find_disagreements(scores, pairs, BINARY, 0.25, act)
+    found = find_disagreements(scores, pairs, BINARY, act)
     assert len(found) == 5 and len({entry.pair for entry in found}) == 5
-    assert find_disagreements(Scores(scores.teacher, scores.teacher, None), pairs, BINARY, 0.0, act) == []
+    assert find_disagreements(Scores(scores.teacher, scores.teacher, None), pairs, BINARY, act) == []
