@@ -80,3 +80,18 @@ def test_a_student_that_reads_no_texts_is_refused():
     student = DSE(modules=[VectorInput(8), PairHead(8, 1, "cosine")], device="cpu")
     with pytest.raises(MismatchError, match="reads no texts"):
         create_app(lambda: (student, None))
+
+
+def test_only_one_thread_loads_and_encodes(backbone):
+    """A second one that computes on all cores would make every short text twice as slow (`dse.serve.threads`)."""
+    student, seen = make_student(backbone), []
+    embed = student.embed_texts
+
+    def load():
+        seen.append(threading.current_thread().name)
+        return student, None
+
+    student.embed_texts = lambda *args, **kwargs: seen.append(threading.current_thread().name) or embed(*args, **kwargs)
+    with TestClient(create_app(load)) as client:
+        assert client.post("/rerank", json=RERANK).status_code == 200
+    assert len(seen) >= 3 and {name.rpartition("_")[0] for name in seen} == {"dse-encode"}

@@ -15,6 +15,7 @@ from dse.errors import BadDataError, DSEError, MissingExtraError, need_extra
 if TYPE_CHECKING:
     from dse.index import CandidateIndex
     from dse.model import DSE
+    from dse.serve.teaching import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,6 @@ def serve(
         open_store(index)  # an error of the path comes before the student is loaded
     from dse.serve import Settings, create_app
     from dse.serve.server import bind, run
-    from dse.serve.teaching import read_teacher
 
     settings = Settings(
         max_texts=max_texts,
@@ -81,7 +81,7 @@ def serve(
     )
     with bind(host, port) as bound:
         name = Path(student).resolve().name if os.path.isdir(student) else student
-        taught = read_teacher(teacher) if teacher is not None else None
+        taught = _teacher(teacher) if teacher is not None else None
         app = create_app(lambda: _load(student, index, backend), settings, name=name, teacher=taught)
         address = f"[{host}]" if ":" in host else host
         logger.info("Serving %s at http://%s:%d (/docs lists the routes).", name, address, bound.getsockname()[1])
@@ -98,6 +98,15 @@ def _key() -> str | None:
     if key is not None and not key.strip():
         raise DSEError(f"{KEY} is set and empty; give it a token, or unset it to let everybody in.")
     return key
+
+
+def _teacher(path: str) -> Teacher:
+    """Loaded on one core, see `dse.serve.threads.Threads`."""
+    from dse.encoding.runtime import one_thread
+    from dse.serve.teaching import read_teacher
+
+    with one_thread():
+        return read_teacher(path)
 
 
 def _load(student: str, index: str | None, backend: Backend | None) -> tuple[DSE | Any, CandidateIndex | None]:

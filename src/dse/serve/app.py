@@ -65,8 +65,13 @@ def create_app(
         (200, [0, 1])
     """
     settings = settings or Settings()
-    loaded = load()  # torch comes with it, or does not
     metrics, threads = Metrics(), Threads()
+
+    def serving(before: Serving | None = None) -> Serving:
+        return Serving(name, *load(), settings, metrics, threads, before)
+
+    serves = threads.encoder.submit(serving).result()
+    threads.encoder.submit(serves.student.encode, ["a"], "").result()  # the first text of a process takes a while
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -79,8 +84,7 @@ def create_app(
         title="dse", version=version("dse"), description="A student behind HTTP.", redoc_url=None, lifespan=lifespan
     )
 
-    app.state.load = lambda before: Serving(name, *load(), settings, metrics, threads, before)
-    app.state.serving = Serving(name, *loaded, settings, metrics, threads)
+    app.state.load, app.state.threads, app.state.serving = serving, threads, serves
     app.state.metrics, app.state.lock, app.state.teacher = metrics, asyncio.Lock(), teacher
     metrics.gauge("dse_queue_sentences", "Sentences that wait to be encoded.", lambda: len(app.state.serving.queue))
     metrics.gauge("dse_cache_entries", "Embeddings in the cache.", lambda: len(app.state.serving.cache))
@@ -100,7 +104,7 @@ async def reload(app: FastAPI) -> bool:
     state = app.state
     async with state.lock:
         try:
-            state.serving = await asyncio.to_thread(state.load, state.serving)
+            state.serving = await state.threads.run(state.load, state.serving)
         except Exception as error:  # whatever it is, what is in use stays
             logger.error(json.dumps({"event": "reload", "result": "failed", "error": " ".join(str(error).split())}))
             state.metrics.reloads.labels("failed").inc()

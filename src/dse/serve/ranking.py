@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from typing import Any
@@ -73,8 +72,9 @@ async def _embed(
     first, second = serving.student.pair_prompts
     wanted = [(first, query) for query in queries]
     if texts is None:
-        reading = serving.embed(wanted, truncate=asked.truncate)
-        read, rows = await asyncio.gather(reading, serving.rows(asked.ids or []))
+        # One after the other: at once, each would wait for the other's Python.
+        rows = await serving.rows(asked.ids or [])
+        read = await serving.embed(wanted, truncate=asked.truncate)
         return read.vectors, rows.vectors, [read, rows]
     read = await serving.embed([*wanted, *((second, text) for text in texts)], truncate=asked.truncate)
     return read.vectors[: len(queries)], read.vectors[len(queries) :], [read]

@@ -81,8 +81,6 @@ class Serving:
             self.student.round_tokens,
             metrics.batches.observe,
         )
-        if before is None:  # the first text of a process takes a while
-            threads.encoder.submit(self.student.encode, ["a"], "").result()
 
     # ------------------------------------------------------------------------------------------------ embeddings
 
@@ -130,25 +128,28 @@ class Serving:
         ]
 
     async def rows(self, ids: Sequence[str]) -> Embedded:
-        """Embeddings of rows of the index, which are not read again.
+        """Embeddings of rows of the index, as it stores them (fp16); they are not read again.
 
         Raises:
             RequestError: If there is no index, or it lacks one of the rows.
         """
         index = self.need_index()
         version = await self.threads.run(lambda: index.version)
-        known = {id: e for id in dict.fromkeys(ids) if (e := self.cache.get((version, id))) is not None}
-        hits = sum(id in known for id in ids)
-        missing = [id for id in dict.fromkeys(ids) if id not in known]
+        # Few steps for each of a thousand ids: meanwhile this thread keeps all others from running Python.
+        known = [None if (entry := self.cache.get((version, id))) is None else entry.vector for id in ids]
+        missing = dict.fromkeys(id for id, vector in zip(ids, known, strict=True) if vector is None)
+        hits = sum(vector is not None for vector in known)
         if missing:
-            stored = await self.threads.run(index.embeddings, missing)
+            stored = await self.threads.run(index.embeddings, list(missing))
+            fresh = {id: vector.copy() for id, vector in stored.items()}
             for place, id in enumerate(ids):
-                if id not in known and id not in stored:
-                    raise RequestError(422, f"ids.{place}: the index has no row with this id.")
-            for id, vector in stored.items():
-                entry = known[id] = Entry(vector.copy())
-                self.cache.put((version, id), entry)
-        vectors = np.stack([known[id].vector for id in ids], dtype=np.float32)
+                if known[place] is None:
+                    if id not in fresh:
+                        raise RequestError(422, f"ids.{place}: the index has no row with this id.")
+                    known[place] = fresh[id]
+            for id, vector in fresh.items():
+                self.cache.put((version, id), Entry(vector))
+        vectors: np.ndarray = np.concatenate(known).reshape(len(ids), -1)  # type: ignore[arg-type]
         return Embedded(vectors, 0, hits, [])
 
     def need_index(self) -> CandidateIndex:
