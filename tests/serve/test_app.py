@@ -95,3 +95,18 @@ def test_only_one_thread_loads_and_encodes(backbone):
     with TestClient(create_app(load)) as client:
         assert client.post("/rerank", json=RERANK).status_code == 200
     assert len(seen) >= 3 and {name.rpartition("_")[0] for name in seen} == {"dse-encode"}
+
+
+def test_free_memory_is_given_back(student, monkeypatch):
+    monkeypatch.setattr("dse.serve.app.TRIM_SECONDS", 0.01)
+    trimmed = threading.Event()
+
+    class Libc:
+        @staticmethod
+        def malloc_trim(keep):
+            trimmed.set()
+
+    monkeypatch.setattr("dse.serve.app.ctypes.CDLL", lambda name: Libc)
+    with TestClient(create_app(lambda: (student, None))) as client:
+        assert trimmed.wait(60)
+        assert client.post("/rerank", json=RERANK).status_code == 200

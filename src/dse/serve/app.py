@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from dse.model import DSE
 
 logger = logging.getLogger(__name__)
+
+TRIM_SECONDS = 30.0
 
 Load = Callable[[], "tuple[DSE | Any, CandidateIndex | None]"]
 
@@ -75,7 +79,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        trimming = asyncio.create_task(_give_back(threads))
         yield
+        trimming.cancel()
         threads.close()
         if teacher is not None:
             teacher.close()
@@ -94,6 +100,17 @@ def create_app(
     _handle_errors(app)
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     return app
+
+
+async def _give_back(threads: Threads) -> None:
+    """Give memory that is free back to the system every half minute.
+
+    glibc keeps what each thread has freed: by hundreds of MiB an hour while rows are added to the index.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    while trim is not None:
+        await asyncio.sleep(TRIM_SECONDS)
+        await threads.run(trim, 0)
 
 
 async def reload(app: FastAPI) -> bool:
