@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import mean
 from typing import Any
 
 from benchmarks import records
@@ -10,6 +11,7 @@ from benchmarks.render import duration
 
 # Paragraphs of the quickstart's output: what is asked, the table, what was learned, gained and lost, an example.
 SHOWN = 5
+MODELS = ("cosine", "student", "teacher")  # of a ranking
 LARGE_TEACHER, STUDENT, COSINE = "large_teacher", "dse", "cosine_untrained"  # models of speed_quality.json
 
 
@@ -32,16 +34,17 @@ def rows() -> list[dict[str, Any]]:
 def _ranking() -> list[dict[str, Any]]:
     about = records.load("ranking")
     values = {(row["collection"], row["teacher"], row["row"], row["metric"]): row["value"] for row in about["rows"]}
-    lines = []
-    for summary in about.get("summaries", ()):
-        if summary["teacher"] != "mpnet" or "gain" not in summary:
-            continue
-        cosine, student, teacher = (
-            f"{100 * values[summary['collection'], 'mpnet', row, summary['metric']]:.1f}"
-            for row in ("cosine", "student", "teacher")
-        )
-        lines.append(_row(f"rank: {summary['collection']}", summary["metric"], cosine, student, teacher))
-    return lines
+    measured = [entry for entry in about.get("summaries", ()) if entry["teacher"] == "mpnet" and "gain" in entry]
+    if not measured:
+        return []
+
+    def line(what: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+        metric = entries[0]["metric"]
+        found = [[values[entry["collection"], "mpnet", row, metric] for entry in entries] for row in MODELS]
+        return _row(f"rank: {what}", metric, *(f"{100 * mean(of_model):.1f}" for of_model in found))
+
+    lines = [line(f"mean of {len(measured)} collections", measured)]
+    return lines + [line(entry["collection"], [entry]) for entry in measured if entry["share"] is not None]
 
 
 def _pairs() -> list[dict[str, Any]]:
