@@ -62,7 +62,8 @@ def _ranker(measured: Measured, teacher: str, row: str) -> Ranker:
     if row == "cosine":
         return measured.ranker(measured.backbone(), cosine=True)
     if row == "teacher":
-        return measured.ranker(encoder_teacher(setup) if teacher == "mpnet" else pair_teacher(measured))
+        encoder = encoder_teacher(setup)
+        return measured.ranker(encoder if teacher == "mpnet" else pair_teacher(measured, encoder))
     if row == "cross_encoder_alone":
         return measured.ranker(PairTeacher([cross_encoder(setup)], measured.scores_file))
     if row == "no_distillation":
@@ -116,15 +117,15 @@ def from_cross_encoder(measured: Measured, output: Path) -> DSE:
     """A student of pairs that the cross-encoder and the encoder score."""
     documents, settings = measured.documents(), RankingTraining(seed=measured.setup.seed)
     queries = training_queries(documents, measured.log(), TEACHER_PAIRS // LIST)
-    vectors = encoder_teacher(measured.setup).vectors(documents.texts, queries.texts, show_progress_bar=True)
+    encoder = encoder_teacher(measured.setup)
     return train_in_rounds(
         measured.backbone("cosine-map"),
         documents,
         queries,
-        pair_teacher(measured),  # whose encoder finds these vectors in its folder
+        pair_teacher(measured, encoder),
         output,
         rounds=plan_rounds(len(queries), TEACHER_PAIRS, settings.seed),
-        vectors=vectors,
+        vectors=encoder.vectors(documents.texts, queries.texts, show_progress_bar=True),
         settings=settings,
     )
 
@@ -156,9 +157,9 @@ def encoder_teacher(setup: Setup) -> EncoderTeacher:
     return EncoderTeacher([model], setup.work / "teacher_vectors")
 
 
-def pair_teacher(measured: Measured) -> PairTeacher:
+def pair_teacher(measured: Measured, encoder: EncoderTeacher) -> PairTeacher:
     """Cross-encoder and encoder as one: the mean of their scores, each at mean 0 and deviation 1; scores are kept."""
-    return PairTeacher([cross_encoder(measured.setup), encoder_teacher(measured.setup)], measured.scores_file)
+    return PairTeacher([cross_encoder(measured.setup), encoder], measured.scores_file)
 
 
 def cross_encoder(setup: Setup) -> CrossEncoder:

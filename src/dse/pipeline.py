@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -185,7 +185,7 @@ def make_student(
         task,
         teacher=teacher,
         teacher_scores=None if teacher is None else label(teacher, test),
-        teacher_threshold=0.0 if teacher is None else _teacher_threshold(label(teacher, validation), validation, task),
+        teacher_threshold=0.0 if teacher is None else _teacher_threshold(partial(label, teacher), validation, task),
         split=split,
         measure_speed=measure_speed,
         command=command,
@@ -194,12 +194,12 @@ def make_student(
     return report
 
 
-def _teacher_threshold(scores: np.ndarray, validation: Pairs, task: Task) -> float:
+def _teacher_threshold(label: Callable[[Pairs], np.ndarray], validation: Pairs, task: Task) -> float:
     """The best on the rows that choose the student's threshold, so that neither is flattered; else 0."""
     if task.kind != "binary" or validation.label is None or not validation.labelled.any():
-        return 0.0
-    known = validation.labelled
-    return best_threshold(scores.reshape(len(validation), -1)[known, 0], validation.label[known], task)
+        return 0.0  # and the teacher scores nothing for it
+    known = validation.select(validation.labelled)
+    return best_threshold(label(known).reshape(len(known)), known.label, task)  # type: ignore[arg-type]
 
 
 def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output: Path) -> CrossEncoder | None:

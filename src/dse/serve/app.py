@@ -71,11 +71,11 @@ def create_app(
     settings = settings or Settings()
     metrics, threads = Metrics(), Threads()
 
-    def serving(before: Serving | None = None) -> Serving:
+    def start(before: Serving | None = None) -> Serving:
         return Serving(name, *load(), settings, metrics, threads, before)
 
-    serves = threads.encoder.submit(serving).result()
-    threads.encoder.submit(serves.student.encode, ["a"], "").result()  # the first text of a process takes a while
+    serving = threads.encoder.submit(start).result()
+    threads.encoder.submit(serving.student.encode, ["a"], "").result()  # the first text of a process takes a while
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,7 +90,7 @@ def create_app(
         title="dse", version=version("dse"), description="A student behind HTTP.", redoc_url=None, lifespan=lifespan
     )
 
-    app.state.load, app.state.threads, app.state.serving = serving, threads, serves
+    app.state.load, app.state.threads, app.state.serving = start, threads, serving
     app.state.metrics, app.state.lock, app.state.teacher = metrics, asyncio.Lock(), teacher
     metrics.gauge("dse_queue_sentences", "Sentences that wait to be encoded.", lambda: len(app.state.serving.queue))
     metrics.gauge("dse_cache_entries", "Embeddings in the cache.", lambda: len(app.state.serving.cache))
@@ -105,7 +105,7 @@ def create_app(
 async def _give_back(threads: Threads) -> None:
     """Give memory that is free back to the system every half minute.
 
-    glibc keeps what each thread has freed: by hundreds of MiB an hour while rows are added to the index.
+    glibc keeps much of what each thread has freed; most when rows are added to the index meanwhile.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     while trim is not None:

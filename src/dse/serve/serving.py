@@ -142,13 +142,12 @@ class Serving:
         if missing:
             stored = await self.threads.run(index.embeddings, list(missing))
             fresh = {id: vector.copy() for id, vector in stored.items()}
-            for place, id in enumerate(ids):
-                if known[place] is None:
-                    if id not in fresh:
-                        raise RequestError(422, f"ids.{place}: the index has no row with this id.")
-                    known[place] = fresh[id]
+            if absent := missing.keys() - fresh:
+                place = next(place for place, id in enumerate(ids) if id in absent)
+                raise RequestError(422, f"ids.{place}: the index has no row with this id.")
             for id, vector in fresh.items():
                 self.cache.put((version, id), Entry(vector))
+            known = [fresh[id] if vector is None else vector for id, vector in zip(ids, known, strict=True)]
         vectors: np.ndarray = np.concatenate(known).reshape(len(ids), -1)  # type: ignore[arg-type]
         return Embedded(vectors, 0, hits, [])
 
