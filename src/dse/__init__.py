@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dse.data.pairs import Pairs, load_pairs
     from dse.data.tasks import Task, get_task
     from dse.index.candidate_index import CandidateIndex
+    from dse.index.shards.sharded_index import ShardedIndex
     from dse.model import DSE
     from dse.modules import LayerConcat, PairHead
     from dse.scale.embedding_files import encode_files
@@ -31,6 +32,7 @@ _HOME = {
     "LayerConcat": "dse.modules",
     "PairHead": "dse.modules",
     "Pairs": "dse.data.pairs",
+    "ShardedIndex": "dse.index.shards.sharded_index",
     "Task": "dse.data.tasks",
     "Training": "dse.training.settings",
     "get_task": "dse.data.tasks",
@@ -50,6 +52,7 @@ __all__ = [
     "LayerConcat",
     "PairHead",
     "Pairs",
+    "ShardedIndex",
     "Task",
     "Training",
     "__version__",

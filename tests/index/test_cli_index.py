@@ -56,6 +56,28 @@ def test_the_whole_story(saved, tmp_path, backbone):
     assert refused.returncode == 6 and json.loads(refused.stderr)["error"]["code"] == 6
 
 
+def test_shards_are_combined_searched_and_calibrated(saved, tmp_path):
+    shards = [tmp_path / "north", tmp_path / "south"]
+    for number, shard in enumerate(shards):
+        ok("index", "create", shard, "--student", saved)
+        rows = tmp_path / f"{number}.jsonl"
+        rows.write_text("".join(json.dumps({"id": f"{i}", "text": f"bicycle {i}"}) + "\n" for i in range(number, 9, 2)))
+        ok("index", "add", shard, rows)
+    whole = tmp_path / "whole"
+    assert ok("index", "combine", whole, *shards) == f"{whole} has 9 rows in 2 shards.\n"
+    info = ok("index", "info", whole)
+    assert "rows      9" in info and f"shard     {shards[1]}: 4 rows, exact" in info
+    assert json.loads(ok("index", "info", whole, "--json"))["shards"][0]["rows"] == 5
+    hits = json.loads(ok("search", whole, "-q", "bicycle 3", "-k", "9", "--json"))["hits"]
+    assert sorted(hit["text"] for hit in hits) == [f"bicycle {i}" for i in range(9)]
+    queries = "".join(f"query {i}\n" for i in range(350))
+    assert "Only scoring every row" in ok("index", "calibrate", whole, "--queries", "-", stdin=queries)
+    refused = dse("index", "optimize", whole)
+    assert refused.returncode == 4 and refused.stderr.endswith(
+        "names the shards of an index; run this on each of them.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [

@@ -8,7 +8,7 @@ import pytest
 from dse.errors import DSEError
 from dse.index import info as information
 from dse.index import maintenance, scout
-from dse.index.info import index_info, promise
+from dse.index.info import Known, index_info, promise
 from dse.index.maintenance import optimize
 from dse.index.store import Store
 from tests.index.tables import prepared
@@ -90,15 +90,15 @@ def test_rows_that_changed_void_the_promise(store, change, changed, optimized):
     grow(store, 300)
     delete(store, "number >= 290")
     calibrated(store)
-    assert store.changed_rows() == 0 and promise(store, exact=False)["warning"] == ""
+    assert store.changed_rows() == 0 and promise(Known.of(store), exact=False)["warning"] == ""
     change(store)
     for _ in range(2 * optimized):
         optimize(store, timedelta(0), scout.Scout.cosine)
     store.refresh()
     assert store.changed_rows() == changed
-    assert bool(promise(store, exact=False)["warning"]) == (changed > 29)
+    assert bool(promise(Known.of(store), exact=False)["warning"]) == (changed > 29)
     calibrated(store)
-    assert promise(store, exact=False)["warning"] == ""
+    assert promise(Known.of(store), exact=False)["warning"] == ""
 
 
 def delete(store, where):

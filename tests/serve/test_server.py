@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from pathlib import Path
 
 import httpx
 import pytest
 
 from dse.bench.server_process import serving
 from dse.errors import DSEError
+from dse.index import CandidateIndex
+from dse.index.shards.names import write_names
 from dse.serve.server import bind
-from tests.serve.conftest import QUERY, TEXTS
+from tests.serve.conftest import QUERY, ROWS, TEXTS
 
 
 def test_a_process_from_start_to_end(served, indexed, student, tmp_path):
@@ -53,6 +56,34 @@ def test_a_process_from_start_to_end(served, indexed, student, tmp_path):
     assert lines[0].startswith("Serving student at http://127.0.0.1:")
     assert {json.loads(line)["event"] for line in lines[1:]} == {"request", "reload"}
     assert QUERY not in "".join(lines)
+
+
+def test_an_index_in_shards_is_served(served, index, tmp_path):
+    shards = [tmp_path / "north", tmp_path / "south"]
+    for shard, rows in zip(shards, (ROWS[:2], ROWS[2:]), strict=True):
+        CandidateIndex.create(shard, served).add(rows)
+    write_names(tmp_path / "whole", shards)
+    command = ["-m", "dse", "serve", served, "--shards", tmp_path / "whole", "--port", "0"]
+    with serving(tmp_path / "log", *command) as server:
+        client = httpx.Client(base_url=server.url, timeout=60)
+        hits = client.post("/search", json={"query": QUERY, "k": 4, "where": "price < 35"}).json()["hits"]
+        expected = index.search(QUERY, 4, where="price < 35")
+        assert hits == [hit | {"score": pytest.approx(hit["score"], abs=5e-3)} for hit in expected]
+        ids = [row["id"] for row in ROWS]
+        ranked = client.post("/rerank", json={"query": QUERY, "ids": ids}).json()["results"]
+        assert [ids[hit["index"]] for hit in ranked] == [hit["id"] for hit in index.search(QUERY, 5)]
+        assert client.get("/info").json()["index"]["rows"] == 5
+        processes = shard_processes(server.process.pid)
+        assert len(processes) == 2
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+    while any(Path(f"/proc/{process}").exists() for process in processes):
+        pass
+
+
+def shard_processes(parent):
+    """Processes of all its threads."""
+    return [child for file in Path(f"/proc/{parent}/task").glob("*/children") for child in file.read_text().split()]
 
 
 def _listens(port):

@@ -10,6 +10,7 @@ from dse.cli import options as o
 
 if TYPE_CHECKING:
     from dse.index import CandidateIndex
+    from dse.index.shards.sharded_index import AnyIndex
     from dse.index.store import Store
 
 index_app = typer.Typer(
@@ -43,6 +44,21 @@ def open_index(path: str, student: str | None) -> CandidateIndex:
 
     open_store(path)
     return CandidateIndex(path, student)
+
+
+def open_stores(path: str) -> list[Store]:
+    """The rows of an index, of each of its shards if it has any, without its student."""
+    from dse.index.shards.names import is_sharded, open_shards
+
+    return open_shards(path) if is_sharded(path) else [open_store(path)]
+
+
+def open_whole(path: str, student: str | None) -> AnyIndex:
+    """As `open_index`, for commands that also take an index in shards."""
+    from dse.index.shards import sharded_index
+
+    open_stores(path)
+    return sharded_index.open_index(path, student)
 
 
 @index_app.command()
@@ -158,7 +174,7 @@ def calibrate(
     from dse.data.pairs import read_sentences
 
     sentences = read_sentences(queries, column)
-    index = open_index(path, student)
+    index = open_whole(path, student)
     result = index.calibrate(sentences, top_k, recall=recall, confidence=confidence, show_progress_bar=o.on_terminal())
     length = result["shortlist"]
     how = f"a shortlist of {length:,} rows" if length else "only scoring every row"
@@ -183,6 +199,7 @@ def optimize(
     from datetime import timedelta
 
     from dse.index import maintenance
+    from dse.index.info import index_info
 
     store = open_store(path)
 
@@ -192,19 +209,35 @@ def optimize(
         return make_scout(embeddings, student, store, o.on_terminal())
 
     maintenance.optimize(store, timedelta(minutes=keep_minutes), train_scout)
-    _show_info(store, as_json)
+    _show_info(index_info(store), as_json)
+
+
+@index_app.command()
+def combine(
+    path: Annotated[str, typer.Argument(help="New folder, or one that this command made.")],
+    shards: Annotated[list[str], typer.Argument(help="Indexes of one student: folders or object-store URIs.")],
+    as_json: o.JsonOption = False,
+) -> None:
+    """Make one index of several, its shards: `dse search` and `dse serve` search each in a process of its own."""
+    from dse.index.shards.names import write_names
+
+    rows = [store.count() for store in write_names(path, shards)]
+    shown = f"{path} has {sum(rows):,} rows in {len(rows)} shards."
+    o.show({"index": path, "rows": sum(rows), "shards": len(rows)}, shown, as_json)
 
 
 @index_app.command()
 def info(path: IndexArgument, as_json: o.JsonOption = False) -> None:
     """Print rows, columns, student, scout and the promised recall."""
-    _show_info(open_store(path), as_json)
+    from dse.index.info import Known, index_info
+    from dse.index.shards.merge import merged_info
+    from dse.index.shards.names import is_sharded
+
+    infos = [(index_info(store), Known.of(store)) for store in open_stores(path)]
+    _show_info(merged_info(path, infos) if is_sharded(path) else infos[0][0], as_json)
 
 
-def _show_info(store: Store, as_json: bool) -> None:
-    from dse.index.info import index_info
-
-    info = index_info(store)
+def _show_info(info: dict[str, Any], as_json: bool) -> None:
     size = f"{info['bytes'] / 2**20:,.1f} MiB" if info["bytes"] is not None else "unknown"
     columns = ", ".join(f"{name} ({kind})" for name, kind in info["columns"].items()) or "none"
     shortlist = (info["calibration"] or {}).get("shortlist")
@@ -222,6 +255,7 @@ def _show_info(store: Store, as_json: bool) -> None:
         *([("note", info["warning"])] if info["warning"] else []),
         *([("note", info["advice"])] if info["advice"] else []),
         ("size", f"{size} in {info['fragments']} fragments, version {info['version']}"),
+        *[("shard", f"{shard['path']}: {shard['rows']:,} rows, {shard['mode']}") for shard in info.get("shards", ())],
         ("created", info["created"]),
     ]
     o.show(info, "\n".join(f"{name:<9} {value}" for name, value in lines), as_json)
@@ -236,8 +270,9 @@ def rebuild(
 ) -> None:
     """Change to another student: embed the stored texts again. Run it again to continue a stopped run."""
     from dse.index import rebuild as rebuilding
+    from dse.index.info import index_info
     from dse.index.student import new_manifest
 
     store = open_store(path)
     rebuilding.rebuild(store, *new_manifest(student, label), show_progress_bar=o.on_terminal())
-    _show_info(store, as_json)
+    _show_info(index_info(store), as_json)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dse.cli import options as o
-from dse.cli.index import IndexArgument, StudentOption, WhereOption, open_index
+from dse.cli.index import IndexArgument, StudentOption, WhereOption, open_whole
 from dse.cli.parsing import readable
 
 
@@ -30,7 +30,7 @@ def search(
         from dse.data.pairs import read_sentences
 
         queries = read_sentences("-")
-    index = open_index(path, student)
+    index = open_whole(path, student)
     for number, text in enumerate(queries):
         answer = index.explain(text, top_k, where=where, exact=exact)
         if as_json:

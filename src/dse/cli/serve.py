@@ -13,7 +13,7 @@ import typer
 from dse.errors import BadDataError, DSEError, MissingExtraError, need_extra
 
 if TYPE_CHECKING:
-    from dse.index import CandidateIndex
+    from dse.index.shards.sharded_index import AnyIndex
     from dse.model import DSE
     from dse.serve.teaching import Teacher
 
@@ -27,7 +27,12 @@ LIMITS = "Limits"  # panel of --help
 
 def serve(
     student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
-    index: Annotated[str | None, typer.Option("--index", help="Index of this student: folder or URI.")] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", "--shards", help="Index of this student: folder or URI, or the folder of an index in shards."
+        ),
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="Teacher whose ranking the page at / shows too: folder or hub id.")
     ] = None,
@@ -64,9 +69,9 @@ def serve(
     if index is not None and find_spec("torch") is None:
         raise MissingExtraError("--index needs torch, which is not installed; install it, or leave the index out.")
     if index is not None:
-        from dse.cli.index import open_store
+        from dse.cli.index import open_stores
 
-        open_store(index)  # an error of the path comes before the student is loaded
+        open_stores(index)  # an error of the path comes before the student is loaded
     from dse.serve import Settings, create_app
     from dse.serve.server import bind, run
 
@@ -109,7 +114,7 @@ def _teacher(path: str) -> Teacher:
         return read_teacher(path)
 
 
-def _load(student: str, index: str | None, backend: Backend | None) -> tuple[DSE | Any, CandidateIndex | None]:
+def _load(student: str, index: str | None, backend: Backend | None) -> tuple[DSE | Any, AnyIndex | None]:
     if find_spec("torch") is None:
         return _load_lite(student, backend), None
     from dse import DSE
@@ -117,9 +122,9 @@ def _load(student: str, index: str | None, backend: Backend | None) -> tuple[DSE
     loaded = DSE(student, backend=backend)
     if index is None:
         return loaded, None
-    from dse.index import CandidateIndex
+    from dse.index.shards.sharded_index import open_index
 
-    return loaded, CandidateIndex(index, loaded)
+    return loaded, open_index(index, loaded)
 
 
 def _load_lite(student: str, backend: Backend | None) -> Any:

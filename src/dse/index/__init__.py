@@ -16,7 +16,7 @@ need_extra("lance", "index")  # the distribution is called pylance; `lance` on P
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
 
-__all__ = ["CandidateIndex"]
+__all__ = ["CandidateIndex", "ShardedIndex"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from dse.index.candidate_index import CandidateIndex
 
         return CandidateIndex
+    if name == "ShardedIndex":
+        from dse.index.shards.sharded_index import ShardedIndex
+
+        return ShardedIndex
     raise AttributeError(f"module 'dse.index' has no attribute {name!r}")

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 from dse.encoding.runtime import one_thread
 from dse.index import scout as scouting
 from dse.index.layout import now
+from dse.index.row_scorer import RowScorer
 from dse.index.scout import Scout
 from dse.index.search import Score, Searcher, exact_search
 from dse.index.snapshot import Snapshot
@@ -56,28 +57,54 @@ def calibrate(
     Raises:
         ValueError: If the queries are too few for such a promise.
     """
-    queries = list(dict.fromkeys(sample_queries)) if isinstance(sample_queries[0], str) else sample_queries
+    embeddings = embed_sample(student, sample_queries, recall, confidence)
+    rows, scorer = snapshot.count(), row_scorer(student, snapshot.manifest.label)
+    lengths = tested_lengths(k, rows) if scout is not None else []
+    recalls = np.empty((len(embeddings), len(lengths)))
+    if lengths:
+        parts = tqdm(embeddings.split(QUERIES), "Queries", unit=f"{QUERIES} queries", disable=not show_progress_bar)
+        found = [find(snapshot, scorer, scout, part, k, lengths).found for part in parts]
+        recalls = np.concatenate([part.mean(axis=1) for part in found])
+    return result(recalls, lengths, rows, k, recall, confidence)
+
+
+def embed_sample(
+    student: DSE, queries: Sequence[str] | np.ndarray | Tensor, recall: float, confidence: float
+) -> Tensor:
+    """Embeddings of sample queries, each once, (q, d).
+
+    Raises:
+        ValueError: If they are too few for such a promise.
+    """
+    given = list(dict.fromkeys(queries)) if len(queries) and isinstance(queries[0], str) else queries
     needed = queries_needed(recall, confidence)
-    if len(queries) < needed:
+    if len(given) < needed:
         raise ValueError(
-            f"{len(queries)} distinct queries cannot show a recall of {recall} with confidence {confidence}; "
+            f"{len(given)} distinct queries cannot show a recall of {recall} with confidence {confidence}; "
             f"give at least {needed}, better twice as many."
         )
-    embeddings = embed_queries(student, queries)
-    rows = snapshot.count()
-    chosen = None
-    if scout is not None and rows > scouting.EXACT_ROWS:
-        searcher = Searcher(snapshot, row_scorer(student, snapshot.manifest.label), scout)
-        lengths = [length for length in reversed(scouting.LADDER) if 4 * k <= length < rows]
-        recalls = _recalls(searcher, embeddings, k, lengths, show_progress_bar)
-        chosen = shortest(lengths, lambda length: recalls[:, lengths.index(length)], recall, confidence)
+    return embed_queries(student, given)
+
+
+def tested_lengths(k: int, rows: int) -> list[int]:
+    """Lengths of shortlists to test in an index of so many rows with a scout, longest first."""
+    if rows <= scouting.EXACT_ROWS:
+        return []
+    return [length for length in reversed(scouting.LADDER) if 4 * k <= length < rows]
+
+
+def result(
+    recalls: np.ndarray, lengths: Sequence[int], rows: int, k: int, recall: float, confidence: float
+) -> dict[str, Any]:
+    """What is stored, of the recalls of each query with each length, (q, lengths)."""
+    chosen = shortest(lengths, lambda length: recalls[:, lengths.index(length)], recall, confidence)
     return {
         "shortlist": chosen[0] if chosen else None,
         "measured": float(chosen[1].mean()) if chosen else 1.0,
         "k": k,
         "recall": recall,
         "confidence": confidence,
-        "queries": len(queries),
+        "queries": len(recalls),
         "rows": rows,
         "date": now(),
     }
@@ -142,24 +169,41 @@ def shortest(
     return chosen
 
 
+class Best(NamedTuple):
+    """The exact best rows of queries, and which of them shortlists hold.
+
+    Attributes:
+        scores: Raw scores, best first, (q, k).
+        found: Whether the shortlist of each length holds the row, (q, k, lengths).
+    """
+
+    scores: np.ndarray
+    found: np.ndarray
+
+
 @torch.inference_mode()
-def _recalls(
-    searcher: Searcher, queries: Tensor, k: int, lengths: Sequence[int], show_progress_bar: bool
-) -> np.ndarray:
-    """Share of each query's exact k best that its shortlist of each length holds, (q, lengths), longest first."""
-    exact: list[np.ndarray] = []
-    hidden = not show_progress_bar
-    for part in tqdm(queries.split(QUERIES), "Exact search", unit=f"{QUERIES} queries", disable=hidden):
-        exact += [best.rows for best in exact_search(searcher.snapshot, searcher.scorer, part, k)]
-    recalls = np.empty((len(queries), len(lengths)))
+def find(
+    snapshot: Snapshot, scorer: RowScorer, scout: Scout | None, queries: Tensor, k: int, lengths: Sequence[int]
+) -> Best:
+    """Look for the exact k best rows of queries (q, d) in their shortlists of some lengths, longest first.
+
+    Where an index is too small for a shortlist of a length, every row is scored and found.
+    """
+    exact = exact_search(snapshot, scorer, queries, k)
+    scores = np.stack([best.scores.cpu().numpy() for best in exact])
+    found = np.ones((*scores.shape, len(lengths)), bool)
+    used = [j for j, length in enumerate(lengths) if snapshot.count() > max(length, scouting.EXACT_ROWS)]
+    if scout is None or not used:
+        return Best(scores, found)
+    searcher = Searcher(snapshot, scorer, scout)
     with one_thread():  # beside Lance's threads
-        for i, query in enumerate(tqdm(queries, "Shortlists", unit="query", disable=hidden)):
+        for i, query in enumerate(queries):
             seconds: dict[str, float] = {}
             score = _ScoreOnce(partial(searcher.score_first, query, seconds=seconds))
-            for j, length in enumerate(lengths):
-                shortlist = searcher.shortlist(query, length, None, score, seconds)
-                recalls[i, j] = np.isin(exact[i], np.append(shortlist.first, shortlist.second)).mean()
-    return recalls
+            for j in used:
+                shortlist = searcher.shortlist(query, lengths[j], None, score, seconds)
+                found[i, :, j] = np.isin(exact[i].rows, np.append(shortlist.first, shortlist.second))
+    return Best(scores, found)
 
 
 class _ScoreOnce:

@@ -22,6 +22,7 @@ from dse.index.handle import Handle, View
 from dse.index.info import index_info
 from dse.index.layout import EMBEDDING, ID, TEXT
 from dse.index.rebuild import BATCH_ROWS, HOUR
+from dse.index.row_checks import as_ids
 from dse.index.rows import Rows
 from dse.index.search import Queries, answer
 from dse.index.snapshot import Snapshot
@@ -29,7 +30,6 @@ from dse.index.store import Store
 from dse.index.student import Folder, check_student, embed_rows, load_student, make_scout, new_manifest
 from dse.index.write import Writer
 from dse.model import DSE
-from dse.pair_inputs import as_texts
 from dse.runner import Run
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ class CandidateIndex:
         """
         if (ids is None) == (where is None):
             raise ValueError("Give ids, or a condition (where=...).")
-        wanted = [] if ids is None else _as_ids(ids)
+        wanted = [] if ids is None else as_ids(ids)
         if dry_run:
             return self._handle.read(lambda v: v.store.count(where) if where is not None else v.store.count_ids(wanted))
         store = self._handle.latest().store
@@ -205,7 +205,7 @@ class CandidateIndex:
         return dict(zip(rows[ID].to_pylist(), matrix(rows[EMBEDDING]), strict=True))
 
     def _find(self, ids: Iterable[str], columns: Callable[[Store], list[str]]) -> pa.Table:
-        wanted = pa.array(_as_ids(ids), pa.string())
+        wanted = pa.array(as_ids(ids), pa.string())
         return self._handle.read(lambda view: view.store.find(wanted, [ID, *columns(view.store)]))
 
     @property
@@ -361,7 +361,3 @@ class CandidateIndex:
         new, manifest = new_manifest(student, label)
         with self._handle.changing_to(new):
             rebuilding.rebuild(self._handle.latest().store, new, manifest, show_progress_bar=show_progress_bar)
-
-
-def _as_ids(ids: Iterable[str]) -> list[str]:
-    return [ids] if isinstance(ids, str) else as_texts(ids, "ids")

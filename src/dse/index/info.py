@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from dse.index import scout as scouting
 from dse.index.layout import SCOUT
@@ -14,24 +15,49 @@ CHANGED = 0.1  # a calibration holds until so many of its rows have changed, as 
 MOST_FILES = 32  # small ones: with 64 a search took several times as long
 
 
-def promise(snapshot: Snapshot, *, exact: bool, k: int | None = None, where: str | None = None) -> dict[str, str]:
+@dataclass(frozen=True)
+class Known:
+    """What a promise of recall rests on.
+
+    Attributes:
+        calibration: What `calibrate` found; None before.
+        changed: Rows added and removed since.
+        rows: Of the index.
+    """
+
+    calibration: dict[str, Any] | None
+    changed: int
+    rows: int
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        """Of one commit."""
+        return cls(snapshot.manifest.calibration, snapshot.changed_rows(), snapshot.count())
+
+
+def promise(known: Known, *, exact: bool, k: int | None = None, where: str | None = None) -> dict[str, str]:
     """What is known of the recall: ``text``, and ``warning``, empty if the calibration applies."""
     if exact:
         return {"text": "exact: every row is scored", "warning": ""}
-    c = snapshot.manifest.calibration
+    c = known.calibration
     if c is None:
         return {
             "text": "recall not calibrated",
             "warning": "the recall of this index is not calibrated; run `dse index calibrate`.",
         }
+    if "shards" in c:
+        return {
+            "text": "recall not calibrated for this shard alone",
+            "warning": f"its recall was calibrated as one of {c['shards']['count']} shards, not alone; search them "
+            "together, or run `dse index calibrate`.",
+        }
     text = f"recall@{c['k']} of at least {c['recall']:g} with confidence {c['confidence']:g}, calibrated {c['date']}"
     text += f" on {c['rows']:,} rows"
     warning = ""
-    changed, rows = snapshot.changed_rows(), snapshot.count()
-    if changed > CHANGED * c["rows"]:
-        how = f"has grown from {c['rows']:,} to {rows:,} rows"
-        if rows <= (1 + CHANGED) * c["rows"]:
-            how = f"had {c['rows']:,} rows, and {changed:,} were added or removed (one replaced is both)"
+    if known.changed > CHANGED * c["rows"]:
+        how = f"has grown from {c['rows']:,} to {known.rows:,} rows"
+        if known.rows <= (1 + CHANGED) * c["rows"]:
+            how = f"had {c['rows']:,} rows, and {known.changed:,} were added or removed (one replaced is both)"
         warning = f"it {how} since its recall was calibrated; run `dse index calibrate`."
     elif k is not None and k > c["k"]:
         warning = f"its recall was calibrated for k = {c['k']}, not for k = {k}."
@@ -42,7 +68,8 @@ def promise(snapshot: Snapshot, *, exact: bool, k: int | None = None, where: str
 
 def index_info(snapshot: Snapshot) -> dict[str, Any]:
     """What `CandidateIndex.info` returns."""
-    manifest, rows = snapshot.manifest, snapshot.count()
+    manifest, facts = snapshot.manifest, Known.of(snapshot)
+    rows = facts.rows
     two_passes = manifest.scout is not None and rows > scouting.EXACT_ROWS
     if two_passes and manifest.calibration is not None:
         two_passes = manifest.calibration["shortlist"] is not None
@@ -54,7 +81,7 @@ def index_info(snapshot: Snapshot) -> dict[str, Any]:
         advice = f"{unindexed:,} rows were added since the last optimize and slow searches; run `dse index optimize`."
     elif (small := snapshot.small_files()) > MOST_FILES:
         advice = f"{small} small files of rows slow searches; run `dse index optimize`."
-    known = promise(snapshot, exact=not two_passes)
+    known = promise(facts, exact=not two_passes)
     return {
         "path": snapshot.path,
         "rows": rows,
@@ -67,7 +94,7 @@ def index_info(snapshot: Snapshot) -> dict[str, Any]:
         "mode": "two passes" if two_passes else "exact",
         "scout": manifest.scout,
         "unindexed_rows": unindexed,
-        "changed_rows": snapshot.changed_rows(),
+        "changed_rows": facts.changed,
         "calibration": manifest.calibration,
         "promise": known["text"],
         "warning": known["warning"],

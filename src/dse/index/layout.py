@@ -14,6 +14,7 @@ from dse.errors import BadDataError, DSEError
 
 MANIFEST = b"dse"  # key of the manifest in the schema's metadata
 FORMAT = 2
+SHARDS = "shards.json"  # of a folder that names indexes, see `dse.index.shards.names`
 ID, TEXT, EMBEDDING, SCOUT = "id", "text", "embedding", "scout"
 RESERVED = (ID, TEXT, EMBEDDING, SCOUT, "score")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -16,8 +16,14 @@ from dse.data.spool import Place
 from dse.errors import BadDataError
 from dse.index.column_types import check_names, finite, storable
 from dse.index.layout import EMBEDDING, ID, TEXT
+from dse.pair_inputs import as_texts
 
 CanWiden = Callable[[str, pa.DataType], bool]
+
+
+def as_ids(ids: Iterable[str]) -> list[str]:
+    """Ids to look for, of one string or several."""
+    return [ids] if isinstance(ids, str) else as_texts(ids, "ids")
 
 
 def checked_table(

@@ -17,7 +17,7 @@ from dse.data.arrow_vectors import matrix
 from dse.encoding.runtime import one_thread
 from dse.index import scout as scouting
 from dse.index.column_types import without_nan
-from dse.index.info import promise
+from dse.index.info import Known, promise
 from dse.index.layout import EMBEDDING, ID, TEXT
 from dse.index.row_scorer import RowScorer
 from dse.index.scout import Scout, probes
@@ -75,7 +75,7 @@ def answer(
         searcher = Searcher(snapshot, scorer, scout)
         with one_thread():  # beside Lance's threads
             results = [searcher.two_passes(query, k, length, where) for query in embeddings]
-    known = promise(snapshot, exact=length is None, k=k, where=where)
+    known = promise(Known.of(snapshot), exact=length is None, k=k, where=where)
     answers = []
     for best in results:
         with timed(best.seconds, "read"):
@@ -235,13 +235,18 @@ def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
     seconds[step] = seconds.get(step, 0.0) + perf_counter() - start
 
 
+def activated(scores: Tensor, student: DSE, label: str | None, activation_fn: Activation | None) -> Tensor:
+    """Scores (n,) as hits show them; of several classes they are log-odds, which sigmoid makes probabilities."""
+    if activation_fn is None:
+        activation_fn = torch.sigmoid if label is not None else student.activation_fn
+    return activation_fn(scores.unsqueeze(-1)).squeeze(-1)
+
+
 def _hits(snapshot: Snapshot, student: DSE, best: BestRows, activation_fn: Activation | None) -> list[dict[str, Any]]:
     """The best rows with their texts and columns, best first."""
     if len(best.rows) == 0:
         return []
-    if activation_fn is None:  # of several classes the score is a log-odds: sigmoid makes it the probability
-        activation_fn = torch.sigmoid if snapshot.manifest.label is not None else student.activation_fn
-    scores = activation_fn(best.scores.unsqueeze(-1)).squeeze(-1).tolist()
+    scores = activated(best.scores, student, snapshot.manifest.label, activation_fn).tolist()
     rows = snapshot.take(best.rows, [ID, TEXT, *snapshot.columns]).to_pylist()
     hits = [
         {"id": row.pop(ID), "score": score, "text": row.pop(TEXT), "metadata": without_nan(row)}

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from dse.errors import BadDataError, DSEError
 from dse.index.lance_errors import reason
-from dse.index.layout import ID, MANIFEST, Manifest, empty_schema
+from dse.index.layout import ID, MANIFEST, SHARDS, Manifest, empty_schema
 from dse.index.snapshot import Snapshot
 from dse.index.staged import FileGone, in_one_commit, with_columns
 
@@ -47,6 +47,8 @@ class Store(Snapshot):
         self.options = storage_options
         self.data = None
         if self.local and not Path(self.path, "rows.lance").is_dir():
+            if Path(self.path, SHARDS).is_file():
+                raise BadDataError(f"{self.path} names the shards of an index; run this on each of them.")
             raise BadDataError(f"{self.path} is no index; `dse index create` makes one.")
         with self.reading():
             self.data = lance.dataset(self.uri("rows"), storage_options=storage_options)

@@ -28,14 +28,14 @@ from dse.serve.settings import Settings
 from dse.serve.threads import Threads
 
 if TYPE_CHECKING:
-    from dse.index.candidate_index import CandidateIndex
+    from dse.index.shards.sharded_index import AnyIndex
     from dse.model import DSE
 
 logger = logging.getLogger(__name__)
 
 TRIM_SECONDS = 30.0
 
-Load = Callable[[], "tuple[DSE | Any, CandidateIndex | None]"]
+Load = Callable[[], "tuple[DSE | Any, AnyIndex | None]"]
 
 
 def create_app(

@@ -17,7 +17,7 @@ from dse.serve.students import as_served
 from dse.serve.threads import Threads
 
 if TYPE_CHECKING:
-    from dse.index.candidate_index import CandidateIndex
+    from dse.index.shards.sharded_index import AnyIndex
     from dse.model import DSE
 
 
@@ -61,7 +61,7 @@ class Serving:
         self,
         name: str,
         student: DSE | Any,
-        index: CandidateIndex | None,
+        index: AnyIndex | None,
         settings: Settings,
         metrics: Metrics,
         threads: Threads,
@@ -151,7 +151,7 @@ class Serving:
         vectors: np.ndarray = np.concatenate(known).reshape(len(ids), -1)  # type: ignore[arg-type]
         return Embedded(vectors, 0, hits, [])
 
-    def need_index(self) -> CandidateIndex:
+    def need_index(self) -> AnyIndex:
         """The index.
 
         Raises:

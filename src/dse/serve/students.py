@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from dse.index.candidate_index import CandidateIndex
+    from dse.index.shards.sharded_index import AnyIndex
 
 
 class Student(Protocol):
@@ -69,7 +69,7 @@ class Student(Protocol):
         ...
 
 
-def as_served(student: Any, index: CandidateIndex | None) -> Student:
+def as_served(student: Any, index: AnyIndex | None) -> Student:
     """A `DSE` with an index of it, or a student of `dse-lite`, as the server uses it.
 
     Raises:

@@ -14,7 +14,7 @@ from dse.model import DSE
 from dse.serve.lengths import TokenCounter
 
 if TYPE_CHECKING:
-    from dse.index.candidate_index import CandidateIndex
+    from dse.index.shards.sharded_index import AnyIndex
 
 ROUND_TOKENS = {"cpu": 2048}  # two batches of a CPU
 ROUND_TOKENS_ELSEWHERE = 32_768
@@ -31,7 +31,7 @@ class TorchStudent:
         MismatchError: If the student reads no texts.
     """
 
-    def __init__(self, student: DSE, index: CandidateIndex | None) -> None:
+    def __init__(self, student: DSE, index: AnyIndex | None) -> None:
         if not len(student.tokenizer):
             raise MismatchError("This student scores vectors and reads no texts; serve one that has an encoder.")
         self._student = student.eval()
@@ -92,7 +92,7 @@ class TorchStudent:
         return shown
 
 
-def _label(student: DSE, index: CandidateIndex | None) -> int | None:
+def _label(student: DSE, index: AnyIndex | None) -> int | None:
     """Place of the class that an index searches for among the student's scores."""
     if index is None or student.num_labels == 1:
         return None

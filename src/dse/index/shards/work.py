@@ -1,0 +1,128 @@
+"""The process of one shard: `python -m dse.index.shards.work FD` answers the process that started it.
+
+It reads the student and the place of the shard, then requests (number, function, arguments), and sends back (number,
+whether it worked, result or error). It ends when the other side closes the connection, or dies.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+
+from dse.data.arrow_vectors import matrix
+from dse.errors import DSEError
+from dse.index import calibration
+from dse.index.column_types import without_nan
+from dse.index.handle import Handle
+from dse.index.info import Known, index_info
+from dse.index.layout import EMBEDDING, ID, TEXT
+from dse.index.search import Queries, answer
+from dse.index.store import Store
+from dse.index.student import check_student, row_scorer
+from dse.model import DSE
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard, open; each method answers one kind of request.
+
+    Attributes:
+        handle: Its rows.
+    """
+
+    handle: Handle
+
+    def search(self, queries: np.ndarray, k: int, where: str | None, exact: bool) -> tuple[list[dict[str, Any]], Known]:
+        """Answers to queries (q, d), with raw scores, and what is known of the recall."""
+
+        def work(view: Any) -> tuple[list[dict[str, Any]], Known]:
+            given = Queries(torch.from_numpy(queries).to(view.student.device), 0.0)
+            scout, rows = None if exact else view.scout, view.store.snapshot()
+            return answer(rows, view.student, scout, given, k, where, torch.nn.Identity()), Known.of(rows)
+
+        return self.handle.read(work)
+
+    def get(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Texts and columns of rows by their ids."""
+        rows = self.handle.read(lambda view: view.store.find(ids, [ID, TEXT, *view.store.columns])).to_pylist()
+        return {row.pop(ID): {"text": row.pop(TEXT), "metadata": without_nan(row)} for row in rows}
+
+    def embeddings(self, ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        """Ids of those that are stored, and their embeddings (n, d) fp16."""
+        rows = self.handle.read(lambda view: view.store.find(ids, [ID, EMBEDDING]))
+        return rows[ID].to_pylist(), matrix(rows[EMBEDDING])
+
+    def condition(self, where: str) -> None:
+        """Refuse a condition that cannot be read."""
+        self.handle.latest().store.condition(where)
+
+    def version(self) -> int:
+        """Number of the latest commit."""
+        return int(self.handle.latest().store.data.version)
+
+    def info(self) -> tuple[dict[str, Any], Known]:
+        """What the shard says of itself."""
+        return self.handle.read(lambda view: (index_info(view.store), Known.of(view.store)))
+
+    def find(self, queries: np.ndarray, k: int, lengths: list[int]) -> calibration.Best:
+        """The exact best rows of queries (q, d), and which of them shortlists hold."""
+
+        def work(view: Any) -> calibration.Best:
+            scorer, given = row_scorer(view.student, view.store.manifest.label), torch.from_numpy(queries)
+            rows = view.store.snapshot()
+            return calibration.find(rows, scorer, view.scout, given.to(view.student.device), k, lengths)
+
+        return self.handle.read(work)
+
+    def counted(self) -> dict[str, int]:
+        """What is remembered of the rows when a calibration begins."""
+        return self.handle.latest().store.counted()
+
+    def keep(self, found: dict[str, Any], counted: dict[str, int]) -> None:
+        """Store a calibration."""
+        view = self.handle.latest()
+        with view.store.writing():
+            check_student(view.student.fingerprints, view.store)
+            view.store.update_manifest(calibration=found, changes=counted)
+
+
+def main(descriptor: int) -> None:
+    """Answer until the connection ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    connection = Connection(descriptor)
+    path, options, threads = pickle.loads(connection.recv_bytes())  # from the parent alone
+    torch.set_num_threads(threads)
+    student: DSE = pickle.loads(connection.recv_bytes())
+    opened, shard = answered(lambda: Shard(Handle(Store(path, options), student)), ())
+    if not opened:
+        connection.send_bytes(pickle.dumps((0, False, shard)))
+        return
+    while True:
+        number, name, arguments = pickle.loads(connection.recv_bytes())
+        connection.send_bytes(pickle.dumps((number, *answered(getattr(shard, name), arguments))))
+
+
+def answered(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+    """Whether a function worked, and its result, its error, or what its error says if it is none of dse's."""
+    try:
+        return True, function(*arguments)
+    except (DSEError, ValueError) as error:
+        return False, error
+    except BaseException as error:  # a Rust panic is no Exception
+        return False, f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    try:
+        main(int(sys.argv[1]))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # the other side has closed, and nothing is open for writing: no need to take Python down
