@@ -47,7 +47,7 @@ class ShardProcess:
         self.close = finalize(self, _end, self._connection, self._process)
 
     def open(self) -> None:
-        """Hand over place and student, once the process listens; apart from the start, so that several start at once."""
+        """Hand over place and student, once it listens; apart from the start, so that several start at once."""
         options, threads, student = self._given
         with contextlib.suppress(OSError):  # `end` says that it has died
             self._connection.send_bytes(pickle.dumps((self.path, options, threads)))
