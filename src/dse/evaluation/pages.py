@@ -145,9 +145,15 @@ def provenance(report: dict[str, Any]) -> str:
 
 def facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     """The same as names and values."""
-    info = [(name, json.dumps(value)) for name, value in report["student_info"].items() if name != "task"]
+    made = [(f"fingerprint of the {name}", value) for name, value in report["fingerprints"].items()]
+    info = [(f"{name} (dse.json)", as_text(value)) for name, value in report["student_info"].items() if name != "task"]
     surroundings = {"date": report["date"], **report["machine"], **report["versions"]}
-    return [*report["fingerprints"].items(), *info, *((name, str(value)) for name, value in surroundings.items())]
+    return [*made, *info, *((name, str(value)) for name, value in surroundings.items())]
+
+
+def as_text(value: Any) -> str:
+    """A value of a JSON file; strings without quotes."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def markdown_table(group: Group) -> str:
