@@ -127,6 +127,15 @@ def grown(embeddings: np.ndarray, rows: int, seed: int = 0) -> Iterator[tuple[np
         yield x.astype(np.float16), source
 
 
+def tables(sentences: Sequence[str], embeddings: np.ndarray, rows: int) -> Iterator[pa.Table]:
+    """Rows to add: the sentences, then others grown from them."""
+    number = 0
+    for x, source in grown(embeddings, rows):
+        ids = [f"row {i}" for i in range(number, number + len(x))]
+        yield pa.table({"id": ids, "text": [sentences[i] for i in source], "source": source, EMBEDDING: vectors(x)})
+        number += len(x)
+
+
 def build(path: Path, student: DSE, sentences: list[str], embeddings: np.ndarray, rows: int) -> dict[str, Any]:
     """The figures of making an index of so many rows; an index made by an earlier run is kept."""
     done = Path(f"{path}.json")
@@ -135,12 +144,9 @@ def build(path: Path, student: DSE, sentences: list[str], embeddings: np.ndarray
         return kept
     logger.info("building an index of %d rows", rows)
     index = CandidateIndex.create(path, student)
-    start, number = perf_counter(), 0
-    for x, source in grown(embeddings, rows):
-        ids = [f"row {i}" for i in range(number, number + len(x))]
-        table = pa.table({"id": ids, "text": [sentences[i] for i in source], "source": source, EMBEDDING: vectors(x)})
+    start = perf_counter()
+    for table in tables(sentences, embeddings, rows):
         index.add(table, batch_size=BATCH)
-        number += len(x)
     added = perf_counter()
     info = index.optimize(keep=timedelta(0))
     built = perf_counter()

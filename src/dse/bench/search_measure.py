@@ -16,6 +16,7 @@ from dse.evaluation.timing import seconds
 from dse.index import CandidateIndex
 from dse.index.layout import EMBEDDING
 from dse.index.scout import LADDER
+from dse.index.shards.sharded_index import AnyIndex
 from dse.model import DSE
 
 K = 10
@@ -46,7 +47,7 @@ def measure(path: str, student_path: str, queries: list[str], quick: bool) -> di
     rows = len(index)
     if index.info()["calibration"] is None:
         _calibrate(index, queries, quick)
-    test = queries[_calibrating(queries) :][: 200 if not quick else 40]
+    test = queries[calibrating(queries) :][: 200 if not quick else 40]
     times = _times(index, student, test)
     steps: dict[str, list[float]] = {}
     for query in test[:50]:
@@ -55,7 +56,7 @@ def measure(path: str, student_path: str, queries: list[str], quick: bool) -> di
     memory = _rss()
     exact_queries = test[: 3 if rows > 2_000_000 else 5]
     exact = [seconds(partial(index.search, query, K, exact=True)) for query in exact_queries]
-    recalls = _recalls(index, student.encode(test[: _truth_queries(rows)], show_progress_bar=False))
+    found = recalls(index, student.encode(test[: _truth_queries(rows)], show_progress_bar=False))
     return {
         "open_s": opened,
         "calibration": index.info()["calibration"],
@@ -63,8 +64,8 @@ def measure(path: str, student_path: str, queries: list[str], quick: bool) -> di
         "exact_s": exact,
         "steps_ms": {step: 1000 * float(np.median(runs)) for step, runs in steps.items()},
         "rss_gib": memory,
-        "recall": float(recalls.mean()),
-        "recall_queries": len(recalls),
+        "recall": float(found.mean()),
+        "recall_queries": len(found),
     }
 
 
@@ -88,7 +89,7 @@ def _truth_queries(rows: int) -> int:
     return 40 if rows > 2_000_000 else 100
 
 
-def _calibrating(queries: list[str]) -> int:
+def calibrating(queries: list[str]) -> int:
     """How many of the queries calibrate; the others test."""
     return FIRST_TEST_QUERY if len(queries) == HELD_OUT else len(queries) // 2
 
@@ -105,7 +106,7 @@ def _calibrate(index: CandidateIndex, queries: list[str], quick: bool) -> None:
             index._handle.latest().store.update_manifest(calibration=known | {"shortlist": longer})
         return
     recall, confidence = (0.95, 0.9) if quick else (0.99, 0.95)
-    index.calibrate(queries[: _calibrating(queries)], K, recall=recall, confidence=confidence)
+    index.calibrate(queries[: calibrating(queries)], K, recall=recall, confidence=confidence)
 
 
 def _cosine(index: CandidateIndex, student: DSE, query: str) -> Any:
@@ -116,7 +117,7 @@ def _cosine(index: CandidateIndex, student: DSE, query: str) -> Any:
     return store.data.to_table(columns=["id", "text", *store.columns], nearest=nearest).to_pylist()
 
 
-def _recalls(index: CandidateIndex, embeddings: np.ndarray) -> np.ndarray:
+def recalls(index: AnyIndex, embeddings: np.ndarray) -> np.ndarray:
     """Share of each query's exact best that the search returns, (q,)."""
     ours, exact = index.search(embeddings, K), index.search(embeddings, K, exact=True)
     pairs = zip(ours, exact, strict=True)
