@@ -38,7 +38,9 @@ def test_run(tiny_backbone, data_folder, monkeypatch):
     assert figures["ray_overhead"].runs == 2 and figures["kills_survived"].value == 6
     assert figures["match_recall"].value == 1 and figures["match_speedup"].value > 0
     text = " ".join(result.table_text().split())
-    assert "one process, two threads" in text and "4 workers and 2 processes" in text and "260 more grown" in text
+    assert (
+        "one process, two threads" in text and "4 of workers and 2 of the process" in text and "260 more grown" in text
+    )
 
 
 def test_deaths_count_only_where_no_row_changed():

@@ -15,7 +15,7 @@ from sentence_transformers import CrossEncoder
 from dse.bench import scale_cluster, scale_kills
 from dse.bench.harness import Figure, Result
 from dse.bench.labelling import mixed_pairs
-from dse.bench.scale_job import SHARDS, Job, Times, object_store, workers
+from dse.bench.scale_job import DIMENSION, SHARDS, Job, Times, peak_memory, shared_memory, workers
 from dse.bench.scale_match import CHEAP, EVERY, TOP_K, Match, match
 from dse.bench.sentences import distinct_sentences
 from dse.data.pairs import Pairs
@@ -74,35 +74,35 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
     """
     sizes = QUICK if quick else FULL
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        job, source = _job(data, backbone or offline_backbone(), sizes, Path(folder))
+        job, source = _job(data, backbone, sizes, Path(folder))
+        before = shared_memory()
         with workers() as (two, single):
             embeddings, took = job.embed_all(two)
             times = job.rounds({ONE: map, TWO: two, SINGLE: single}, sizes.sentences, sizes.rounds)
-            store = object_store(two, sizes.streamed)
+            store = (peak_memory(two, sizes.streamed) - before) / 2**30
         outcomes = {
             stage: scale_kills.survive(stage, job.folder, sizes.workers, sizes.processes) for stage in sizes.stages
         }
         kept = scale_cluster.survives(job.folder, scale_kills.SHARD)
         matched = match(job.student, embeddings, sizes.matched, job.folder)
-    figures = [*_speed(times), *_survived(outcomes, kept), *_memory(store), *_matched(matched)]
+    figures = [*_speed(times), *_survived(outcomes, kept), *_others(store, matched)]
     notes = [source, *_notes(sizes, job, outcomes), *_other_notes(sizes, len(embeddings))]
     return Result("scale", command, figures, _table(times, job, sizes, len(embeddings) / took), notes)
 
 
-def _job(data: Path | None, name: str, sizes: Sizes, folder: Path) -> tuple[Job, str]:
+def _job(data: Path | None, backbone: str | None, sizes: Sizes, folder: Path) -> tuple[Job, str]:
     """Models, sentences and pairs, a part of them written down for the stages, and where they come from."""
     sentences, origin = distinct_sentences(data, sizes.embedded)
     drawn, pairs_origin = mixed_pairs(data, sizes.pairs)
     pairs = Pairs([pair[0] for pair in drawn], [pair[1] for pair in drawn])
+    name, shown = backbone or offline_backbone(), Path(backbone).name if backbone else "all-MiniLM-L6-v2"
     torch.manual_seed(0)
     student = DSE.from_backbone(name, head="cosine", device="cpu")
     with quiet("sentence_transformers"):  # its scores mean nothing
         teacher = CrossEncoder(name, num_labels=1, device="cpu")
     few = pairs.select(list(range(min(sizes.killed, len(pairs)))))
     scale_kills.prepare(folder, student, teacher, sentences[: sizes.killed], few)
-    source = (
-        f"Sentences: {origin}. Pairs: {pairs_origin}. Backbone: {Path(name).name}; student and teacher are untrained."
-    )
+    source = f"Sentences: {origin}. Pairs: {pairs_origin}. Backbone: {shown}; student and teacher are untrained."
     return Job(student, teacher, sentences, pairs, folder), source
 
 
@@ -124,12 +124,9 @@ def _survived(outcomes: Mapping[str, scale_kills.Outcome], kept: bool) -> list[F
     ]
 
 
-def _memory(store: float | None) -> list[Figure]:
-    return [] if store is None else [Figure("object_store_gib", store, "GiB", target=2)]
-
-
-def _matched(found: Match) -> list[Figure]:
+def _others(store: float, found: Match) -> list[Figure]:
     return [
+        Figure("object_store_gib", store, "GiB", target=2),
         Figure("match_speedup", found.every_s / found.cheap_s, "x", target=20),
         Figure("match_recall", found.recall, "", target=0.99),
     ]
@@ -162,8 +159,9 @@ def _notes(sizes: Sizes, job: Job, outcomes: Mapping[str, scale_kills.Outcome]) 
         "the model on the workers is not in the times: what one row for each worker takes was taken off.",
         f"Embeddings of one process with two threads and of the workers are {'' if job.same else 'not '}the same, bit "
         "for bit; with one thread they are, as the deaths and the cluster are compared.",
-        f"kills_survived: {workers} workers and {processes} processes of the command died by SIGKILL, at random, "
-        f"while {', '.join(outcomes)} worked on {sizes.killed} rows; 0 if any row was lost, doubled or different.",
+        f"kills_survived: SIGKILLs at random, {workers} of workers and {processes} of the process that was started and then "
+        f"started again, over {', '.join(outcomes)} with {sizes.killed} rows each, {scale_kills.SHARD} in a shard; "
+        "0 if any row was lost, doubled or different from an undisturbed run in one process.",
         f"cluster_node_removed: four nodes of one core, simulated by ray.cluster_utils; one was removed half-way "
         f"through embedding {sizes.killed} sentences. 1 if the rows are those of one process, bit for bit.",
     ]
@@ -175,8 +173,9 @@ def _other_notes(sizes: Sizes, embedded: int) -> list[str]:
         f", {sizes.matched - real:,} more grown from them (dse.bench.catalogue.grown)" if sizes.matched > real else ""
     )
     return [
-        f"object_store_gib: peak of the shared memory that Ray adds while {sizes.streamed:,} rows of 128 numbers in "
-        "half precision come from two workers.",
+        f"object_store_gib: most of this machine's shared memory (/dev/shm) that was in use, beyond that before Ray "
+        f"started, while {sizes.streamed:,} rows of {DIMENSION} numbers in half precision came from two workers; what "
+        "Ray kept of the steps before is in it.",
         f"match: {sizes.matched:,} rows with themselves, the best {TOP_K} of each; {real:,} are sentences{grown}. A "
         f"cosine head. The match ({min(CHEAP, sizes.matched):,} left rows timed) against scoring every pair "
         f"({min(EVERY, sizes.matched)} left rows timed), both in processor time, scaled to all rows. Embedding is in "

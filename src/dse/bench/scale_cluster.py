@@ -90,7 +90,7 @@ def main(student: str, texts: str, output: str, shard_rows: str) -> None:
                 cluster.remove_node(nodes[0], allow_graceful=False)
             yield result
 
-    with ray_map(cluster.address) as workers:
+    with ray_map(cluster.address, NODES) as workers:
         encode_files(DSE(student, device="cpu"), [texts], output, shard_rows=int(shard_rows), run=run)
     if nodes[0] in cluster.worker_nodes:
         raise DSEError("No node was removed; take smaller shards.")

@@ -124,11 +124,12 @@ class Rows:
         return np.ones((rows, self.dimension), np.float16)
 
 
-def object_store(run: Run, rows: int) -> float | None:
-    """Peak of the shared memory that Ray adds while rows are streamed, GiB; None where there is none to look at."""
-    if not SHARED_MEMORY.is_dir():
-        return None
-    before, peak = shutil.disk_usage(SHARED_MEMORY).used, 0
-    for _ in run(Rows(DIMENSION), [STREAM_ROWS] * -(-rows // STREAM_ROWS)):
-        peak = max(peak, shutil.disk_usage(SHARED_MEMORY).used - before)
-    return peak / 2**30
+def shared_memory() -> int:
+    """Bytes of shared memory that are in use here, by whomever; 0 where there is none to look at."""
+    return shutil.disk_usage(SHARED_MEMORY).used if SHARED_MEMORY.is_dir() else 0
+
+
+def peak_memory(run: Run, rows: int) -> int:
+    """Most bytes of shared memory in use while rows are streamed."""
+    shards = [STREAM_ROWS] * -(-rows // STREAM_ROWS)
+    return max(shared_memory() for _ in run(Rows(DIMENSION), shards))
