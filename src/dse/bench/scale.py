@@ -159,9 +159,9 @@ def _notes(sizes: Sizes, job: Job, outcomes: Mapping[str, scale_kills.Outcome]) 
         "the model on the workers is not in the times: what one row for each worker takes was taken off.",
         f"Embeddings of one process with two threads and of the workers are {'' if job.same else 'not '}the same, bit "
         "for bit; with one thread they are, as the deaths and the cluster are compared.",
-        f"kills_survived: SIGKILLs at random, {workers} of workers and {processes} of the process that was started and then "
-        f"started again, over {', '.join(outcomes)} with {sizes.killed} rows each, {scale_kills.SHARD} in a shard; "
-        "0 if any row was lost, doubled or different from an undisturbed run in one process.",
+        f"kills_survived: SIGKILLs at random, {workers} of workers and {processes} of the process that was started, "
+        f"and then started again, over {', '.join(outcomes)} with {sizes.killed} rows each, {scale_kills.SHARD} in a "
+        "shard; 0 if any row was lost, doubled or different from an undisturbed run in one process.",
         f"cluster_node_removed: four nodes of one core, simulated by ray.cluster_utils; one was removed half-way "
         f"through embedding {sizes.killed} sentences. 1 if the rows are those of one process, bit for bit.",
     ]

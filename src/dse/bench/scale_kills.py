@@ -8,6 +8,7 @@ some of their shards.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
 import random
@@ -36,11 +37,14 @@ from dse.runner import Run
 from dse.scale import embedding_files, matching, ray_map
 from dse.teacher import labelling
 
+logger = logging.getLogger(__name__)
+
 STAGES = ("encode", "label", "index add", "match")
 SHARD = 4  # rows: many shards of little work
 DEATHS = 0.3  # of the shards that a worker begins
 TWICE = 2  # a shard kills no more workers: after four deaths at one the command ends
 WORKERS = 2
+ATTEMPTS = 3  # of a process that ends with an error
 PROGRESS = "results"  # a file that grows by a byte with each shard
 
 
@@ -178,13 +182,26 @@ def _empty(stage: str, folder: Path, name: str) -> Path:
 
 
 def _killed(stage: str, folder: Path, output: Path, deaths: int, after: int | None) -> bool:
-    """Start a stage and kill it after so many shards, or let it end; whether it was killed."""
-    progress, log = output / PROGRESS, folder / "log"
+    """Start a stage and kill it after so many shards, or let it end; whether it was killed.
+
+    One that ends with an error, as Ray may on a machine that is too busy, is started again.
+    """
+    log = folder / "log"
+    for _ in range(ATTEMPTS):
+        code = _ended(stage, folder, output, deaths, after, log)
+        if code in (0, -signal.SIGKILL):
+            return code != 0
+        logger.warning("%s ended with %d: %s", stage, code, log.read_text(errors="replace")[-500:])
+    raise DSEError(f"{stage} ended with an error {ATTEMPTS} times; see the messages above.")
+
+
+def _ended(stage: str, folder: Path, output: Path, deaths: int, after: int | None, log: Path) -> int:
+    """The exit status of a stage that is killed after so many shards, or never."""
+    progress = output / PROGRESS
     progress.write_bytes(b"")
-    arguments = [stage, str(folder), str(output), str(deaths)]
+    command = [sys.executable, "-m", "dse.bench.scale_kills", stage, str(folder), str(output), str(deaths)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(folder)}
     with log.open("wb") as messages:
-        command = [sys.executable, "-m", "dse.bench.scale_kills", *arguments]
         process = subprocess.Popen(command, stdout=messages, stderr=messages, env=environment, start_new_session=True)
     try:
         while process.poll() is None:
@@ -196,9 +213,7 @@ def _killed(stage: str, folder: Path, output: Path, deaths: int, after: int | No
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # its Ray dies with it, the workers within two seconds
         process.wait()
-    if process.returncode not in (0, -signal.SIGKILL):
-        raise DSEError(f"{stage} ended with {process.returncode}: {log.read_text(errors='replace')[-500:]}")
-    return process.returncode != 0
+    return process.returncode
 
 
 def main(stage: str, folder: str, output: str, most: str) -> None:
