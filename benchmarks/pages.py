@@ -4,7 +4,7 @@
     python -m benchmarks.pages --check    # fail if a page differs from what the JSON says
 
 The JSON itself: `dse bench NAME --data ../shared/data --json > docs/results/NAME.json` for training, encoding,
-labelling, scoring, search and serving; `python -m benchmarks.evidence` for glue and transfer, `python -m
+labelling, scoring, search, serving and scale; `python -m benchmarks.evidence` for glue and transfer, `python -m
 benchmarks.evidence.speed` for speed_quality; `python -m benchmarks.reliability`; and `dse quickstart`, whose output is
 kept in `quickstart.txt`.
 """
@@ -33,6 +33,7 @@ BENCHES = {
     "labelling": "`label_pairs` against `CrossEncoder.predict` with its defaults, the same teacher.",
     "scoring": "Candidates scored by the pair head: against the matrix unit, the head written plainly, the teacher.",
     "serving": "`dse serve` with stored rows and with texts, against the same server around a cross-encoder.",
+    "scale": "Shards on the workers of a local Ray beside one process, what deaths cost them, and a match of a table.",
     "scoring_h100": "The same on a GPU: bfloat16 products and max(u,v) in one fused kernel (Triton 3.6.0).",
     "scoring_avx512": "The same on a processor that multiplies bfloat16 in its vector units, without a matrix unit.",
     "scoring_float32": "The same by an earlier version, on a processor without bfloat16 products.",

@@ -11,7 +11,7 @@ from dse.cli import options as o
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="training, encoding, labelling, scoring, search or serving.")],
+    name: Annotated[str, typer.Argument(help="training, encoding, labelling, scoring, search, serving or scale.")],
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of data sets. Default: the bundled questions.")
     ] = None,
@@ -27,7 +27,7 @@ def bench(
     as_json: o.JsonOption = False,
 ) -> None:
     """Time dse and the usual way on this machine, side by side in one run."""
-    known = ("training", "encoding", "labelling", "scoring", "search", "serving")
+    known = ("training", "encoding", "labelling", "scoring", "search", "serving", "scale")
     if name not in known:
         raise typer.BadParameter(f"no benchmark is called {name!r}; choose one of {', '.join(known)}.")
     from importlib import import_module
@@ -44,6 +44,11 @@ def bench(
         for package, extra in (("lance", "index"), ("fastapi", "serve"), ("prometheus_client", "serve")):
             need_extra(package, extra)
         settings = {"soak_minutes": soak}
+    if name == "scale":
+        from dse.errors import need_extra
+
+        for package, extra in (("ray", "ray"), ("lance", "index")):
+            need_extra(package, extra)
     run = import_module(f"dse.bench.{name}").run
     result = run(data=data, backbone=backbone, quick=quick, command=o.command_line(), **settings)
     o.show(result.to_dict(), result.table_text(), as_json)

@@ -1,9 +1,10 @@
 """Shards on the workers of a Ray cluster: the same functions, with the signature of the builtin `map`.
 
 What a worker runs, the student or teacher in it, is put into Ray's object store once and read once by each worker: a
-worker needs no folder of the model. It gets one core or, in a cluster with GPUs, one GPU. A worker that dies is started
-again and computes its shards again; Ray does that. Results come in the order of the tasks, and of each worker no more
-than `IN_HAND` are on their way, so that the object store does not grow with the data.
+worker needs no folder of the model. It gets one core or, in a cluster with GPUs, one GPU. Where a worker dies, or its
+machine, another one is started as soon as the cluster has room for it, and those that live compute its shards. Results
+come in the order of the tasks, and of each worker no more than `IN_HAND` are on their way, so that the object store
+does not grow with the data.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dse
@@ -24,7 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 IN_HAND = 3  # tasks of a worker: one that it computes, and others that are ready for it
-RETRIES = 3  # of a task whose worker died
+RETRIES = 3  # of a task whose worker died, and of starting a worker
 # Of a local Ray: its workers have the priority of the command itself, and it starts, if slowly, on a busy machine too.
 LOCAL = {"worker_niceness": 0, "agent_register_timeout_ms": 300_000}
 PATIENCE = 5.0  # seconds until an address counts as silent
@@ -59,7 +61,7 @@ def ray_map(address: str | None = None, workers: int | None = None) -> Iterator[
             if address:
                 ray.init(address=address, **settings)
             else:
-                ray.init(include_dashboard=False, num_cpus=workers, _system_config=LOCAL, **settings)
+                ray.init("local", include_dashboard=False, num_cpus=workers, _system_config=LOCAL, **settings)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DSEError(f"Ray at {address or 'this machine'} cannot be used ({reason}); check --ray.") from error
@@ -103,6 +105,9 @@ class _Worker:
         self.known = ""
         self.function: Callable[[Any], Any] | None = None
 
+    def ready(self) -> None:
+        """Answer: there is a process."""
+
     def run(self, version: str, name: str, shared: list[Any], task: Any) -> Any:
         """The result of a task; `shared` holds the place of the function of that name in the object store."""
         if version != dse.__version__:
@@ -128,6 +133,16 @@ def _to_gpu(function: Any) -> None:
             part.to("cuda")
 
 
+@dataclass
+class _Shard:
+    """A task, the number of the worker that has it in hand, and how many died at it."""
+
+    task: Any
+    worker: int = -1
+    future: Any = None
+    deaths: int = 0
+
+
 class _Pool:
     """Workers that live as long as the connection, for one function after the other."""
 
@@ -139,26 +154,24 @@ class _Pool:
         if gpus:
             gpus = max(1, int(resources.get("GPU", 0)))
         count = workers or gpus or max(1, int(resources.get("CPU", 1)))
-        options: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1 if gpus else 0}
-        worker: Any = ray.remote(**options, max_restarts=-1, max_task_retries=RETRIES)(_Worker)
-        self._workers = [worker.remote(bool(gpus)) for _ in range(count)]
+        self._options: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1 if gpus else 0}
+        self._workers = [self._new() for _ in range(count)]
+        self._starting: dict[int, Any] = {}  # first answers of workers that took the place of dead ones
+        self._failed = 0  # starts, one after the other
 
     def run(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
         """As `map`."""
         import ray
 
         place = ray.put(function)
-        load = [0] * len(self._workers)
-        waiting: deque[tuple[int, Any]] = deque()
+        hand: deque[_Shard] = deque()
         for task in tasks:
-            if len(waiting) >= IN_HAND * len(self._workers):
-                yield _result(waiting, load)
-            number = load.index(min(load))
-            load[number] += 1
-            worker = self._workers[number]
-            waiting.append((number, worker.run.remote(dse.__version__, place.hex(), [place], task)))
-        while waiting:
-            yield _result(waiting, load)
+            if len(hand) >= IN_HAND * len(self._workers):
+                yield self._result(hand, place)
+            hand.append(_Shard(task))
+            self._give(hand[-1], hand, place)
+        while hand:
+            yield self._result(hand, place)
 
     def close(self) -> None:
         """End the workers."""
@@ -167,21 +180,76 @@ class _Pool:
         for worker in self._workers:
             ray.kill(worker)
 
+    def _new(self) -> Any:
+        import ray
 
-def _result(waiting: deque[tuple[int, Any]], load: list[int]) -> Any:
-    """The result of the task that has waited longest."""
-    import ray
-    from ray import exceptions
+        worker: Any = ray.remote(**self._options)(_Worker)
+        return worker.remote(bool(self._options["num_gpus"]))
 
-    number, future = waiting.popleft()
-    try:
-        answer = ray.get(future)
-    except exceptions.RayTaskError as error:
-        raise error.cause from None
-    except exceptions.RayActorError as error:
-        raise DSEError(
-            f"A worker died {RETRIES + 1} times at the same shard, as it does without memory; use smaller shards or "
-            "fewer workers and run again."
-        ) from error
-    load[number] -= 1
-    return answer
+    def _give(self, shard: _Shard, hand: Iterable[_Shard], place: Any) -> None:
+        """Give a shard to the worker that has the fewest."""
+        shard.worker = -1
+        load = Counter(other.worker for other in hand)
+        shard.worker = min(self._ready(), key=lambda number: load[number])
+        worker = self._workers[shard.worker]
+        shard.future = worker.run.remote(dse.__version__, place.hex(), [place], shard.task)
+
+    def _result(self, hand: deque[_Shard], place: Any) -> Any:
+        """The result of the shard that has waited longest; if its worker died, all that it had are given to others."""
+        import ray
+        from ray import exceptions
+
+        lost = (exceptions.RayActorError, exceptions.ObjectLostError, exceptions.OutOfMemoryError)
+        while True:
+            try:
+                answer = ray.get(hand[0].future)
+            except exceptions.RayTaskError as error:
+                raise error.cause from None
+            except lost as error:
+                hand[0].deaths += 1
+                if hand[0].deaths > RETRIES:
+                    raise DSEError(
+                        f"A worker died {RETRIES + 1} times at the same shard, as it does without memory; use smaller "
+                        "shards or fewer workers and run again."
+                    ) from error
+                number = hand[0].worker
+                self._replace(number)
+                for shard in [shard for shard in hand if shard.worker == number]:
+                    self._give(shard, hand, place)
+            else:
+                hand.popleft()
+                return answer
+
+    def _replace(self, number: int) -> None:
+        """Start another worker: where a machine was lost it waits for room, and gets no shards meanwhile."""
+        import ray
+
+        ray.kill(self._workers[number])
+        self._workers[number] = self._new()
+        self._starting[number] = self._workers[number].ready.remote()
+
+    def _ready(self) -> list[int]:
+        """Workers that can be given a shard; where all were replaced, wait for the first."""
+        import ray
+
+        while True:
+            for number, answer in list(self._starting.items()):
+                if ray.wait([answer], timeout=0)[0]:
+                    self._started(number)
+            if len(self._starting) < len(self._workers):
+                return [number for number in range(len(self._workers)) if number not in self._starting]
+            ray.wait(list(self._starting.values()))
+
+    def _started(self, number: int) -> None:
+        """Note that a worker answers, or start another one if it died before."""
+        import ray
+        from ray import exceptions
+
+        try:
+            ray.get(self._starting.pop(number))
+            self._failed = 0
+        except exceptions.RayError as error:
+            self._failed += 1
+            if self._failed > RETRIES:
+                raise DSEError("Workers die before they begin; look at Ray's logs, then run again.") from error
+            self._replace(number)

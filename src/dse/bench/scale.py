@@ -1,0 +1,183 @@
+"""What shards on Ray workers cost and survive, and how a match compares with scoring every pair: on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from sentence_transformers import CrossEncoder
+
+from dse.bench import scale_cluster, scale_kills
+from dse.bench.harness import Figure, Result
+from dse.bench.labelling import mixed_pairs
+from dse.bench.scale_job import DIMENSION, SHARDS, Job, Times, peak_memory, shared_memory, workers
+from dse.bench.scale_match import CHEAP, EVERY, TOP_K, Match, match
+from dse.bench.sentences import distinct_sentences
+from dse.data.pairs import Pairs
+from dse.encoding.offline import offline_backbone
+from dse.loggers import quiet
+from dse.model import DSE
+
+ONE, TWO, SINGLE = "one process, two threads", "two Ray workers", "one Ray worker"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        embedded: Sentences that two workers embed once, for the match.
+        sentences: Embedded in each round, in each way.
+        pairs: Labelled in each round, in each way.
+        rounds: Of timing.
+        stages: In which workers and processes die.
+        workers: That die in a stage.
+        processes: That are killed in a stage.
+        killed: Texts of a stage and of the cluster, and pairs of a stage at most.
+        streamed: Rows that go through the object store.
+        matched: Rows of the match.
+    """
+
+    embedded: int
+    sentences: int
+    pairs: int
+    rounds: int
+    stages: Sequence[str]
+    workers: int
+    processes: int
+    killed: int
+    streamed: int
+    matched: int
+
+
+FULL = Sizes(50_000, 4_096, 512, 3, scale_kills.STAGES, 22, 3, 320, 10_000_000, 200_000)
+QUICK = Sizes(600, 256, 32, 1, ("encode",), 2, 1, 80, 500_000, 4_000)
+
+
+def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -> Result:
+    """Measure shards on a local Ray, deaths, a cluster that loses a node, and a match.
+
+    Args:
+        data: Folder of data sets; None takes the help-desk questions.
+        backbone: Folder or hub id; None takes the offline one.
+        quick: Less of everything, and deaths in one stage only.
+        command: The command line, for the record.
+
+    Returns:
+        `ray_overhead`, `ray_scaling_efficiency`, `kills_survived`, `cluster_node_removed`, `object_store_gib`,
+        `match_speedup` and `match_recall`.
+    """
+    sizes = QUICK if quick else FULL
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        job, source = _job(data, backbone, sizes, Path(folder))
+        before = shared_memory()
+        with workers() as (two, single):
+            embeddings, took = job.embed_all(two)
+            times = job.rounds({ONE: map, TWO: two, SINGLE: single}, sizes.sentences, sizes.rounds)
+            store = (peak_memory(two, sizes.streamed) - before) / 2**30
+        outcomes = {
+            stage: scale_kills.survive(stage, job.folder, sizes.workers, sizes.processes) for stage in sizes.stages
+        }
+        kept = scale_cluster.survives(job.folder, scale_kills.SHARD)
+        matched = match(job.student, embeddings, sizes.matched, job.folder)
+    figures = [*_speed(times), *_survived(outcomes, kept), *_others(store, matched)]
+    notes = [source, *_notes(sizes, job, outcomes), *_other_notes(sizes, len(embeddings))]
+    return Result("scale", command, figures, _table(times, job, sizes, len(embeddings) / took), notes)
+
+
+def _job(data: Path | None, backbone: str | None, sizes: Sizes, folder: Path) -> tuple[Job, str]:
+    """Models, sentences and pairs, a part of them written down for the stages, and where they come from."""
+    sentences, origin = distinct_sentences(data, sizes.embedded)
+    drawn, pairs_origin = mixed_pairs(data, sizes.pairs)
+    pairs = Pairs([pair[0] for pair in drawn], [pair[1] for pair in drawn])
+    name, shown = backbone or offline_backbone(), Path(backbone).name if backbone else "all-MiniLM-L6-v2"
+    torch.manual_seed(0)
+    student = DSE.from_backbone(name, head="cosine", device="cpu")
+    with quiet("sentence_transformers"):  # its scores mean nothing
+        teacher = CrossEncoder(name, num_labels=1, device="cpu")
+    few = pairs.select(list(range(min(sizes.killed, len(pairs)))))
+    scale_kills.prepare(folder, student, teacher, sentences[: sizes.killed], few)
+    source = f"Sentences: {origin}. Pairs: {pairs_origin}. Backbone: {shown}; student and teacher are untrained."
+    return Job(student, teacher, sentences, pairs, folder), source
+
+
+def _speed(times: Sequence[Times]) -> list[Figure]:
+    overhead = [sum(seconds[TWO]) / sum(seconds[ONE]) for seconds in times]
+    efficiency = [sum(seconds[SINGLE]) / (2 * sum(seconds[TWO])) for seconds in times]
+    return [
+        Figure.from_runs(overhead, "ray_overhead", "x", target=1.1),
+        Figure.from_runs(efficiency, "ray_scaling_efficiency", "", target=0.9),
+    ]
+
+
+def _survived(outcomes: Mapping[str, scale_kills.Outcome], kept: bool) -> list[Figure]:
+    """All deaths, or 0 if any row was lost, doubled or different."""
+    deaths = sum(o.workers + o.drivers for o in outcomes.values()) * all(o.same for o in outcomes.values())
+    return [
+        Figure("kills_survived", float(deaths), "", target=100),
+        Figure("cluster_node_removed", float(kept), "", target=1),
+    ]
+
+
+def _others(store: float, found: Match) -> list[Figure]:
+    return [
+        Figure("object_store_gib", store, "GiB", target=2),
+        Figure("match_speedup", found.every_s / found.cheap_s, "x", target=20),
+        Figure("match_recall", found.recall, "", target=0.99),
+    ]
+
+
+def _table(times: Sequence[Times], job: Job, sizes: Sizes, rate: float) -> list[dict[str, Any]]:
+    count, pairs = min(sizes.sentences, len(job.sentences)), len(job.pairs)
+    rows: list[dict[str, Any]] = [
+        {
+            "way": way,
+            "sentences": count,
+            "sentences/s": count / median(t[way][0] for t in times),
+            "pairs": pairs,
+            "pairs/s": pairs / median(t[way][1] for t in times),
+        }
+        for way in (ONE, TWO, SINGLE)
+    ]
+    once = {"way": f"{TWO}, once", "sentences": len(job.sentences), "sentences/s": rate, "pairs": "", "pairs/s": ""}
+    return [*rows, once]
+
+
+def _notes(sizes: Sizes, job: Job, outcomes: Mapping[str, scale_kills.Outcome]) -> list[str]:
+    workers, processes = (sum(getattr(o, who) for o in outcomes.values()) for who in ("workers", "drivers"))
+    return [
+        "One machine stands for a cluster: nothing goes over a network. A Ray worker has one core and one thread; "
+        "everything runs on the CPU.",
+        f"ray_overhead: time of {TWO} over that of {ONE}, embedding and labelling together. ray_scaling_efficiency: "
+        "time of one worker over twice that of two. In each round the three ways take turns, on a part of the "
+        f"{len(job.sentences):,} sentences in {SHARDS} shards, and as many shards of pairs. Starting Ray and loading "
+        "the model on the workers is not in the times: what one row for each worker takes was taken off.",
+        f"Embeddings of one process with two threads and of the workers are {'' if job.same else 'not '}the same, bit "
+        "for bit; with one thread they are, as the deaths and the cluster are compared.",
+        f"kills_survived: SIGKILLs at random, {workers} of workers and {processes} of the process that was started, "
+        f"and then started again, over {', '.join(outcomes)} with {sizes.killed} rows each, {scale_kills.SHARD} in a "
+        "shard; 0 if any row was lost, doubled or different from an undisturbed run in one process.",
+        f"cluster_node_removed: four nodes of one core, simulated by ray.cluster_utils; one was removed half-way "
+        f"through embedding {sizes.killed} sentences. 1 if the rows are those of one process, bit for bit.",
+    ]
+
+
+def _other_notes(sizes: Sizes, embedded: int) -> list[str]:
+    real = min(embedded, sizes.matched)
+    grown = (
+        f", {sizes.matched - real:,} more grown from them (dse.bench.catalogue.grown)" if sizes.matched > real else ""
+    )
+    return [
+        f"object_store_gib: most of this machine's shared memory (/dev/shm) that was in use, beyond that before Ray "
+        f"started, while {sizes.streamed:,} rows of {DIMENSION} numbers in half precision came from two workers; what "
+        "Ray kept of the steps before is in it.",
+        f"match: {sizes.matched:,} rows with themselves, the best {TOP_K} of each; {real:,} are sentences{grown}. A "
+        f"cosine head. The match ({min(CHEAP, sizes.matched):,} left rows timed) against scoring every pair "
+        f"({min(EVERY, sizes.matched)} left rows timed), both in processor time, scaled to all rows. Embedding is in "
+        "neither. match_recall: of the exact best of the latter rows.",
+    ]
