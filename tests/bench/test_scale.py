@@ -10,13 +10,15 @@ import pytest
 from sentence_transformers import CrossEncoder
 
 from dse import DSE
-from dse.bench import scale, scale_cluster, scale_kills
+from dse.bench import scale, scale_cluster, scale_kills, scale_shards
 from dse.bench.scale_kills import Deadly, Outcome
 from dse.data.pairs import Pairs
+from dse.index.shards import sharded_index
 from tests.commands import dse
 from tests.conftest import SENTENCES
+from tests.index.shards.conftest import HereProcess
 
-SMALL = scale.Sizes(40, 20, 16, 2, ("encode", "match"), 2, 1, 12, 20_000, 300)
+SMALL = scale.Sizes(40, 20, 16, 2, ("encode", "match"), 2, 1, 12, 20_000, 300, 500)
 
 
 @contextmanager
@@ -29,18 +31,25 @@ def test_run(tiny_backbone, data_folder, monkeypatch):
     monkeypatch.setattr(scale, "workers", here)
     monkeypatch.setattr(scale_kills, "survive", lambda stage, *_: Outcome(2, 1, True))
     monkeypatch.setattr(scale_cluster, "survives", lambda *_: True)
+    monkeypatch.setattr(sharded_index, "ShardProcess", HereProcess)
+    monkeypatch.setattr(scale_shards, "QUICK_PROMISE", (0.5, 0.5))
     result = scale.run(data=data_folder, backbone=tiny_backbone, quick=True, command="dse bench scale --quick")
     figures = {figure.name: figure for figure in result.figures}
     assert set(figures) == {
         "ray_overhead", "ray_scaling_efficiency", "kills_survived", "cluster_node_removed", "object_store_gib",
-        "match_speedup", "match_recall",
+        "match_speedup", "match_recall", "sharded_search_p50_ms", "sharded_search_over_one", "sharded_recall",
     }  # fmt: skip
     assert figures["ray_overhead"].runs == 2 and figures["kills_survived"].value == 6
+    assert figures["sharded_recall"].value == 1 and figures["sharded_search_over_one"].value > 0
     assert figures["match_recall"].value == 1 and figures["match_speedup"].value > 0
     text = " ".join(result.table_text().split())
-    assert (
-        "one process, two threads" in text and "4 of workers and 2 of the process" in text and "260 more grown" in text
-    )
+    for part in (
+        "one process, two threads",
+        "4 of workers and 2 of the process",
+        "260 more grown",
+        "500 rows in 4 shards",
+    ):
+        assert part in text
 
 
 def test_deaths_count_only_where_no_row_changed():

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from sentence_transformers import CrossEncoder
 
-from dse.bench import scale_cluster, scale_kills
+from dse.bench import scale_cluster, scale_kills, scale_shards
 from dse.bench.harness import Figure, Result
 from dse.bench.labelling import mixed_pairs
 from dse.bench.scale_job import DIMENSION, SHARDS, Job, Times, peak_memory, shared_memory, workers
@@ -41,6 +41,7 @@ class Sizes:
         killed: Texts of a stage and of the cluster, and pairs of a stage at most.
         streamed: Rows that go through the object store.
         matched: Rows of the match.
+        searched: Rows of the index in shards.
     """
 
     embedded: int
@@ -53,10 +54,11 @@ class Sizes:
     killed: int
     streamed: int
     matched: int
+    searched: int
 
 
-FULL = Sizes(50_000, 4_096, 512, 3, scale_kills.STAGES, 22, 3, 320, 10_000_000, 200_000)
-QUICK = Sizes(600, 256, 32, 1, ("encode",), 2, 1, 80, 500_000, 4_000)
+FULL = Sizes(50_000, 4_096, 512, 3, scale_kills.STAGES, 22, 3, 320, 10_000_000, 200_000, 400_000)
+QUICK = Sizes(600, 256, 32, 1, ("encode",), 2, 1, 80, 500_000, 4_000, 12_000)
 
 
 def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -> Result:
@@ -70,7 +72,8 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
 
     Returns:
         `ray_overhead`, `ray_scaling_efficiency`, `kills_survived`, `cluster_node_removed`, `object_store_gib`,
-        `match_speedup` and `match_recall`.
+        `match_speedup`, `match_recall`, and of the index in shards `sharded_search_p50_ms`,
+        `sharded_search_over_one` and `sharded_recall`.
     """
     sizes = QUICK if quick else FULL
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -85,8 +88,9 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
         }
         kept = scale_cluster.survives(job.folder, scale_kills.SHARD)
         matched = match(job.student, embeddings, sizes.matched, job.folder)
-    figures = [*_speed(times), *_survived(outcomes, kept), *_others(store, matched)]
-    notes = [source, *_notes(sizes, job, outcomes), *_other_notes(sizes, len(embeddings))]
+    searched = scale_shards.measure(data, backbone or offline_backbone(), sizes.searched, quick)
+    figures = [*_speed(times), *_survived(outcomes, kept), *_others(store, matched), *searched.figures()]
+    notes = [source, *_notes(sizes, job, outcomes), *_other_notes(sizes, len(embeddings)), searched.note()]
     return Result("scale", command, figures, _table(times, job, sizes, len(embeddings) / took), notes)
 
 
