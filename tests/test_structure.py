@@ -32,7 +32,7 @@ LAYERS = [
     ["saved"],
     ["encoding", "scoring"],
     ["data"],
-    ["errors", "files", "loggers", "runner"],
+    ["errors", "files", "loggers", "ranks", "runner"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -3,6 +3,7 @@
 python -m tests.worker student|ranks BACKBONE OUTPUT SECONDS   trains a student (SECONDS: pause before a batch)
 python -m tests.worker ranking BACKBONE OUTPUT SECONDS         learns a ranking (SECONDS: pause before a step)
 python -m tests.worker rounds BACKBONE OUTPUT SECONDS          learns from pairs, killed by itself at every stage
+python -m tests.worker rankers BACKBONE OUTPUT 0               makes two students that rank, alone or on ranks
 python -m tests.worker label TEACHER OUTPUT SECONDS            labels pairs     (SECONDS: pause before a shard)
 """
 
@@ -110,6 +111,27 @@ def rank_slowly(backbone: str, output: Path, seconds: float) -> None:
     ranking.distill_ranking(student, CORPUS, QUERIES, output, teacher_vectors=VECTORS, settings=settings)
 
 
+def make_rankers(backbone: str, output: Path) -> None:
+    """A student of vectors and one of scored pairs and vectors; each process writes what it ends with and was asked."""
+    from dse.ranking import RankingRecipe, make_ranker, rounds
+    from dse.teacher import load_ranking_teacher
+    from dse.training.ranking import RankingTraining
+    from tests.training.ranking_samples import CORPUS, QUERIES, SubjectTeacher
+
+    rounds.LIST, rounds.ROUND = 6, 6 * 20
+    settings = RankingTraining(steps=6, batch_size=7, learning_rate=1e-3, checkpoint_steps=2, dtype="float32", seed=3)
+    documents = Texts([f"d{i}" for i in range(len(CORPUS))], list(CORPUS))
+    queries = Texts([f"q{i}" for i in range(len(QUERIES))], list(QUERIES))
+    recipe = RankingRecipe(backbone, (), {"device": "cpu"}, settings, teacher_pairs=6 * 40)
+    encoder, subjects = load_ranking_teacher(os.environ["ENCODER"]), SubjectTeacher(fingerprint="subjects")
+    end: dict[str, Any] = {}
+    for name, teachers in {"vectors": [encoder], "pairs": [subjects, encoder]}.items():
+        report = make_ranker(documents, queries, recipe, output / name, teacher=teachers)
+        student = DSE(str(output / name), device="cpu", dtype="float32")
+        end[name] = report.to_dict()["rows"], tensors(student), student.score_matrix(QUERIES, CORPUS)
+    torch.save({**end, "asked": len(subjects.asked)}, output.with_name(f"{output.name}{os.environ.get('RANK', '')}.pt"))
+
+
 def rank_in_rounds(backbone: str, output: Path, kills: list[str]) -> None:
     """Make a student in two rounds, in one process after the other: each but the last kills itself with -9.
 
@@ -190,6 +212,8 @@ def rank_in_rounds(backbone: str, output: Path, kills: list[str]) -> None:
 
 def main(what: str, folder: str, output: str, seconds: float) -> None:
     """Run the command at the top of this file."""
+    if what == "rankers":
+        return make_rankers(folder, Path(output))
     if what == "ranking":
         return rank_slowly(folder, Path(output), seconds)
     if what == "rounds":

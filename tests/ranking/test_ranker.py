@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from dse import DSE
 from dse.data import Texts
@@ -251,3 +253,23 @@ def test_options_that_do_not_belong_together(files, tmp_path, words, message):
     words = [str(files / "corpus.jsonl") if word == "CORPUS" else word for word in words]
     done = dse("distill", *words, "-o", tmp_path / "s")
     assert done.returncode == 2 and message in done.stderr and not (tmp_path / "s").exists()
+
+
+def test_two_processes_make_the_student_of_one(backbone, encoder, tmp_path, monkeypatch):
+    """Teacher's vectors, candidates, scores and steps are shared; what they add up to differs in the last bits."""
+    monkeypatch.setenv("ENCODER", str(encoder))
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    two = processes.start("rankers", backbone, tmp_path / "two", 0, launcher=torchrun)
+    one = processes.start("rankers", backbone, tmp_path / "one", 0)
+    processes.finish(one)
+    processes.finish(two)
+    one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=False) for name in ("one", "two0", "two1"))
+    start = DSE.from_backbone(backbone, head="cosine", num_layers=1, device="cpu", dtype="float32")
+    for name in ("vectors", "pairs"):
+        assert first[name][0] == second[name][0]  # the report
+        assert difference(first[name][1], second[name][1]) == 0
+        moved = np.abs(one[name][2] - start.score_matrix(QUERIES, CORPUS)).mean()
+        assert np.abs(one[name][2] - first[name][2]).mean() < moved / 100
+    asked = one["asked"] - first["asked"]
+    assert 0 < second["asked"] <= asked <= second["asked"] + 240 and first["asked"] < one["asked"]
+    assert sorted(os.listdir(tmp_path / "one" / "pairs")) == sorted(os.listdir(tmp_path / "two" / "pairs"))

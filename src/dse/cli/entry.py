@@ -110,6 +110,10 @@ def common(
     ] = False,
 ) -> None:
     """Log messages of dse from INFO on, those of libraries from WARNING on; with --verbose one level more of each."""
+    if int(os.environ.get("RANK", "0")):  # started by torchrun: the first process speaks for all
+        logging.disable(logging.WARNING)
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        os.environ["TQDM_DISABLE"] = "1"
     logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
     logging.getLogger("dse").setLevel(logging.DEBUG if verbose else logging.INFO)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")

@@ -12,6 +12,7 @@ import numpy as np
 
 from dse.evaluation.ranking.rankers import BM25Ranker, StudentRanker
 from dse.model import DSE
+from dse.ranks import ranks
 
 DEPTH = 200  # ranks of the student that candidates come from
 BEST, FURTHER, BM25 = 0.3, 0.2, 0.2  # shares of a list; the rest is random
@@ -43,7 +44,10 @@ def draw_candidates(
         For each query rows of the documents, at most ``size``.
     """
     depth = min(DEPTH, len(documents))
-    near = StudentRanker(student, queries, documents, show_progress_bar).best(depth).rows
+    prompt = student.pair_prompts[1]
+    own = student.embed_texts(list(ranks().part(documents)), prompt, show_progress_bar=show_progress_bar)
+    embedded = ranks().joined(own, len(documents))  # (n, d)
+    near = ranks().spread(lambda part: list(StudentRanker(student, part, embedded).best(depth).rows), queries)
     words = BM25Ranker(queries, documents).best(depth).rows
     return [_list(near[i], words[i], known[i], len(documents), size, generator) for i in range(len(queries))]
 

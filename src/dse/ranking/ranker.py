@@ -18,6 +18,7 @@ from dse.model import DSE
 from dse.ranking.inputs import check_texts
 from dse.ranking.rounds import BOUGHT
 from dse.ranking.ways import FromPairs, Way, choose_way
+from dse.ranks import ranks, together
 from dse.teacher.load import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining, check_student
@@ -55,6 +56,7 @@ class RankingRecipe:
     teacher_pairs: int = 20_000
 
 
+@together()
 def make_ranker(
     corpus: Texts,
     queries: Texts | None,
@@ -74,7 +76,7 @@ def make_ranker(
 
     No label is read in training, unless ``lists`` or ``labels`` hold some. Texts of split ``test`` and queries that are
     judged are only reported on. An interrupted run resumes where it stopped and ends in the same student; a finished
-    one only reports.
+    one only reports. Under `torchrun` all processes share the work, and the first one reports.
 
     Args:
         corpus: The documents.
@@ -132,7 +134,7 @@ def make_ranker(
     start = _start(recipe)
     names = {"teacher": way.teacher.fingerprint} if given else {}
     claim_folder(output, {"kind": "ranking", "recipe": _settings(recipe, way), "data": way.data()} | names)
-    if way.finished():
+    if ranks().from_first(way.finished):
         student = DSE(str(output), dtype=start.inference_dtype, device=str(start.device))
     else:
         _say(collection, way)
@@ -143,19 +145,23 @@ def make_ranker(
     from dse.evaluation.ranking import evaluate_ranking, ranking_results, write_ranking_report
 
     asked, split = _asked(collection, way, split)
-    report = evaluate_ranking(
-        student,
-        asked,
-        backbone=start,
-        teacher=way.teacher,
-        split=split,
-        command=command,
-        show_progress_bar=show_progress_bar,
-    )
-    report = replace(report, backbone=recipe.backbone, bought=_bought(output), training=_how(way, recipe))
-    write_ranking_report(report, output / "report")
-    write_results(output, f"{ranking_results(report)}\n\n{report.training}")
-    return report
+
+    def evaluate() -> RankingReport:
+        report = evaluate_ranking(
+            student,
+            asked,
+            backbone=start,
+            teacher=way.teacher,
+            split=split,
+            command=command,
+            show_progress_bar=show_progress_bar,
+        )
+        report = replace(report, backbone=recipe.backbone, bought=_bought(output), training=_how(way, recipe))
+        write_ranking_report(report, output / "report")
+        write_results(output, f"{ranking_results(report)}\n\n{report.training}")
+        return report
+
+    return ranks().from_first(evaluate)
 
 
 def _settings(recipe: RankingRecipe, way: Way) -> dict[str, Any]:

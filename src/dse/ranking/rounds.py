@@ -12,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dse.evaluation.ranking.questions import own_row
 from dse.files import write_json
 from dse.model import DSE
 from dse.ranking.candidates import draw_candidates
+from dse.ranks import ranks, together
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.run_folder import finished
@@ -53,6 +55,7 @@ class Bought:
     after: float
 
 
+@together()
 def train_in_rounds(
     student: DSE,
     documents: Texts,
@@ -103,7 +106,7 @@ def train_in_rounds(
         _add(scored, rows, candidates, scores.tolist())
         for row, new in zip(rows, candidates, strict=True):
             known[row] |= set(new)
-        if finished(folder):
+        if ranks().from_first(partial(finished, folder)):
             student = DSE(str(folder), dtype=student.inference_dtype, device=str(student.device))
         else:
             steps = settings.steps // len(rounds) if settings.steps else max(200, len(pairs) // settings.batch_size)
@@ -121,8 +124,10 @@ def train_in_rounds(
                 show_progress_bar=show_progress_bar,
             )
         bought.append(_bought(folder, scored))
-    write_json(output / BOUGHT, [asdict(entry) for entry in bought])
-    shutil.rmtree(output / ROUNDS, ignore_errors=True)
+    if ranks().first:
+        write_json(output / BOUGHT, [asdict(entry) for entry in bought])
+        shutil.rmtree(output / ROUNDS, ignore_errors=True)
+    ranks().wait()
     return student
 
 
@@ -168,9 +173,11 @@ def _candidates(
     bar: bool,
 ) -> list[list[int]]:
     """Rows of the documents that a round asks about for each query; drawn once, then read from its file."""
-    if not file.exists():
+    if not ranks().from_first(file.exists):
         drawn = draw_candidates(student, asked.texts, documents.texts, known, LIST, generator, bar)
-        write_json(file, [rows.tolist() for rows in drawn])
+        if ranks().first:
+            write_json(file, [rows.tolist() for rows in drawn])
+        ranks().wait()
     candidates: list[list[int]] = json.loads(file.read_text(encoding="utf-8"))
     return candidates
 

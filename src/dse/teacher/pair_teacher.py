@@ -19,6 +19,7 @@ from dse.encoding.runtime import Dtype
 from dse.errors import MismatchError
 from dse.files import write_json
 from dse.model import DSE
+from dse.ranks import ranks
 from dse.teacher.kept_scores import ScoreFile
 from dse.teacher.scoring import teacher_scores
 from dse.teacher.vectors import EncoderTeacher, check_encoder
@@ -107,10 +108,10 @@ class PairTeacher:
     def _find_standard(self, columns: dict[str, Floats]) -> dict[str, tuple[float, float]]:
         """Mean and deviation of each; they are kept, so that a score is the same in every process."""
         file = self._standard_file
-        kept = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.exists() else {}
+        kept = ranks().from_first(lambda: json.loads(file.read_text("utf-8")) if file and file.exists() else {})
         if kept.keys() != columns.keys():
             kept = {name: (float(column.mean()), float(column.std()) or 1.0) for name, column in columns.items()}
-            if file is not None:
+            if file is not None and ranks().first:
                 write_json(file, kept)
         self._standard = kept
         return self._standard
@@ -119,16 +120,27 @@ class PairTeacher:
         known = self._known[place]
         todo = [pair for pair in dict.fromkeys(pairs) if pair not in known]
         if self._file is not None:
-            missing = self._file.missing(scorer.name, todo)
-            for start in range(0, len(missing), SHARD):
-                shard = missing[start : start + SHARD]
-                self._file.add(scorer.name, shard, scorer.scores(shard, bar).astype(np.float32)[:, None])
-            self._file.finish()
-            scores = self._file.lookup(todo, scorer.name)[:, 0].astype(np.float64) if todo else np.empty(0)
+            scores = self._kept(self._file, scorer, todo, bar)
         else:
-            scores = scorer.scores(todo, bar)
+            scores = np.array(ranks().spread(lambda part: scorer.scores(list(part), bar).tolist(), todo))
         known.update(zip(todo, scores.tolist(), strict=True))
         return np.array([known[pair] for pair in pairs], np.float64)
+
+    @staticmethod
+    def _kept(file: ScoreFile, scorer: _Scorer, todo: list[Pair], bar: bool) -> Floats:
+        """Scores from the file; those that it lacks are added, a part by each process, all written by the first."""
+        missing = ranks().from_first(lambda: file.missing(scorer.name, todo))
+        for start in range(0, len(missing), SHARD):
+            shard = missing[start : start + SHARD]
+            scores = ranks().spread(lambda part: scorer.scores(list(part), bar).tolist(), shard)
+            if ranks().first:
+                file.add(scorer.name, shard, np.array(scores, np.float32)[:, None])
+
+        def read() -> Floats:
+            file.finish()
+            return file.lookup(todo, scorer.name)[:, 0].astype(np.float64) if todo else np.empty(0)
+
+        return ranks().from_first(read)
 
 
 class _Scorer:

@@ -23,6 +23,7 @@ from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError, MismatchError
 from dse.files import write_tensors
 from dse.model import DSE
+from dse.ranks import ranks
 from dse.teacher.kept_scores import score_key
 
 logger = logging.getLogger(__name__)
@@ -194,7 +195,7 @@ class VectorStore:
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float16]) -> None:
         """Write one shard, whole or not at all."""
-        if self.folder is not None:
+        if self.folder is not None and ranks().first:
             name = f"{self.teacher}-{hashlib.blake2b(b''.join(keys), digest_size=16).hexdigest()}.safetensors"
             table = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1)  # (n, 16)
             write_tensors(self.folder / name, {"keys": table, "vectors": vectors}, {"teacher": self.teacher})
@@ -235,12 +236,16 @@ def _embed(
 ) -> None:
     """Embed the texts that are not kept yet, shard by shard."""
     encode = encoder.encode_document if role == "document" else encoder.encode_query
-    keys = [key for key in texts if key not in store]
+    keys = ranks().from_first(lambda: [key for key in texts if key not in store])
     bar.update(len(texts) - len(keys))
     for start in range(0, len(keys), SHARD):
         shard = keys[start : start + SHARD]
-        embeddings = encode([texts[key] for key in shard], batch_size=batch_size, show_progress_bar=False)
-        vectors = _normalized(embeddings)
+        wanted = [texts[key] for key in shard]
+        vectors = _normalized(
+            ranks().spread(
+                lambda part: list(encode(list(part), batch_size=batch_size, show_progress_bar=False)), wanted
+            )
+        )
         if not np.isfinite(vectors).all():
             row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
             raise BadDataError(

@@ -23,6 +23,7 @@ from dse.data.tasks import Task
 from dse.errors import MismatchError
 from dse.files import write_json
 from dse.model import DSE
+from dse.ranks import ranks, together
 from dse.training.distill import load_trained
 from dse.training.ranking_lists import RankingLists, RankingTraining
 from dse.training.ranking_loop import Lists, RankingTrainer
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 HEADS = ("cosine", "cosine-map")
 
 
+@together()
 def distill_ranking(
     student: DSE,
     corpus: Sequence[str],
@@ -53,7 +55,7 @@ def distill_ranking(
     """Train a student to order a corpus as a teacher does, and save it.
 
     Goes on from the last checkpoint of an interrupted run with the same output, to the same weights, bit for bit; those
-    of a finished one are loaded into the student.
+    of a finished one are loaded into the student. Under `torchrun` each process encodes a part of the texts.
 
     Args:
         student: As ``DSE.from_backbone(backbone, head="cosine", num_layers=1)`` builds it. With the head
@@ -91,7 +93,7 @@ def distill_ranking(
             if finished(output):
                 return load_trained(student, output)
         trainer.train(show_progress_bar)
-        kept_start = not trainer.after < trainer.before
+        kept_start = ranks().from_first(lambda: not trainer.after < trainer.before)
         if kept_start:
             logger.warning(
                 "The held-out lists are not closer to the teacher's after training (divergence %.4f, before %.4f); "
@@ -110,14 +112,22 @@ def distill_ranking(
     if teacher_vectors is not None:
         card = student.model_card_data
         card.tags = [tag for tag in card.tags or [] if tag != "cross-encoder"]  # its teacher embeds texts
+    if ranks().first:
+        _save(student, output, trainer, kept_start, maps)
+    ranks().wait()
+    return student
+
+
+def _save(student: DSE, output: Path, trainer: RankingTrainer, kept_start: bool, maps: dict[str, float] | None) -> None:
+    """Write the student, then training.json, by which it is known that all is there."""
+    parts = trainer.parts
     student.save_pretrained(str(output))
     held_out: dict[str, Any] = {"before": trainer.before, "after": trainer.after}
     if isinstance(parts[0], ScoredLists):  # which ones depends on the lists
         held_out["queries"] = [parts[0].texts[row] for row in parts[0].held_out]
-    log = {"settings": asdict(settings), "held_out": held_out, "kept_start": kept_start, "maps": maps}
+    log = {"settings": asdict(trainer.settings), "held_out": held_out, "kept_start": kept_start, "maps": maps}
     write_json(output / "training.json", log | {"log": trainer.log})
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    return student
 
 
 def _parts(

@@ -21,6 +21,7 @@ from dse.encoding.runtime import length_batches, resolve_dtype
 from dse.errors import MismatchError
 from dse.files import write_tensors
 from dse.model import DSE
+from dse.ranks import ranks
 from dse.training.ranking_lists import RankingLists
 from dse.training.scored_lists import ScoredLists
 
@@ -99,9 +100,13 @@ class RankingTrainer:
         turn, place = divmod(step, len(self.parts))
         part: Any = self.parts[place]
         rows = part.batch(turn)
-        e = self._encode_batch([self.texts[row] for row in rows])  # (B, d)
+        own = ranks().part([self.texts[row] for row in rows])
+        # Of several processes each encodes a part. All compute the whole loss; its gradient reaches a process's part.
+        e = ranks().joined(self._encode_batch(own) if own else self.bank[:0], len(rows))  # (B, d)
         loss = part.divergences(rows, e, self.bank, part.candidates(turn)).mean()
-        loss.backward()
+        if own:
+            loss.backward()
+        ranks().add_gradients(list(self.weights.values()))
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._schedule(step)
@@ -114,10 +119,10 @@ class RankingTrainer:
         rising = max(1, round(self.settings.warmup * self.steps))
         return min((step + 1) / rising, (self.steps - step) / max(1, self.steps - rising))
 
-    def _encode_batch(self, texts: list[str]) -> Tensor:
+    def _encode_batch(self, texts: Sequence[str]) -> Tensor:
         """Embeddings with gradient, of length 1, in the order of the texts: (B, d)."""
         device, dtype = self.student.device, resolve_dtype(self.settings.dtype, self.student.device)
-        lengths = [len(ids) for ids in self.student.tokenizer(texts, truncation=True)["input_ids"]]
+        lengths = [len(ids) for ids in self.student.tokenizer(list(texts), truncation=True)["input_ids"]]
         parts, order = [], []
         for rows in length_batches(lengths, len(texts), BATCH_TOKENS):
             features = self.student.preprocess([texts[row] for row in rows])
@@ -129,8 +134,9 @@ class RankingTrainer:
 
     def _encode_all(self) -> Tensor:
         """Embeddings of all texts without gradient, of length 1: (m, d)."""
-        embeddings = self.student.embed_texts(self.texts, show_progress_bar=False)  # prompts stand before them already
-        return self._normalized(embeddings.float()).clone()  # out of inference mode
+        own = list(ranks().part(self.texts))  # prompts stand before them already
+        embeddings = self.student.embed_texts(own, show_progress_bar=False).clone()  # out of inference mode
+        return ranks().joined(self._normalized(embeddings.float()).detach(), len(self.texts))
 
     def _normalized(self, embeddings: Tensor) -> Tensor:
         """What the head computes its cosine of, at length 1."""
@@ -179,6 +185,8 @@ class RankingTrainer:
 
     def _save(self, step: int) -> None:
         """Write weights, optimiser and bank to one file, whole or not at all."""
+        if not ranks().first:
+            return
         tensors = {"bank": self.bank}
         for name, weight in self.weights.items():
             state = self.optimizer.state[weight]

@@ -118,7 +118,7 @@ class StudentRanker:
     Args:
         student: The student.
         queries: Texts.
-        documents: Texts.
+        documents: Texts, or their embeddings.
         show_progress_bar: Whether to show one.
 
     Raises:
@@ -126,12 +126,17 @@ class StudentRanker:
     """
 
     def __init__(
-        self, student: DSE, queries: Sequence[str], documents: Sequence[str], show_progress_bar: bool = False
+        self,
+        student: DSE,
+        queries: Sequence[str],
+        documents: Sequence[str] | torch.Tensor,
+        show_progress_bar: bool = False,
     ) -> None:
         check_scorer(student)
         self._student = student
         self._queries = student.embed_texts(list(queries), student.pair_prompts[0], show_progress_bar=show_progress_bar)
-        self._documents = student.prepare(list(documents), show_progress_bar=show_progress_bar).embeddings  # (n, d)
+        given = documents if isinstance(documents, torch.Tensor) else list(documents)
+        self._documents = student.prepare(given, show_progress_bar=show_progress_bar).embeddings  # (n, d)
 
     def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
         """Scores of each query with its own candidates."""
