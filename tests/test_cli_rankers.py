@@ -174,6 +174,8 @@ def test_a_bad_score_is_named_by_file_and_row(dse, shop, backbone, tmp_path, row
         (["distill", "--task", "mrpc", "--config", "{pairs}"], 2, "--teacher-pairs"),
         (["distill", "--corpus", "{corpus}", "--teacher-pairs", "0", "--teacher", "t"], 2, "--teacher-pairs"),
         (["distill", "--corpus", "{corpus}"], 2, "--scores"),
+        (["distill", "--corpus", "{corpus}", "--teacher", "t", "--no-speed"], 2, "--no-speed is of students made"),
+        (["distill", "--corpus", "{corpus}", "--teacher", "t", "--alpha", "1"], 2, "--alpha is of students made"),
         (["distill", "--corpus", "{corpus}", "--scores", "missing.run"], 4, "no file or folder missing.run"),
     ],
 )

@@ -132,7 +132,7 @@ def test_a_hub_data_set_has_beirs_configurations(monkeypatch):
         ([{"_id": "", "text": "a"}], ":1: has no id"),
         ([{"_id": "1", "text": "a"}, {"text": "b"}], ":2: has no id"),
         ([{"_id": "1", "title": 5, "text": "a"}], ":1: is not valid text"),
-        ([{"number": "1", "text": "a"}], "no column of ids, only number, text"),
+        ([{"number": "1", "text": "a"}], "no column of ids, only number, text; name it 'id', or give a .txt"),
         ([{"_id": "1", "words": "a"}], "no column of texts"),
     ],
 )

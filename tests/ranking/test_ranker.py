@@ -8,17 +8,19 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from dse import DSE
-from dse.data import Texts
+from dse.data import Collection, Texts
 from dse.errors import BadDataError, MismatchError
 from dse.evaluation.ranking import plots
-from dse.ranking import RankingRecipe, make_ranker, ways
+from dse.ranking import RankingRecipe, make_ranker, ranker, ways
 from dse.teacher import load_ranking_teacher, vectors
+from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining
 from dse.training.ranking_loop import RankingTrainer
 from tests import processes
@@ -253,6 +255,21 @@ def test_options_that_do_not_belong_together(files, tmp_path, words, message):
     words = [str(files / "corpus.jsonl") if word == "CORPUS" else word for word in words]
     done = dse("distill", *words, "-o", tmp_path / "s")
     assert done.returncode == 2 and message in done.stderr and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("budget", "queries", "expected"), [(480, 150, 20), (8_000, 150, 40), (10**6, 150, 100), (480, 7, 7)]
+)
+def test_the_report_asks_a_teacher_of_pairs_about_as_much_as_training(budget, queries, expected, caplog):
+    texts = Texts([f"q{i}" for i in range(queries)], [f"query {i}" for i in range(queries)])
+    collection = Collection(documents(), texts, judge(texts), "shop")
+    way = SimpleNamespace(teacher=PairTeacher([SubjectTeacher()]))
+    with caplog.at_level(logging.INFO, "dse"):
+        asked, split = ranker._asked(collection, way, "test", budget)
+    assert (len(asked.queries), len(asked.judgements), split) == (expected, expected, "test")
+    assert (
+        f"on {expected} of {queries} queries; the teacher is asked about up to {200 * expected:,} pairs" in caplog.text
+    )
 
 
 def test_two_processes_make_the_student_of_one(backbone, encoder, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from unittest.mock import ANY
 
 import pyarrow.parquet as pq
 import pytest
@@ -43,6 +44,32 @@ def test_a_worker_that_is_killed_loses_nothing_and_order_stays(run, tmp_path):
     results = list(run(Square(tmp_path / "flag", 7), range(20)))
     assert [square for square, _ in results] == [n**2 for n in range(20)] and (tmp_path / "flag").exists()
     assert len({process for _, process in results}) >= 2
+
+
+class Deadly:
+    """Dies at the first two numbers, once at each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, number: int) -> int:
+        if number < 2 and not (self.folder / str(number)).exists():
+            (self.folder / str(number)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+
+def test_a_death_counts_for_the_shard_at_which_it_happened(run, tmp_path, monkeypatch):
+    """The first shard then waits behind the second one, at which the other worker dies."""
+    monkeypatch.setattr(pool, "RETRIES", 1)
+    assert list(run(Deadly(tmp_path), range(8))) == list(range(8)) and len(list(tmp_path.iterdir())) == 2
+
+
+def test_too_many_deaths_at_one_shard_end_the_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "RETRIES", 0)
+    with pytest.raises(DSEError, match="died 1 times at the same shard"):
+        list(run(Square(tmp_path / "flag", 2), range(6)))
+    assert list(run(Square(tmp_path / "flag", 2), range(3))) == [(n**2, ANY) for n in range(3)]  # the pool goes on
 
 
 def test_no_more_tasks_are_taken_than_workers_have_in_hand(run, tmp_path):

@@ -86,7 +86,11 @@ def distill_corpus(
     given = [name for source in ("COMMANDLINE", "DEFAULT_MAP") for name in sources if sources[name] == source]
     other = [name for name in given if name not in {*SHARED, *SETTINGS}]
     if other:
-        spelled = {str(param.name): param.opts[0] for param in context.command.params}
+        spelled = {
+            str(param.name): (param.secondary_opts if context.params[str(param.name)] is False else param.opts)[0]
+            for param in context.command.params
+            if param.name in other
+        }
         raise typer.BadParameter(f"{spelled[other[0]]} is of students made from pairs; leave it out with --corpus.")
     teachers, scores = context.params["teacher"] or [], context.params["scores"]
     if not teachers and scores is None:

@@ -25,7 +25,12 @@ def texts_of_lines(path: Path, what: str) -> Texts:
 def texts_of_table(table: Table, what: str) -> Texts:
     """The texts of a table with columns of ids and texts, and perhaps title and split."""
     optional = [name for name in ("title", "split") if name in table.columns]
-    names = [known_column(table, ID_COLUMNS, "ids"), known_column(table, TEXT_COLUMNS, "texts"), *optional]
+    remedy = ", or give a .txt with one text a line, which needs no ids"
+    names = [
+        known_column(table, ID_COLUMNS, "ids", remedy=remedy),
+        known_column(table, TEXT_COLUMNS, "texts"),
+        *optional,
+    ]
 
     def rows() -> Iterator[tuple[int, tuple[Any, ...]]]:
         for number, cells in rows_of(table, names):
@@ -83,7 +88,7 @@ def trec_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[st
                 yield number, cells
 
 
-def known_column(table: Table, known: Sequence[str], what: str, advised: str | None = None) -> str:
+def known_column(table: Table, known: Sequence[str], what: str, advised: str | None = None, *, remedy: str = "") -> str:
     """The first of the known names that a table has as a column, in whatever case; without any, one is advised.
 
     Raises:
@@ -96,7 +101,7 @@ def known_column(table: Table, known: Sequence[str], what: str, advised: str | N
             raise BadDataError(f"{table.name} holds no rows; give a file with a column of {what}")
         raise BadDataError(
             f"{table.name} has no column of {what}, only {', '.join(table.columns) or 'nothing'}; name it "
-            f"{(advised or known[0])!r}"
+            f"{(advised or known[0])!r}{remedy}"
         )
     return found
 

@@ -32,7 +32,8 @@ __all__ = ["RankingRecipe", "make_ranker"]
 logger = logging.getLogger(__name__)
 
 HELD_OUT = "held out"  # what the queries of a report are called that no split names
-PAIR_QUERIES = 100  # of a report in which a teacher of pairs ranks too
+PAIR_QUERIES = 20, 100  # of a report in which a teacher of pairs ranks too: at least, at most
+PAIRS_OF_QUERY = 200  # that the teacher is then asked about, at most
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class RankingRecipe:
         student: Keywords of `DSE.from_backbone` besides head and number of layers.
         training: Optimiser settings.
         teacher_pairs: How many pairs a teacher that is no encoder scores at most for the student to learn from. The
-            report asks it about up to 200 documents for each of up to 100 queries more.
+            report asks it about up to as many again: 200 documents for each of 20 to 100 queries.
     """
 
     backbone: str
@@ -144,7 +145,7 @@ def make_ranker(
     from dse.evaluation.card import write_results
     from dse.evaluation.ranking import evaluate_ranking, ranking_results, write_ranking_report
 
-    asked, split = _asked(collection, way, split)
+    asked, split = _asked(collection, way, split, recipe.teacher_pairs)
 
     def evaluate() -> RankingReport:
         report = evaluate_ranking(
@@ -192,17 +193,20 @@ def _say(collection: Collection, way: Way) -> None:
         logger.info("no query is left to learn from, so the documents alone play the query; a query log would help")
 
 
-def _asked(collection: Collection, way: Way, split: str) -> tuple[Collection, str]:
-    """What is reported on, and the name of its split; for a teacher of pairs, no more than it can score in minutes."""
+def _asked(collection: Collection, way: Way, split: str, budget: int) -> tuple[Collection, str]:
+    """What is reported on, and the name of its split; a teacher of pairs is asked about as many as in training."""
     if not collection.judgements and not len(collection.queries.of_splits([split])):
         collection, split = replace(collection, queries=replace(way.held_out(), splits=[])), HELD_OUT
     if not isinstance(way.teacher, PairTeacher):
         return collection, split
     queries = collection.judged() if collection.judgements else _of_split(collection.queries, split)
-    if len(queries) <= PAIR_QUERIES:
+    fewest, most = PAIR_QUERIES
+    number = min(len(queries), max(fewest, min(most, budget // PAIRS_OF_QUERY)))
+    message = "report: on %d of %d queries; the teacher is asked about up to %s pairs more"
+    logger.info(message, number, len(queries), f"{number * PAIRS_OF_QUERY:,}")
+    if number == len(queries):
         return collection, split
-    rows = np.random.default_rng(0).choice(len(queries), PAIR_QUERIES, replace=False)
-    logger.info("reporting on %d of %d queries, which the teacher ranks too", PAIR_QUERIES, len(queries))
+    rows = np.random.default_rng(0).choice(len(queries), number, replace=False)
     chosen = queries.select(sorted(rows.tolist()))
     judgements = {name: grades for name, grades in collection.judgements.items() if name in set(chosen.ids)}
     return replace(collection, queries=chosen, judgements=judgements), split

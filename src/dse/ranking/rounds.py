@@ -101,6 +101,7 @@ def train_in_rounds(
         asked = queries.select(rows)
         file, generator = output / ROUNDS / f"{number}.json", np.random.default_rng((settings.seed, number, 4))
         candidates = _candidates(file, student, asked, documents, own, generator, show_progress_bar)
+        logger.info("round %d of %d: up to %s pairs are scored", number + 1, len(rounds), f"{LIST * len(rows):,}")
         pairs = [(text, documents.texts[d]) for text, new in zip(asked.texts, candidates, strict=True) for d in new]
         scores = teacher.scores(pairs, show_progress_bar=show_progress_bar)
         _add(scored, rows, candidates, scores.tolist())

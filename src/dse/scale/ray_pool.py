@@ -135,12 +135,20 @@ def _to_gpu(function: Any) -> None:
 
 @dataclass
 class _Shard:
-    """A task, the number of the worker that has it in hand, and how many died at it."""
+    """A task, the worker that has it in hand, its number among all that were given, and how many workers died at it."""
 
     task: Any
     worker: int = -1
     future: Any = None
+    given: int = 0
     deaths: int = 0
+
+
+def _lost() -> tuple[type[Exception], ...]:
+    """What is raised for a result whose worker or machine is gone."""
+    from ray import exceptions
+
+    return exceptions.RayActorError, exceptions.ObjectLostError, exceptions.OutOfMemoryError
 
 
 class _Pool:
@@ -158,6 +166,7 @@ class _Pool:
         self._workers = [self._new() for _ in range(count)]
         self._starting: dict[int, Any] = {}  # first answers of workers that took the place of dead ones
         self._failed = 0  # starts, one after the other
+        self._given = 0
 
     def run(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
         """As `map`."""
@@ -192,6 +201,7 @@ class _Pool:
         load = Counter(other.worker for other in hand)
         shard.worker = min(self._ready(), key=lambda number: load[number])
         worker = self._workers[shard.worker]
+        self._given = shard.given = self._given + 1
         shard.future = worker.run.remote(dse.__version__, place.hex(), [place], shard.task)
 
     def _result(self, hand: deque[_Shard], place: Any) -> Any:
@@ -199,26 +209,44 @@ class _Pool:
         import ray
         from ray import exceptions
 
-        lost = (exceptions.RayActorError, exceptions.ObjectLostError, exceptions.OutOfMemoryError)
         while True:
             try:
                 answer = ray.get(hand[0].future)
             except exceptions.RayTaskError as error:
                 raise error.cause from None
-            except lost as error:
-                hand[0].deaths += 1
-                if hand[0].deaths > RETRIES:
+            except _lost() as error:
+                number = hand[0].worker
+                lost = self._unfinished(hand, number)
+                lost[0].deaths += 1
+                self._replace(number)
+                if lost[0].deaths > RETRIES:
                     raise DSEError(
                         f"A worker died {RETRIES + 1} times at the same shard, as it does without memory; use smaller "
                         "shards or fewer workers and run again."
                     ) from error
-                number = hand[0].worker
-                self._replace(number)
-                for shard in [shard for shard in hand if shard.worker == number]:
+                for shard in lost:
                     self._give(shard, hand, place)
             else:
                 hand.popleft()
                 return answer
+
+    @staticmethod
+    def _unfinished(hand: Iterable[_Shard], number: int) -> list[_Shard]:
+        """What a dead worker had not finished, in the order in which it was given: the first it was at when it died."""
+        import ray
+        from ray import exceptions
+
+        def finished(shard: _Shard) -> bool:
+            try:
+                ray.get(shard.future, timeout=0)
+            except exceptions.RayTaskError:
+                return True
+            except (*_lost(), exceptions.GetTimeoutError):
+                return False
+            return True
+
+        own = sorted((shard for shard in hand if shard.worker == number), key=lambda shard: shard.given)
+        return [shard for shard in own if not finished(shard)]
 
     def _replace(self, number: int) -> None:
         """Start another worker: where a machine was lost it waits for room, and gets no shards meanwhile."""

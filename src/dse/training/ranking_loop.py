@@ -73,6 +73,7 @@ class RankingTrainer:
                 part.begin(self.bank)
             self.before = float(self.held_out(self.bank, self.bank).mean())
         # To encode all texts again takes as long as a pass over them, which a short training does not make.
+        logger.info("training: %d steps of %d texts", self.steps - first, self.settings.batch_size)
         refreshes = min(self.settings.refreshes, self.steps * self.settings.batch_size // len(self.texts))
         every = max(1, self.steps // (refreshes + 1))
         self.student.eval()  # without dropout

@@ -47,6 +47,11 @@ def test_the_page_holds_every_figure_and_how_it_was_made(report, tmp_path):
     assert page.startswith("**On ") and "None" not in page and "nan" not in page
 
 
+def test_few_queries_are_named_as_few():
+    assert "49 queries are few" in ranking_table(make_report(queries=49)).replace("\n", " ")
+    assert "are few" not in ranking_table(make_report(queries=50))
+
+
 def test_better_and_worse_than_the_cosine_are_marked():
     metrics = ranking_table(make_report()).split("\n\n")[1].splitlines()
     main = {line[:24].strip(): line[24:].split()[0] for line in metrics}

@@ -15,6 +15,7 @@ from dse.evaluation.render import WIDTH, Group, hundred, percent
 
 MAIN = METRICS[0]
 NO_LEAD = "no lead"
+FEW = 50  # queries: fewer leave wide intervals
 # Titles of tables that the HTML page shows with a chart.
 METRICS_TITLE = "Metrics x 100"
 AGREEMENT_TITLE = "Agreement with the teacher x 100"
@@ -164,6 +165,11 @@ def headline(report: RankingReport) -> str:
 def notes(report: RankingReport) -> list[str]:
     """What must be known to read the tables rightly."""
     sentences = []
+    if report.query_count < FEW:
+        sentences.append(
+            f"{_queries(report.query_count)} are few: intervals are wide, and rows within each other's are not told "
+            f"apart. Hold back {FEW} or more."
+        )
     if report.rows:
         sentences.append(f"95 %: interval of the mean over the queries, paired bootstrap of {report.draws:,} draws.")
         if report.row(COSINE):
