@@ -38,7 +38,7 @@ RUN = [
     "CONTRIBUTING.md",
     "packages/dse-lite/README.md",
 ]
-ELSEWHERE = {"docs/serve.md", "docs/export.md"}  # tests/serve/test_guide.py, tests/export/test_guide.py
+ELSEWHERE = {"docs/serve.md", "docs/export.md", "docs/scale.md"}  # test_guide.py of tests/serve, export and scale
 distilling = importlib.import_module("dse.training.distill")  # the package has a function of that name
 TEXTS = [s for s in SENTENCES if s]
 
