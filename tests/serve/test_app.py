@@ -73,6 +73,25 @@ def test_the_cache_stays_where_the_student_is_the_same(served):
         assert client.post("/rerank", json=RERANK).headers["X-DSE-Cache"] == "6/6"
 
 
+def test_rows_of_another_index_are_read_anew(served, tmp_path):
+    """It may hold other texts under the same ids, at a version of the same number."""
+    from dse import DSE, CandidateIndex
+
+    student, indexes = DSE(served), []
+    for number, text in enumerate(("a tent", "a red bicycle")):
+        indexes.append(CandidateIndex.create(tmp_path / str(number), student))
+        indexes[-1].add([{"id": "1", "text": text}])
+    assert indexes[0].version == indexes[1].version
+    expected = [index.search("who sells bikes")[0]["score"] for index in indexes]
+    with TestClient(create_app(lambda: (student, indexes.pop(0)))) as client:
+        for score in expected:
+            for _ in range(2):  # the second time from the cache
+                answer = client.post("/rerank", json={"query": "who sells bikes", "ids": ["1"]}).json()
+                assert answer["results"][0]["relevance_score"] == pytest.approx(score, abs=1e-5)
+            if indexes:
+                assert client.portal.call(reload, client.app)
+
+
 def test_a_student_that_reads_no_texts_is_refused():
     from dse import DSE
     from dse.modules import PairHead, VectorInput

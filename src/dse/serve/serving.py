@@ -72,6 +72,7 @@ class Serving:
         self.fingerprint = self.student.fingerprint
         same = before is not None and before.fingerprint == self.fingerprint
         known: EmbeddingCache | None = before.cache if before is not None and same else None
+        self._opened = object()  # another index may have a version of the same number
         self.cache: EmbeddingCache = EmbeddingCache(settings.cache_bytes) if known is None else known
         self.queue = SentenceQueue(
             self.student.encode,
@@ -136,7 +137,8 @@ class Serving:
         index = self.need_index()
         version = await self.threads.run(lambda: index.version)
         # Few steps for each of a thousand ids: meanwhile this thread keeps all others from running Python.
-        known = [None if (entry := self.cache.get((version, id))) is None else entry.vector for id in ids]
+        keys = [(self._opened, version, id) for id in ids]
+        known = [None if (entry := self.cache.get(key)) is None else entry.vector for key in keys]
         missing = dict.fromkeys(id for id, vector in zip(ids, known, strict=True) if vector is None)
         hits = sum(vector is not None for vector in known)
         if missing:
@@ -146,7 +148,7 @@ class Serving:
                 place = next(place for place, id in enumerate(ids) if id in absent)
                 raise RequestError(422, f"ids.{place}: the index has no row with this id.")
             for id, vector in fresh.items():
-                self.cache.put((version, id), Entry(vector))
+                self.cache.put((self._opened, version, id), Entry(vector))
             known = [fresh[id] if vector is None else vector for id, vector in zip(ids, known, strict=True)]
         vectors: np.ndarray = np.concatenate(known).reshape(len(ids), -1)  # type: ignore[arg-type]
         return Embedded(vectors, 0, hits, [])
