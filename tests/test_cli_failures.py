@@ -92,7 +92,7 @@ def test_interrupted_in_a_command_of_the_index(run, monkeypatch: pytest.MonkeyPa
     pytest.importorskip("lance")
     monkeypatch.setattr("dse.cli.index.open_store", fail(KeyboardInterrupt()))
     assert run("index", "optimize", "nowhere") == Done(130, "", "Interrupted.\n")
-    monkeypatch.setattr("dse.cli.search.open_index", fail(KeyboardInterrupt()))
+    monkeypatch.setattr("dse.cli.search.open_whole", fail(KeyboardInterrupt()))
     assert run("search", "nowhere", "-q", "a") == Done(130, "", "Interrupted.\n")
 
 
