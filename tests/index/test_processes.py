@@ -40,8 +40,10 @@ def test_kills_lose_and_double_nothing(tmp_path):
 def test_two_writers_and_a_reader(tmp_path):
     path = tmp_path / "index"
     create(str(path))
-    writers = [start("add", path, 0, 8), start("add", path, 4 * BATCH, 8)]  # half of the rows are the same
     reader = start("read", path, 12 * BATCH)
+    while not (tmp_path / "index.read").exists():  # on a busy machine it might begin when all is written
+        assert reader.poll() is None, reader.communicate()[1]
+    writers = [start("add", path, 0, 8), start("add", path, 4 * BATCH, 8)]  # half of the rows are the same
     for process in writers:
         finish(process)
     assert int(finish(reader)) > 1

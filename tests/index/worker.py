@@ -146,6 +146,7 @@ def read(path: str, until: str) -> None:
         ids = [name for batch in view.scan(["id"]) for name in batch["id"].to_pylist()]
         assert len(ids) == len(set(ids)) >= count and len(ids) % BATCH == 0
         count, scans = len(ids), scans + 1
+        Path(f"{path}.read").touch()
     print(scans)
 
 
