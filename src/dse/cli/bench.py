@@ -8,6 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from dse.cli import options as o
+from dse.errors import need_extra
+
+EXTRAS = {  # packages that a benchmark needs, and the extras that install them
+    "search": {"lance": "index"},
+    "serving": {"lance": "index", "fastapi": "serve", "prometheus_client": "serve"},
+    "scale": {"ray": "ray", "lance": "index"},
+}
 
 
 def bench(
@@ -33,22 +40,12 @@ def bench(
     from importlib import import_module
 
     settings: dict[str, Any] = {}
+    for package, extra in EXTRAS.get(name, {}).items():
+        need_extra(package, extra)
     if name == "search":
-        from dse.errors import need_extra
-
-        need_extra("lance", "index")
         settings = {"student": student, "rows": [int(size) for size in o.comma(rows)], "work": work}
     if name == "serving":
-        from dse.errors import need_extra
-
-        for package, extra in (("lance", "index"), ("fastapi", "serve"), ("prometheus_client", "serve")):
-            need_extra(package, extra)
         settings = {"soak_minutes": soak}
-    if name == "scale":
-        from dse.errors import need_extra
-
-        for package, extra in (("ray", "ray"), ("lance", "index")):
-            need_extra(package, extra)
     run = import_module(f"dse.bench.{name}").run
     result = run(data=data, backbone=backbone, quick=quick, command=o.command_line(), **settings)
     o.show(result.to_dict(), result.table_text(), as_json)

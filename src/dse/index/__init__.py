@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 from dse.errors import need_extra
@@ -19,13 +20,10 @@ os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
 __all__ = ["CandidateIndex", "ShardedIndex"]
 
 
+_HOME = {"CandidateIndex": "candidate_index", "ShardedIndex": "shards.sharded_index"}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "CandidateIndex":
-        from dse.index.candidate_index import CandidateIndex
-
-        return CandidateIndex
-    if name == "ShardedIndex":
-        from dse.index.shards.sharded_index import ShardedIndex
-
-        return ShardedIndex
+    if name in _HOME:
+        return getattr(import_module(f"dse.index.{_HOME[name]}"), name)
     raise AttributeError(f"module 'dse.index' has no attribute {name!r}")

@@ -60,11 +60,11 @@ def calibrate(
     embeddings = embed_sample(student, sample_queries, recall, confidence)
     rows, scorer = snapshot.count(), row_scorer(student, snapshot.manifest.label)
     lengths = tested_lengths(k, rows) if scout is not None else []
-    recalls = np.empty((len(embeddings), len(lengths)))
-    if lengths:
-        parts = tqdm(embeddings.split(QUERIES), "Queries", unit=f"{QUERIES} queries", disable=not show_progress_bar)
-        found = [find(snapshot, scorer, scout, part, k, lengths).found for part in parts]
-        recalls = np.concatenate([part.mean(axis=1) for part in found])
+
+    def recalls_of(block: Tensor) -> np.ndarray:
+        return find(snapshot, scorer, scout, block, k, lengths).recalls
+
+    recalls = in_blocks(recalls_of, embeddings, lengths, show_progress_bar)
     return result(recalls, lengths, rows, k, recall, confidence)
 
 
@@ -91,6 +91,16 @@ def tested_lengths(k: int, rows: int) -> list[int]:
     if rows <= scouting.EXACT_ROWS:
         return []
     return [length for length in reversed(scouting.LADDER) if 4 * k <= length < rows]
+
+
+def in_blocks(
+    recalls_of: Callable[[Tensor], np.ndarray], queries: Tensor, lengths: Sequence[int], show_progress_bar: bool
+) -> np.ndarray:
+    """Recalls of queries (q, d) with each length, (q, lengths), some queries at a time."""
+    if not lengths:
+        return np.empty((len(queries), 0))
+    blocks = tqdm(queries.split(QUERIES), "Queries", unit=f"{QUERIES} queries", disable=not show_progress_bar)
+    return np.concatenate([recalls_of(block) for block in blocks])
 
 
 def result(
@@ -179,6 +189,12 @@ class Best(NamedTuple):
 
     scores: np.ndarray
     found: np.ndarray
+
+    @property
+    def recalls(self) -> np.ndarray:
+        """Share of each query's best that each length holds, (q, lengths)."""
+        shares: np.ndarray = self.found.mean(axis=1)
+        return shares
 
 
 @torch.inference_mode()

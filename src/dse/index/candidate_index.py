@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -19,12 +18,13 @@ from dse.index import calibration, maintenance
 from dse.index import rebuild as rebuilding
 from dse.index.column_types import check_names, storable, without_nan
 from dse.index.handle import Handle, View
-from dse.index.info import index_info
+from dse.index.info import Known, index_info
 from dse.index.layout import EMBEDDING, ID, TEXT
 from dse.index.rebuild import BATCH_ROWS, HOUR
 from dse.index.row_checks import as_ids
 from dse.index.rows import Rows
 from dse.index.search import Queries, answer
+from dse.index.searchable import Searchable
 from dse.index.snapshot import Snapshot
 from dse.index.store import Store
 from dse.index.student import Folder, check_student, embed_rows, load_student, make_scout, new_manifest
@@ -32,10 +32,8 @@ from dse.index.write import Writer
 from dse.model import DSE
 from dse.runner import Run
 
-logger = logging.getLogger(__name__)
 
-
-class CandidateIndex:
+class CandidateIndex(Searchable):
     """Rows on disk that are searched by a student's pair function.
 
     A small index is scored whole. In a large one a scout, an approximate search of short vectors, keeps a shortlist,
@@ -106,8 +104,9 @@ class CandidateIndex:
         return index
 
     def _open(self, store: Store, student: DSE | Folder | None) -> None:
+        super().__init__()
         self._handle = Handle(store, load_student(student, store))
-        self._warned: set[str] = set()
+        self.path = store.path
 
     def __len__(self) -> int:
         """Number of rows stored."""
@@ -215,55 +214,9 @@ class CandidateIndex:
 
     # ------------------------------------------------------------------------------------------------ search
 
-    def search(
-        self,
-        queries: str | Sequence[str] | np.ndarray | Tensor,
-        k: int = 10,
-        *,
-        where: str | None = None,
-        exact: bool = False,
-        activation_fn: Callable[[Tensor], Tensor] | None = None,
-    ) -> Any:
-        """The k best rows of each query; the query is the left sentence of every pair.
-
-        Args:
-            queries: A text, several, or embeddings (q, d).
-            k: How many rows; fewer come back where the index holds fewer.
-            where: Search only rows that meet this condition, in SQL as in `delete`. Without calibrated promise.
-            exact: Score every row, however many the index holds.
-            activation_fn: As in `DSE.predict`.
-
-        Returns:
-            For one text a list of ``{"id", "score", "text", "metadata"}``, best first; else a list of such lists.
-
-        Raises:
-            ValueError: If k is not positive.
-            BadDataError: If the condition cannot be read.
-        """
-        hits = [answer["hits"] for answer in self._answer(queries, k, where, exact, activation_fn)]
-        return hits[0] if isinstance(queries, str) else hits
-
-    def explain(
-        self,
-        query: str | Sequence[str] | np.ndarray | Tensor,
-        k: int = 10,
-        *,
-        where: str | None = None,
-        exact: bool = False,
-    ) -> Any:
-        """As `search`, with how it was answered.
-
-        Returns:
-            For one text a dict, else a list of such: ``hits`` (with ``scout_rank``, the place in the shortlist),
-            ``mode`` (``exact`` or ``two passes``), ``scored`` rows, ``seconds`` of each step, and ``promise``, which
-            says what is known of the recall.
-        """
-        answers = self._answer(query, k, where, exact, None)
-        return answers[0] if isinstance(query, str) else answers
-
-    def _answer(self, queries: Any, k: int, where: str | None, exact: bool, activation_fn: Any) -> list[dict[str, Any]]:
-        if k < 1:
-            raise ValueError(f"k is {k}; ask for at least one row.")
+    def _answers(
+        self, queries: Any, k: int, where: str | None, exact: bool, activation_fn: Any
+    ) -> list[dict[str, Any]]:
         encoded: dict[str, Queries] = {}  # by the student that did it: a search that begins again need not
 
         def search(view: View) -> list[dict[str, Any]]:
@@ -271,14 +224,11 @@ class CandidateIndex:
             made_with = view.store.manifest.student
             if made_with not in encoded:
                 encoded[made_with] = Queries.encode(view.student, queries)
-            scout = None if exact else view.scout
-            return answer(view.store.snapshot(), view.student, scout, encoded[made_with], k, where, activation_fn)
+            rows, scout = view.store.snapshot(), None if exact else view.scout
+            known = Known.of(rows)
+            return answer(rows, known, view.student, scout, encoded[made_with], k, where, activation_fn)
 
-        answers = self._handle.read(search)
-        if answers and (warning := answers[0]["promise"]["warning"]) and warning not in self._warned:
-            self._warned.add(warning)
-            logger.warning("%s: %s", self._handle.path, warning)
-        return answers
+        return self._handle.read(search)
 
     # ------------------------------------------------------------------------------------------------ maintenance
 

@@ -54,6 +54,7 @@ class Queries:
 
 def answer(
     snapshot: Snapshot,
+    known: Known,
     student: DSE,
     scout: Scout | None,
     queries: Queries,
@@ -75,14 +76,14 @@ def answer(
         searcher = Searcher(snapshot, scorer, scout)
         with one_thread():  # beside Lance's threads
             results = [searcher.two_passes(query, k, length, where) for query in embeddings]
-    known = promise(Known.of(snapshot), exact=length is None, k=k, where=where)
+    promised = promise(known, exact=length is None, k=k, where=where)
     answers = []
     for best in results:
         with timed(best.seconds, "read"):
             hits = _hits(snapshot, student, best, activation_fn)
         seconds = {"encode": queries.seconds / len(results)} | best.seconds
         mode = "exact" if length is None else "two passes"
-        answers.append({"hits": hits, "mode": mode, "scored": best.scored, "seconds": seconds, "promise": known})
+        answers.append({"hits": hits, "mode": mode, "scored": best.scored, "seconds": seconds, "promise": promised})
     return answers
 
 

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from dse.index import CandidateIndex
-from dse.index.handle import Handle
 from dse.index.shards import sharded_index
 from dse.index.shards.work import Shard, answered
-from dse.index.store import Store
 from tests.conftest import make_student
 
 
@@ -19,7 +17,7 @@ class HereProcess:
     """What `ShardProcess` does, without a process."""
 
     def __init__(self, path: str, options: Any, student: bytes, threads: int) -> None:
-        self.path, self.shard = path, Shard(Handle(Store(path, options), pickle.loads(student)))
+        self.path, self.shard = path, Shard(CandidateIndex(path, pickle.loads(student), storage_options=options))
 
     def open(self) -> None:
         pass

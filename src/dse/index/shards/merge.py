@@ -32,11 +32,12 @@ def merged_answer(answers: Sequence[dict[str, Any]], k: int) -> dict[str, Any]:
 
 def merged_known(known: Sequence[Known]) -> Known:
     """What a promise of the whole rests on: a calibration counts if all shards have the same one, of them alone."""
-    first = known[0].calibration
-    made = {(each.calibration or {}).get("shards", {}).get("id") for each in known}
-    whole = first is not None and None not in made and len(made) == 1 and first["shards"]["count"] == len(known)
-    kept = {name: value for name, value in first.items() if name != "shards"} if whole and first is not None else None
-    return Known(kept, sum(each.changed for each in known), sum(each.rows for each in known))
+    calibrations = [dict(each.calibration or {}) for each in known]
+    made = [calibration.pop("shards", None) for calibration in calibrations]
+    whole = made[0] is not None and made[0]["count"] == len(known) and all(other == made[0] for other in made)
+    return Known(
+        calibrations[0] if whole else None, sum(each.changed for each in known), sum(each.rows for each in known)
+    )
 
 
 def merged_recalls(parts: Sequence[Best], k: int) -> np.ndarray:
@@ -44,8 +45,7 @@ def merged_recalls(parts: Sequence[Best], k: int) -> np.ndarray:
     scores = np.concatenate([part.scores for part in parts], axis=1)  # (q, k of all)
     found = np.concatenate([part.found for part in parts], axis=1)  # (q, k of all, lengths)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    shares: np.ndarray = np.take_along_axis(found, best[:, :, None], axis=1).mean(axis=1)
-    return shares
+    return Best(np.take_along_axis(scores, best, axis=1), np.take_along_axis(found, best[:, :, None], axis=1)).recalls
 
 
 def merged_info(path: str, parts: Sequence[tuple[dict[str, Any], Known]]) -> dict[str, Any]:

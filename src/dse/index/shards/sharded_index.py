@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from dse.errors import DSEError
 from dse.index import calibration
@@ -21,14 +19,13 @@ from dse.index.candidate_index import CandidateIndex
 from dse.index.info import promise
 from dse.index.row_checks import as_ids
 from dse.index.search import Queries, activated
+from dse.index.searchable import Searchable
 from dse.index.shards.merge import merged_answer, merged_info, merged_known, merged_recalls
 from dse.index.shards.names import is_sharded, open_shards, write_names
 from dse.index.shards.process import ShardProcess
 from dse.index.store import Store, resolved
 from dse.index.student import Folder, check_student, load_student
 from dse.model import DSE
-
-logger = logging.getLogger(__name__)
 
 AnyIndex: TypeAlias = "CandidateIndex | ShardedIndex"
 
@@ -38,7 +35,7 @@ def open_index(path: str | os.PathLike[str], student: DSE | Folder | None = None
     return ShardedIndex(path, student) if is_sharded(path) else CandidateIndex(path, student)
 
 
-class ShardedIndex:
+class ShardedIndex(Searchable):
     """Several indexes of one student that are searched as one.
 
     Each shard is a `CandidateIndex` that holds a part of the rows, in a folder or an object store, and is searched in a
@@ -103,6 +100,7 @@ class ShardedIndex:
         return index
 
     def _open(self, path: str | os.PathLike[str], stores: Sequence[Store], student: DSE | Folder | None) -> None:
+        super().__init__()
         self.path = resolved(path)
         self._student = load_student(student, stores[0])
         check_student(self._student.fingerprints, stores[0])
@@ -112,7 +110,6 @@ class ShardedIndex:
         for shard in self._shards:
             shard.open()
         self._turn = threading.Lock()
-        self._warned: set[str] = set()
 
     def close(self) -> None:
         """End the processes; they also end with the object."""
@@ -141,8 +138,8 @@ class ShardedIndex:
     def embeddings(self, ids: Iterable[str]) -> dict[str, np.ndarray]:
         """As `CandidateIndex.embeddings`."""
         found: dict[str, np.ndarray] = {}
-        for names, vectors in self._each("embeddings", as_ids(ids)):
-            found = dict(zip(names, vectors, strict=True)) | found
+        for part in self._each("embeddings", as_ids(ids)):
+            found = part | found
         return found
 
     @property
@@ -152,34 +149,9 @@ class ShardedIndex:
 
     # ------------------------------------------------------------------------------------------------ search
 
-    def search(
-        self,
-        queries: str | Sequence[str] | np.ndarray | Tensor,
-        k: int = 10,
-        *,
-        where: str | None = None,
-        exact: bool = False,
-        activation_fn: Callable[[Tensor], Tensor] | None = None,
-    ) -> Any:
-        """As `CandidateIndex.search`: the k best rows of all shards."""
-        hits = [answer["hits"] for answer in self._answer(queries, k, where, exact, activation_fn)]
-        return hits[0] if isinstance(queries, str) else hits
-
-    def explain(
-        self,
-        query: str | Sequence[str] | np.ndarray | Tensor,
-        k: int = 10,
-        *,
-        where: str | None = None,
-        exact: bool = False,
-    ) -> Any:
-        """As `CandidateIndex.explain`; seconds of a step are those of the slowest shard."""
-        answers = self._answer(query, k, where, exact, None)
-        return answers[0] if isinstance(query, str) else answers
-
-    def _answer(self, queries: Any, k: int, where: str | None, exact: bool, activation_fn: Any) -> list[dict[str, Any]]:
-        if k < 1:
-            raise ValueError(f"k is {k}; ask for at least one row.")
+    def _answers(
+        self, queries: Any, k: int, where: str | None, exact: bool, activation_fn: Any
+    ) -> list[dict[str, Any]]:
         if where is not None:
             self._each("condition", where)  # refused before anything is encoded
         encoded = Queries.encode(self._student, queries)
@@ -195,9 +167,6 @@ class ShardedIndex:
             answer["seconds"] = {"encode": encoded.seconds / len(encoded.embeddings)} | answer["seconds"]
             answer["promise"] = promise(known, exact=answer["mode"] == "exact", k=k, where=where)
             answers.append(answer)
-        if answers and (warning := answers[0]["promise"]["warning"]) and warning not in self._warned:
-            self._warned.add(warning)
-            logger.warning("%s: %s", self.path, warning)
         return answers
 
     # ------------------------------------------------------------------------------------------------ maintenance
@@ -220,12 +189,11 @@ class ShardedIndex:
         rows = sum(info["rows"] for info in facts)
         largest = max((info["rows"] for info in facts if info["scout"] is not None), default=0)
         lengths = calibration.tested_lengths(k, largest)
-        recalls = np.empty((len(embeddings), len(lengths)))
-        if lengths:
-            blocks = embeddings.split(calibration.QUERIES)
-            bar = tqdm(blocks, "Queries", unit=f"{calibration.QUERIES} queries", disable=not show_progress_bar)
-            found = [self._each("find", block.cpu().numpy(), k, lengths) for block in bar]
-            recalls = np.concatenate([merged_recalls(parts, k) for parts in found])
+
+        def recalls_of(block: Tensor) -> np.ndarray:
+            return merged_recalls(self._each("find", block.cpu().numpy(), k, lengths), k)
+
+        recalls = calibration.in_blocks(recalls_of, embeddings, lengths, show_progress_bar)
         result = calibration.result(recalls, lengths, rows, k, recall, confidence)
         result["shards"] = {"id": uuid.uuid4().hex, "count": len(self._shards)}
         self._each("keep", result, each=counted)

@@ -10,56 +10,44 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 import torch
 
-from dse.data.arrow_vectors import matrix
 from dse.errors import DSEError
 from dse.index import calibration
-from dse.index.column_types import without_nan
-from dse.index.handle import Handle
+from dse.index.candidate_index import CandidateIndex
+from dse.index.handle import View
 from dse.index.info import Known, index_info
-from dse.index.layout import EMBEDDING, ID, TEXT
 from dse.index.search import Queries, answer
-from dse.index.store import Store
 from dse.index.student import check_student, row_scorer
 from dse.model import DSE
 
 
-@dataclass(frozen=True)
 class Shard:
     """One shard, open; each method answers one kind of request.
 
-    Attributes:
-        handle: Its rows.
+    Args:
+        index: Its rows.
     """
 
-    handle: Handle
+    def __init__(self, index: CandidateIndex) -> None:
+        self.handle = index._handle
+        self.get, self.embeddings = index.get, index.embeddings
 
     def search(self, queries: np.ndarray, k: int, where: str | None, exact: bool) -> tuple[list[dict[str, Any]], Known]:
         """Answers to queries (q, d), with raw scores, and what is known of the recall."""
 
-        def work(view: Any) -> tuple[list[dict[str, Any]], Known]:
+        def work(view: View) -> tuple[list[dict[str, Any]], Known]:
             given = Queries(torch.from_numpy(queries).to(view.student.device), 0.0)
             scout, rows = None if exact else view.scout, view.store.snapshot()
-            return answer(rows, view.student, scout, given, k, where, torch.nn.Identity()), Known.of(rows)
+            known = Known.of(rows)
+            return answer(rows, known, view.student, scout, given, k, where, torch.nn.Identity()), known
 
         return self.handle.read(work)
-
-    def get(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Texts and columns of rows by their ids."""
-        rows = self.handle.read(lambda view: view.store.find(ids, [ID, TEXT, *view.store.columns])).to_pylist()
-        return {row.pop(ID): {"text": row.pop(TEXT), "metadata": without_nan(row)} for row in rows}
-
-    def embeddings(self, ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
-        """Ids of those that are stored, and their embeddings (n, d) fp16."""
-        rows = self.handle.read(lambda view: view.store.find(ids, [ID, EMBEDDING]))
-        return rows[ID].to_pylist(), matrix(rows[EMBEDDING])
 
     def condition(self, where: str) -> None:
         """Refuse a condition that cannot be read."""
@@ -76,7 +64,7 @@ class Shard:
     def find(self, queries: np.ndarray, k: int, lengths: list[int]) -> calibration.Best:
         """The exact best rows of queries (q, d), and which of them shortlists hold."""
 
-        def work(view: Any) -> calibration.Best:
+        def work(view: View) -> calibration.Best:
             scorer, given = row_scorer(view.student, view.store.manifest.label), torch.from_numpy(queries)
             rows = view.store.snapshot()
             return calibration.find(rows, scorer, view.scout, given.to(view.student.device), k, lengths)
@@ -102,7 +90,7 @@ def main(descriptor: int) -> None:
     path, options, threads = pickle.loads(connection.recv_bytes())  # from the parent alone
     torch.set_num_threads(threads)
     student: DSE = pickle.loads(connection.recv_bytes())
-    opened, shard = answered(lambda: Shard(Handle(Store(path, options), student)), ())
+    opened, shard = answered(lambda: Shard(CandidateIndex(path, student, storage_options=options)), ())
     if not opened:
         connection.send_bytes(pickle.dumps((0, False, shard)))
         return
