@@ -232,7 +232,10 @@ class _Pool:
 
     @staticmethod
     def _unfinished(hand: Iterable[_Shard], number: int) -> list[_Shard]:
-        """What a dead worker had not finished, in the order in which it was given: the first it was at when it died."""
+        """What a dead worker had not finished, in the order in which it was given: the first it was at when it died.
+
+        A result that had not arrived when the worker died counts as not finished.
+        """
         import ray
         from ray import exceptions
 
