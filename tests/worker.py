@@ -89,12 +89,23 @@ def label_slowly(teacher: str, output: Path, seconds: float) -> None:
     labelling.label_pairs(CrossEncoder(teacher, device="cpu"), make_pairs(BINARY, LABELLED), BINARY, output)
 
 
-def rank_slowly(backbone: str, output: Path, seconds: float) -> None:
+def learn_ranking(backbone: str, output: Path) -> None:
     """Learn the ranking of the samples in twelve steps, a checkpoint every four, the bank renewed after six."""
+    from dse.training import ranking
+    from tests.training.ranking_samples import CORPUS, QUERIES, VECTORS
+
+    settings = ranking.RankingTraining(
+        steps=12, batch_size=16, learning_rate=1e-3, checkpoint_steps=4, refreshes=1, seed=7
+    )
+    student = make_student(backbone, head="cosine", num_layers=1, dtype="auto")
+    ranking.distill_ranking(student, CORPUS, QUERIES, output, teacher_vectors=VECTORS, settings=settings)
+
+
+def rank_slowly(backbone: str, output: Path, seconds: float) -> None:
+    """`learn_ranking`, with a pause before each step."""
     import logging
 
-    from dse.training import ranking, ranking_loop
-    from tests.training.ranking_samples import CORPUS, QUERIES, VECTORS
+    from dse.training import ranking_loop
 
     logging.basicConfig(level=logging.INFO)
     step = ranking_loop.RankingTrainer._step
@@ -104,21 +115,16 @@ def rank_slowly(backbone: str, output: Path, seconds: float) -> None:
         return step(self, number)
 
     ranking_loop.RankingTrainer._step = slowly
-    settings = ranking.RankingTraining(
-        steps=12, batch_size=16, learning_rate=1e-3, checkpoint_steps=4, refreshes=1, seed=7
-    )
-    student = make_student(backbone, head="cosine", num_layers=1, dtype="auto")
-    ranking.distill_ranking(student, CORPUS, QUERIES, output, teacher_vectors=VECTORS, settings=settings)
+    learn_ranking(backbone, output)
 
 
 def make_rankers(backbone: str, output: Path) -> None:
     """A student of vectors and one of scored pairs and vectors; each process writes what it ends with and was asked."""
-    from dse.ranking import RankingRecipe, make_ranker, rounds
+    from dse.ranking import RankingRecipe, make_ranker
     from dse.teacher import load_ranking_teacher
     from dse.training.ranking import RankingTraining
     from tests.training.ranking_samples import CORPUS, QUERIES, SubjectTeacher
 
-    rounds.LIST, rounds.ROUND = 6, 6 * 20
     settings = RankingTraining(steps=6, batch_size=7, learning_rate=1e-3, checkpoint_steps=2, dtype="float32", seed=3)
     documents = Texts([f"d{i}" for i in range(len(CORPUS))], list(CORPUS))
     queries = Texts([f"q{i}" for i in range(len(QUERIES))], list(QUERIES))
@@ -213,6 +219,9 @@ def rank_in_rounds(backbone: str, output: Path, kills: list[str]) -> None:
 def main(what: str, folder: str, output: str, seconds: float) -> None:
     """Run the command at the top of this file."""
     if what == "rankers":
+        from dse.ranking import rounds
+
+        rounds.LIST, rounds.ROUND = 6, 6 * 20
         return make_rankers(folder, Path(output))
     if what == "ranking":
         return rank_slowly(folder, Path(output), seconds)

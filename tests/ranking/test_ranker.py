@@ -16,9 +16,10 @@ import torch
 
 from dse import DSE
 from dse.data import Collection, Texts
+from dse.encoding.runtime import one_thread
 from dse.errors import BadDataError, MismatchError
 from dse.evaluation.ranking import plots
-from dse.ranking import RankingRecipe, make_ranker, ranker, ways
+from dse.ranking import RankingRecipe, make_ranker, ranker, rounds, ways
 from dse.teacher import load_ranking_teacher, vectors
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.ranking import RankingTraining
@@ -27,6 +28,7 @@ from tests import processes
 from tests.commands import ENV, dse
 from tests.samples import difference, tensors
 from tests.training.ranking_samples import CORPUS, QUERIES, SubjectTeacher
+from tests.worker import make_rankers
 
 QUICK = RankingTraining(steps=6, batch_size=16, learning_rate=1e-3, checkpoint_steps=2, dtype="float32", seed=3)
 
@@ -277,8 +279,10 @@ def test_two_processes_make_the_student_of_one(backbone, encoder, tmp_path, monk
     monkeypatch.setenv("ENCODER", str(encoder))
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     two = processes.start("rankers", backbone, tmp_path / "two", 0, launcher=torchrun)
-    one = processes.start("rankers", backbone, tmp_path / "one", 0)
-    processes.finish(one)
+    monkeypatch.setattr(rounds, "LIST", 6)
+    monkeypatch.setattr(rounds, "ROUND", 6 * 20)
+    with one_thread():
+        make_rankers(backbone, tmp_path / "one")
     processes.finish(two)
     one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=False) for name in ("one", "two0", "two1"))
     start = DSE.from_backbone(backbone, head="cosine", num_layers=1, device="cpu", dtype="float32")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import time
-from pathlib import Path
 from unittest.mock import ANY
 
 import pyarrow.parquet as pq
@@ -16,6 +13,7 @@ from dse import encode_files
 from dse.errors import DSEError, MismatchError
 from dse.scale import ray_map
 from tests.conftest import SENTENCES
+from tests.scale.deadly import Deadly, Square
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -26,39 +24,10 @@ def run():
         yield run
 
 
-class Square:
-    """Dies once, in the middle."""
-
-    def __init__(self, flag: Path, at: int | None, always: bool = False) -> None:
-        self.flag, self.at, self.always = flag, at, always
-
-    def __call__(self, number: int) -> tuple[int, int]:
-        if number == self.at and (self.always or not self.flag.exists()):
-            self.flag.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        if number < 0:
-            raise DSEError("a number below zero.")
-        return number**2, os.getpid()
-
-
 def test_a_worker_that_is_killed_loses_nothing_and_order_stays(run, tmp_path):
     results = list(run(Square(tmp_path / "flag", 7), range(20)))
     assert [square for square, _ in results] == [n**2 for n in range(20)] and (tmp_path / "flag").exists()
     assert len({process for _, process in results}) >= 2
-
-
-class Deadly:
-    """Dies at the first two numbers, once at each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, number: int) -> int:
-        if number < 2 and not (self.folder / str(number)).exists():
-            (self.folder / str(number)).touch()
-            time.sleep(0.5)  # until the result of the shard before it has arrived
-            os.kill(os.getpid(), signal.SIGKILL)
-        return number
 
 
 def test_a_death_counts_for_the_shard_at_which_it_happened(run, tmp_path, monkeypatch):
