@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from datetime import timedelta
 from pathlib import Path
 
@@ -291,8 +292,32 @@ class TestTwoPasses:
         pairs = zip(index.search(others, 5), index.search(others, 5, exact=True), strict=True)
         recall = np.mean([len({h["id"] for h in a} & {h["id"] for h in b}) / 5 for a, b in pairs])
         assert recall > 0.87
+
+        def elsewhere(function, blocks):  # a worker gets the function without the open index
+            return map(pickle.loads(pickle.dumps(function)), pickle.loads(pickle.dumps(blocks)))
+
+        again = index.calibrate(
+            make_embeddings(80, seed=2).astype(np.float32), k=5, recall=0.9, confidence=0.9, run=elsewhere
+        )
+        assert {**found, "date": again["date"]} == again
+        found = again
         info = index.info()
         assert info["calibration"] == found and "recall@5 of at least 0.9" in info["promise"]
+
+    def test_a_worker_without_the_folder_is_one_sentence(self, index, tmp_path):
+        index.add(prepared(400))
+        index.optimize()
+
+        def elsewhere(function, blocks):
+            worker = pickle.loads(pickle.dumps(function))
+            (tmp_path / "index").rename(tmp_path / "away")
+            try:
+                return [worker(block) for block in blocks]
+            finally:
+                (tmp_path / "away").rename(tmp_path / "index")
+
+        with pytest.raises(BadDataError, match=r"index is no index"):
+            index.calibrate(make_embeddings(80, seed=2).astype(np.float32), recall=0.9, confidence=0.9, run=elsewhere)
 
     def test_growth_voids_the_promise(self, index, caplog):
         index.add(prepared(1000))

@@ -168,14 +168,20 @@ def calibrate(
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Best rows of a query.")] = 10,
     recall: Annotated[float, typer.Option("--recall", help="Share of the exact best rows to find.")] = 0.99,
     confidence: Annotated[float, typer.Option("--confidence", help="Confidence of that recall.")] = 0.95,
+    ray: o.RayOption = None,
     as_json: o.JsonOption = False,
 ) -> None:
     """Find the shortest shortlist that keeps a promised recall; every row is scored for every sample query."""
     from dse.data.pairs import read_sentences
+    from dse.index.shards.names import is_sharded
 
+    if ray is not None and is_sharded(path):
+        raise typer.BadParameter("each shard of an index has a process of its own already; leave --ray out.")
     sentences = read_sentences(queries, column)
     index = open_whole(path, student)
-    result = index.calibrate(sentences, top_k, recall=recall, confidence=confidence, show_progress_bar=o.on_terminal())
+    settings: dict[str, Any] = {"recall": recall, "confidence": confidence, "show_progress_bar": o.on_terminal()}
+    with o.workers(ray) as run:
+        result = index.calibrate(sentences, top_k, **settings, **({} if ray is None else {"run": run}))
     length = result["shortlist"]
     how = f"a shortlist of {length:,} rows" if length else "only scoring every row"
     o.show(

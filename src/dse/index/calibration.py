@@ -34,8 +34,10 @@ from dse.index.row_scorer import RowScorer
 from dse.index.scout import Scout
 from dse.index.search import Score, Searcher, exact_search
 from dse.index.snapshot import Snapshot
+from dse.index.store import Store
 from dse.index.student import embed_queries, row_scorer
 from dse.model import DSE
+from dse.runner import Run
 
 STAKES = np.append(np.arange(1, 20) / 20, 1.0)  # as shares of 1 / m
 WEIGHTS = np.append(np.full(19, 0.5 / 19), 0.5)  # half on the highest: it needs the fewest queries when none misses
@@ -51,6 +53,7 @@ def calibrate(
     recall: float,
     confidence: float,
     show_progress_bar: bool,
+    run: Run = map,
 ) -> dict[str, Any]:
     """What `CandidateIndex.calibrate` stores.
 
@@ -60,11 +63,7 @@ def calibrate(
     embeddings = embed_sample(student, sample_queries, recall, confidence)
     rows, scorer = snapshot.count(), row_scorer(student, snapshot.manifest.label)
     lengths = tested_lengths(k, rows) if scout is not None else []
-
-    def recalls_of(block: Tensor) -> np.ndarray:
-        return find(snapshot, scorer, scout, block, k, lengths).recalls
-
-    recalls = in_blocks(recalls_of, embeddings, lengths, show_progress_bar)
+    recalls = in_blocks(RecallsOf(snapshot, scorer, scout, k, lengths), embeddings, lengths, show_progress_bar, run)
     return result(recalls, lengths, rows, k, recall, confidence)
 
 
@@ -94,13 +93,44 @@ def tested_lengths(k: int, rows: int) -> list[int]:
 
 
 def in_blocks(
-    recalls_of: Callable[[Tensor], np.ndarray], queries: Tensor, lengths: Sequence[int], show_progress_bar: bool
+    recalls_of: Callable[[Tensor], np.ndarray],
+    queries: Tensor,
+    lengths: Sequence[int],
+    show_progress_bar: bool,
+    run: Run = map,
 ) -> np.ndarray:
     """Recalls of queries (q, d) with each length, (q, lengths), some queries at a time."""
     if not lengths:
         return np.empty((len(queries), 0))
-    blocks = tqdm(queries.split(QUERIES), "Queries", unit=f"{QUERIES} queries", disable=not show_progress_bar)
-    return np.concatenate([recalls_of(block) for block in blocks])
+    blocks = queries.split(QUERIES)
+    unit, hidden = f"{QUERIES} queries", not show_progress_bar
+    return np.concatenate(list(tqdm(run(recalls_of, blocks), "Queries", len(blocks), unit=unit, disable=hidden)))
+
+
+class RecallsOf:
+    """Recalls of some queries (q, d) in shortlists of each length, (q, lengths): here, or on a worker elsewhere.
+
+    A worker opens the index where it lies, at the same commit.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, scorer: RowScorer, scout: Scout | None, k: int, lengths: Sequence[int]
+    ) -> None:
+        self._snapshot: Snapshot | None = snapshot
+        self._where = snapshot.path, snapshot.options, snapshot.data.version
+        self._arguments = scorer, scout, k, lengths
+
+    def __call__(self, queries: Tensor) -> np.ndarray:
+        """The recalls."""
+        if self._snapshot is None:
+            path, options, version = self._where
+            self._snapshot = Store(path, options).snapshot(version)
+        scorer, scout, k, lengths = self._arguments
+        return find(self._snapshot, scorer, scout, queries, k, lengths).recalls
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the open index."""
+        return self.__dict__ | {"_snapshot": None}
 
 
 def result(

@@ -240,6 +240,7 @@ class CandidateIndex(Searchable):
         recall: float = 0.99,
         confidence: float = 0.95,
         show_progress_bar: bool = False,
+        run: Run = map,
     ) -> dict[str, Any]:
         """Find the shortest shortlist that keeps a promised recall, and use it from now on.
 
@@ -251,6 +252,8 @@ class CandidateIndex(Searchable):
             recall: Share of the exact k best that must be found, on average over queries like these.
             confidence: How sure that must be.
             show_progress_bar: Whether to show one.
+            run: Where blocks of queries are answered: here, or by `dse.scale.ray_map`, whose workers open the index
+                at its path.
 
         Returns:
             What is stored: ``shortlist`` (None where only scoring every row keeps the promise), ``measured`` recall,
@@ -262,7 +265,9 @@ class CandidateIndex(Searchable):
 
         def measure(view: View) -> tuple[View, Snapshot, dict[str, Any]]:
             rows, bar = view.store.snapshot(), show_progress_bar
-            found = calibration.calibrate(rows, view.student, view.scout, sample_queries, k, recall, confidence, bar)
+            found = calibration.calibrate(
+                rows, view.student, view.scout, sample_queries, k, recall, confidence, bar, run
+            )
             return view, rows, found
 
         view, calibrated, result = self._handle.read(measure)

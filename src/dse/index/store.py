@@ -119,9 +119,13 @@ class Store(Snapshot):
         self.refresh()
         return work()
 
-    def snapshot(self) -> Snapshot:
-        """This commit, which later calls of `refresh` leave alone."""
-        return Snapshot(self.path, self.options, self.data, self.manifest)
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """This commit, or that of a version, which later calls of `refresh` leave alone."""
+        if version is None:
+            return Snapshot(self.path, self.options, self.data, self.manifest)
+        with self.reading():
+            data = self.data.checkout_version(version)
+            return Snapshot(self.path, self.options, data, Manifest.from_schema(data.schema, self.path))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
