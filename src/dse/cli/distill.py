@@ -84,7 +84,7 @@ def distill(
         typer.Option(
             "--teacher-pairs",
             min=1,
-            help="With --corpus: how many pairs a cross-encoder scores (20,000).",
+            help="With --corpus: how many pairs a cross-encoder scores (8,000).",
             rich_help_panel=o.TRAIN,
         ),
     ] = None,

@@ -54,7 +54,7 @@ class RankingRecipe:
     teachers: tuple[str, ...] = ()
     student: Mapping[str, Any] = field(default_factory=dict)
     training: RankingTraining = field(default_factory=RankingTraining)
-    teacher_pairs: int = 20_000
+    teacher_pairs: int = 8_000
 
 
 @together()
