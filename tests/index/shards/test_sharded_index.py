@@ -9,9 +9,11 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 from dse.errors import BadDataError, DSEError, MismatchError
 from dse.index import CandidateIndex, ShardedIndex
+from dse.index.shards import process
 from dse.index.shards.process import ShardProcess
 from dse.index.shards.work import Shard
 from tests.conftest import SENTENCES, make_student
@@ -59,6 +61,16 @@ def test_processes_answer_as_one_index_and_end_with_it(student, tmp_path):
         shard._connection.close()  # what the system does with those of a process that was killed
         assert processes[1].wait(timeout=60) == 0
     assert processes[0].poll() == 0
+
+
+def test_processes_share_the_cores(student, tmp_path, monkeypatch):
+    started, popen = [], process.subprocess.Popen
+    monkeypatch.setattr(
+        process.subprocess, "Popen", lambda *args, **kwargs: started.append(kwargs["env"]) or popen(*args, **kwargs)
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    with ShardedIndex.create(tmp_path / "all", split(tmp_path, student, [ROWS[:4], ROWS[4:]]), student):
+        assert [environment["OMP_NUM_THREADS"] for environment in started] == ["2", "2"]  # torch and numpy read it
 
 
 def test_a_shard_that_cannot_be_opened_is_one_sentence(student, tmp_path):

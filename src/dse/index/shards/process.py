@@ -24,12 +24,13 @@ class ShardProcess:
         path: Of the shard.
         options: Storage options, as Lance takes them.
         student: The student, pickled.
-        threads: Of torch.
+        threads: Of torch, and of numpy's linear algebra: threads that wait for each other's turn spin on the cores
+            of other shards.
     """
 
     def __init__(self, path: str, options: dict[str, str] | None, student: bytes, threads: int) -> None:
         self.path = path
-        self._given = (options, threads, student)
+        self._given, self._threads = (options, student), threads
         self._start()
 
     def _start(self) -> None:
@@ -40,7 +41,7 @@ class ShardProcess:
                 [sys.executable, "-m", "dse.index.shards.work", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": search_path},
+                env=os.environ | {"PYTHONPATH": search_path, "OMP_NUM_THREADS": str(self._threads)},
             )
         self._connection = Connection(ours.detach())
         self._number = 0  # of the request
@@ -48,9 +49,9 @@ class ShardProcess:
 
     def open(self) -> None:
         """Hand over place and student, once it listens; apart from the start, so that several start at once."""
-        options, threads, student = self._given
+        options, student = self._given
         with contextlib.suppress(OSError):  # `end` says that it has died
-            self._connection.send_bytes(pickle.dumps((self.path, options, threads)))
+            self._connection.send_bytes(pickle.dumps((self.path, options)))
             self._connection.send_bytes(student)
 
     def begin(self, name: str, *arguments: Any) -> None:

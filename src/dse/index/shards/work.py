@@ -87,8 +87,7 @@ def main(descriptor: int) -> None:
     """Answer until the connection ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     connection = Connection(descriptor)
-    path, options, threads = pickle.loads(connection.recv_bytes())  # from the parent alone
-    torch.set_num_threads(threads)
+    path, options = pickle.loads(connection.recv_bytes())  # from the parent alone
     student: DSE = pickle.loads(connection.recv_bytes())
     opened, shard = answered(lambda: Shard(CandidateIndex(path, student, storage_options=options)), ())
     if not opened:
