@@ -60,6 +60,7 @@ def train_on_ranks(backbone: str, output: Path) -> None:
     torch.save(end, output.with_name(f"rank{os.environ['RANK']}.pt"))
 
 
+SMALL_ROUNDS = {"LIST": 6, "ROUND": 6 * 20}  # of `dse.ranking.rounds`, for `make_rankers`
 LABELLED, SMALL_SHARD = 60, 6
 
 # Between and within drawing, scoring and training of the first round, then of the second, and at the end.
@@ -221,7 +222,7 @@ def main(what: str, folder: str, output: str, seconds: float) -> None:
     if what == "rankers":
         from dse.ranking import rounds
 
-        rounds.LIST, rounds.ROUND = 6, 6 * 20
+        vars(rounds).update(SMALL_ROUNDS)
         return make_rankers(folder, Path(output))
     if what == "ranking":
         return rank_slowly(folder, Path(output), seconds)

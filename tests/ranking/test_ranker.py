@@ -28,7 +28,7 @@ from tests import processes
 from tests.commands import ENV, dse
 from tests.samples import difference, tensors
 from tests.training.ranking_samples import CORPUS, QUERIES, SubjectTeacher
-from tests.worker import make_rankers
+from tests.worker import SMALL_ROUNDS, make_rankers
 
 QUICK = RankingTraining(steps=6, batch_size=16, learning_rate=1e-3, checkpoint_steps=2, dtype="float32", seed=3)
 
@@ -279,8 +279,8 @@ def test_two_processes_make_the_student_of_one(backbone, encoder, tmp_path, monk
     monkeypatch.setenv("ENCODER", str(encoder))
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     two = processes.start("rankers", backbone, tmp_path / "two", 0, launcher=torchrun)
-    monkeypatch.setattr(rounds, "LIST", 6)
-    monkeypatch.setattr(rounds, "ROUND", 6 * 20)
+    for name, value in SMALL_ROUNDS.items():
+        monkeypatch.setattr(rounds, name, value)
     with one_thread():
         make_rankers(backbone, tmp_path / "one")
     processes.finish(two)

@@ -181,7 +181,9 @@ def calibrate(
     index = open_whole(path, student)
     settings: dict[str, Any] = {"recall": recall, "confidence": confidence, "show_progress_bar": o.on_terminal()}
     with o.workers(ray) as run:
-        result = index.calibrate(sentences, top_k, **settings, **({} if ray is None else {"run": run}))
+        if ray is not None:
+            settings["run"] = run
+        result = index.calibrate(sentences, top_k, **settings)
     length = result["shortlist"]
     how = f"a shortlist of {length:,} rows" if length else "only scoring every row"
     o.show(

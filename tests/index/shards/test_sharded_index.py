@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,15 @@ def test_processes_share_the_cores(student, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     with ShardedIndex.create(tmp_path / "all", split(tmp_path, student, [ROWS[:4], ROWS[4:]]), student):
         assert [environment["OMP_NUM_THREADS"] for environment in started] == ["2", "2"]  # torch and numpy read it
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_a_number_of_threads_that_was_set_for_all_is_not_each_ones(name, tmp_path, monkeypatch):
+    monkeypatch.setenv(name, "7")
+    shard = ShardProcess(str(tmp_path), None, b"", 2)
+    environment = Path(f"/proc/{shard._process.pid}/environ").read_bytes().decode().split("\0")
+    shard.close()
+    assert f"{name}=2" in environment
 
 
 def test_a_shard_that_cannot_be_opened_is_one_sentence(student, tmp_path):

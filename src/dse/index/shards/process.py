@@ -14,6 +14,9 @@ from weakref import finalize
 
 from dse.errors import DSEError
 
+# The last two come first for numpy and for torch, and a user may have set them for everything.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 class ShardProcess:
     """A process in which `open` opens a shard. It ends with this object, or when this process dies.
@@ -24,8 +27,7 @@ class ShardProcess:
         path: Of the shard.
         options: Storage options, as Lance takes them.
         student: The student, pickled.
-        threads: Of torch, and of numpy's linear algebra: threads that wait for each other's turn spin on the cores
-            of other shards.
+        threads: Of torch, and of numpy's linear algebra, which would otherwise spin on the cores of other shards.
     """
 
     def __init__(self, path: str, options: dict[str, str] | None, student: bytes, threads: int) -> None:
@@ -41,7 +43,7 @@ class ShardProcess:
                 [sys.executable, "-m", "dse.index.shards.work", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": search_path, "OMP_NUM_THREADS": str(self._threads)},
+                env=os.environ | {"PYTHONPATH": search_path} | dict.fromkeys(THREADS, str(self._threads)),
             )
         self._connection = Connection(ours.detach())
         self._number = 0  # of the request
