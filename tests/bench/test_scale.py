@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from dse import DSE
 from dse.bench import scale, scale_cluster, scale_kills, scale_shards
 from dse.bench.scale_kills import Deadly, Outcome
 from dse.data.pairs import Pairs
+from dse.errors import MismatchError
 from dse.index.shards import sharded_index
 from tests.commands import dse
 from tests.conftest import SENTENCES
@@ -103,3 +105,28 @@ def test_without_ray_it_says_so_before_any_work(monkeypatch):
     monkeypatch.setattr("dse.errors.find_spec", lambda package: None)
     done = dse("bench", "scale", "--quick")
     assert done.returncode == 5 and 'ray is not installed; run: pip install "dse[ray]"' in done.stderr
+
+
+def test_a_part_that_was_measured_is_not_measured_again(tiny_backbone, data_folder, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("killed")
+
+    fail_once = iter([broken])
+    monkeypatch.setattr(scale, "QUICK", SMALL)
+    monkeypatch.setattr(scale, "workers", here)
+    monkeypatch.setattr(scale_kills, "survive", lambda *_: Outcome(2, 1, True))
+    monkeypatch.setattr(scale_cluster, "survives", lambda *_: next(fail_once, lambda *_: True)())
+    monkeypatch.setattr(sharded_index, "ShardProcess", HereProcess)
+    monkeypatch.setattr(scale_shards, "QUICK_PROMISE", (0.5, 0.5))
+    settings = {"data": data_folder, "backbone": tiny_backbone, "quick": True, "command": "", "work": tmp_path / "w"}
+    with pytest.raises(RuntimeError, match="killed"):
+        scale.run(**settings)
+    monkeypatch.setattr(scale, "workers", None)
+    monkeypatch.setattr(scale_kills, "survive", None)
+    first = scale.run(**settings)
+    monkeypatch.setattr(scale, "match", None)
+    monkeypatch.setattr(scale_shards, "measure", None)
+    assert scale.run(**settings).to_dict() == first.to_dict()
+    monkeypatch.setattr(scale, "QUICK", replace(SMALL, killed=8))
+    with pytest.raises(MismatchError, match=r"sizes.killed was 12, now 8.*choose another --work"):
+        scale.run(**settings)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -20,8 +24,12 @@ from dse.bench.scale_match import CHEAP, EVERY, TOP_K, Match, match
 from dse.bench.sentences import distinct_sentences
 from dse.data.pairs import Pairs
 from dse.encoding.offline import offline_backbone
+from dse.evaluation.machine import machine, versions
+from dse.files import write_json
 from dse.loggers import quiet
 from dse.model import DSE
+from dse.scale.embedding_files import load_embeddings
+from dse.training.run_folder import claim_folder
 
 ONE, TWO, SINGLE = "one process, two threads", "two Ray workers", "one Ray worker"
 
@@ -61,7 +69,7 @@ FULL = Sizes(50_000, 16_384, 2_048, 3, scale_kills.STAGES, 22, 3, 320, 10_000_00
 QUICK = Sizes(600, 256, 32, 1, ("encode",), 2, 1, 80, 500_000, 4_000, 12_000)
 
 
-def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -> Result:
+def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, work: Path | None = None) -> Result:
     """Measure shards on a local Ray, deaths, a cluster that loses a node, and a match.
 
     Args:
@@ -69,29 +77,65 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str) -
         backbone: Folder or hub id; None takes the offline one.
         quick: Less of everything, and deaths in one stage only.
         command: The command line, for the record.
+        work: Folder that keeps what each part has measured, for a later run on the same machine; by default none.
 
     Returns:
         `ray_overhead`, `ray_scaling_efficiency`, `kills_survived`, `cluster_node_removed`, `object_store_gib`,
         `match_speedup`, `match_recall`, and of the index in shards `sharded_search_p50_ms`,
         `sharded_search_over_one` and `sharded_recall`.
+
+    Raises:
+        MismatchError: If ``work`` holds measurements of other sizes, data, versions, or of another machine.
     """
     sizes = QUICK if quick else FULL
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        job, source = _job(data, backbone, sizes, Path(folder))
-        before = shared_memory()
-        with workers() as (two, single):
-            embeddings, took = job.embed_all(two)
-            times = job.rounds({ONE: map, TWO: two, SINGLE: single}, sizes.sentences, sizes.rounds)
-            store = (peak_memory(two, sizes.streamed) - before) / 2**30
+    with TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        folder = Path(work or temporary)
+        about = {"data": str(data), "backbone": backbone, "machine": machine(), "versions": versions()}
+        claim_folder(folder, {"sizes": asdict(sizes), **about}, option="--work")
+        job, source = _job(data, backbone, sizes, folder)
+
+        def part(name: str, measure: Callable[[], Any]) -> Any:
+            """What is measured, or was by an earlier run."""
+            file = folder / f"{name}.json"
+            with suppress(FileNotFoundError):
+                return json.loads(file.read_text(encoding="utf-8"))
+            write_json(file, measure())
+            return json.loads(file.read_text(encoding="utf-8"))
+
+        timed = part("times", lambda: _timed(job, sizes))
         outcomes = {
-            stage: scale_kills.survive(stage, job.folder, sizes.workers, sizes.processes) for stage in sizes.stages
+            stage: scale_kills.Outcome(**part(f"{stage} deaths", partial(_deaths, stage, folder, sizes)))
+            for stage in sizes.stages
         }
-        kept = scale_cluster.survives(job.folder, scale_kills.SHARD)
-        matched = match(job.student, embeddings, sizes.matched, job.folder)
-    searched = scale_shards.measure(data, backbone or offline_backbone(), sizes.searched, quick)
-    figures = [*_speed(times), *_survived(outcomes, kept), *_others(store, matched), *searched.figures()]
-    notes = [source, *_notes(sizes, job, outcomes), *_other_notes(sizes, len(embeddings)), searched.note()]
-    return Result("scale", command, figures, _table(times, job, sizes, len(embeddings) / took), notes)
+        kept = part("cluster", lambda: scale_cluster.survives(folder, scale_kills.SHARD))
+        matched = Match(**part("match", lambda: _matched(job, sizes)))
+        name = backbone or offline_backbone()
+        shards = part("shards", lambda: asdict(scale_shards.measure(data, name, sizes.searched, quick)))
+    searched = scale_shards.Sharded(**shards)
+    figures = [*_speed(timed["rounds"]), *_survived(outcomes, kept), *_others(timed["store_gib"], matched)]
+    notes = [source, *_notes(sizes, timed, outcomes), *_other_notes(sizes, timed["sentences"]), searched.note()]
+    return Result("scale", command, [*figures, *searched.figures()], _table(timed, sizes), notes)
+
+
+def _timed(job: Job, sizes: Sizes) -> dict[str, Any]:
+    """Embedding and labelling in each way, and the memory that a stream of rows takes."""
+    before = shared_memory()
+    with workers() as (two, single):
+        took = job.embed_all(two)
+        rounds = job.rounds({ONE: map, TWO: two, SINGLE: single}, sizes.sentences, sizes.rounds)
+        store = (peak_memory(two, sizes.streamed) - before) / 2**30
+    counts = {"sentences": len(job.sentences), "pairs": len(job.pairs)}
+    return {"rounds": rounds, "same": job.same, "all_s": took, "store_gib": store, **counts}
+
+
+def _deaths(stage: str, folder: Path, sizes: Sizes) -> dict[str, Any]:
+    """From the start: what a killed run of this benchmark left counts no deaths."""
+    shutil.rmtree(folder / f"{stage} deaths", ignore_errors=True)
+    return asdict(scale_kills.survive(stage, folder, sizes.workers, sizes.processes))
+
+
+def _matched(job: Job, sizes: Sizes) -> dict[str, Any]:
+    return asdict(match(job.student, load_embeddings(job.folder / "all")[1], sizes.matched, job.folder))
 
 
 def _job(data: Path | None, backbone: str | None, sizes: Sizes, folder: Path) -> tuple[Job, str]:
@@ -136,8 +180,9 @@ def _others(store: float, found: Match) -> list[Figure]:
     ]
 
 
-def _table(times: Sequence[Times], job: Job, sizes: Sizes, rate: float) -> list[dict[str, Any]]:
-    count, pairs = min(sizes.sentences, len(job.sentences)), len(job.pairs)
+def _table(timed: Mapping[str, Any], sizes: Sizes) -> list[dict[str, Any]]:
+    times, every, pairs = timed["rounds"], timed["sentences"], timed["pairs"]
+    count = min(sizes.sentences, every)
     rows: list[dict[str, Any]] = [
         {
             "way": way,
@@ -148,21 +193,22 @@ def _table(times: Sequence[Times], job: Job, sizes: Sizes, rate: float) -> list[
         }
         for way in (ONE, TWO, SINGLE)
     ]
-    once = {"way": f"{TWO}, once", "sentences": len(job.sentences), "sentences/s": rate, "pairs": "", "pairs/s": ""}
+    rate = every / timed["all_s"]
+    once = {"way": f"{TWO}, once", "sentences": every, "sentences/s": rate, "pairs": "", "pairs/s": ""}
     return [*rows, once]
 
 
-def _notes(sizes: Sizes, job: Job, outcomes: Mapping[str, scale_kills.Outcome]) -> list[str]:
+def _notes(sizes: Sizes, timed: Mapping[str, Any], outcomes: Mapping[str, scale_kills.Outcome]) -> list[str]:
     workers, processes = (sum(getattr(o, who) for o in outcomes.values()) for who in ("workers", "drivers"))
     return [
         "One machine stands for a cluster: nothing goes over a network. A Ray worker has one core and one thread; "
         "everything runs on the CPU.",
         f"ray_overhead: time of {TWO} over that of {ONE}, embedding and labelling together. ray_scaling_efficiency: "
         "time of one worker over twice that of two. In each round the three ways take turns, on a part of the "
-        f"{len(job.sentences):,} sentences in {SHARDS} shards, and as many shards of pairs. Starting Ray and loading "
+        f"{timed['sentences']:,} sentences in {SHARDS} shards, and as many shards of pairs. Starting Ray and loading "
         "the model on the workers is not in the times: what one row for each worker takes was taken off.",
-        f"Embeddings of one process with two threads and of the workers are {'' if job.same else 'not '}the same, bit "
-        "for bit; with one thread they are, as the deaths and the cluster are compared.",
+        f"Embeddings of one process with two threads and of the workers are {'' if timed['same'] else 'not '}the same, "
+        "bit for bit; with one thread they are, as the deaths and the cluster are compared.",
         f"kills_survived: SIGKILLs at random, {workers} of workers and {processes} of the process that was started, "
         f"and then started again, over {', '.join(outcomes)} with {sizes.killed} rows each, {scale_kills.SHARD} in a "
         "shard; 0 if any row was lost, doubled or different from an undisturbed run in one process.",

@@ -67,11 +67,10 @@ class Job:
     same: bool = field(default=True, init=False)
     _first: np.ndarray | None = field(default=None, init=False)
 
-    def embed_all(self, run: Run) -> tuple[np.ndarray, float]:
-        """Embeddings of every sentence, (n, d) fp16, and the seconds they took."""
+    def embed_all(self, run: Run) -> float:
+        """Embed every sentence, into the folder ``all``; the seconds that it took."""
         self._encode("few", self.sentences[:CORES], 1, run)
-        took = seconds(lambda: self._encode("all", self.sentences, LARGE_SHARD, run))
-        return load_embeddings(self.folder / "all")[1], took
+        return seconds(lambda: self._encode("all", self.sentences, LARGE_SHARD, run))
 
     def rounds(self, ways: Mapping[str, Run], count: int, runs: int) -> list[Times]:
         """Times of so many sentences and of all pairs, the ways in turn."""

@@ -26,7 +26,10 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Use less data; takes under a minute.")] = False,
     student: Annotated[str | None, typer.Option("--student", help="search: use the encoder of this student.")] = None,
     rows: Annotated[str, typer.Option("--rows", help="search: sizes of the indexes.")] = "200000,1000000",
-    work: Annotated[Path | None, typer.Option("--work", help="search: folder in which to keep the indexes.")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option("--work", help="search, scale: folder that keeps indexes or measurements, for a run to go on."),
+    ] = None,
     soak: Annotated[
         float | None,
         typer.Option("--soak", min=0, help="serving: minutes of mixed requests. Default: 10, with --quick none."),
@@ -44,6 +47,8 @@ def bench(
         need_extra(package, extra)
     if name == "search":
         settings = {"student": student, "rows": [int(size) for size in o.comma(rows)], "work": work}
+    if name == "scale":
+        settings = {"work": work}
     if name == "serving":
         settings = {"soak_minutes": soak}
     run = import_module(f"dse.bench.{name}").run
