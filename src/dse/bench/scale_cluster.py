@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +40,8 @@ def survives(folder: Path, shard_rows: int) -> bool:
         shard_rows: Of a shard.
     """
     one, other = folder / "one machine", folder / "cluster"
+    for output in (one, other):  # of a benchmark that was killed
+        shutil.rmtree(output, ignore_errors=True)
     with one_thread():
         student = DSE(str(folder / "student"), device="cpu")
         encode_files(student, [folder / "texts.parquet"], one, shard_rows=shard_rows)

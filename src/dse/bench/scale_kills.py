@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -200,19 +201,26 @@ def _ended(stage: str, folder: Path, output: Path, deaths: int, after: int | Non
     progress = output / PROGRESS
     progress.write_bytes(b"")
     command = [sys.executable, "-m", "dse.bench.scale_kills", stage, str(folder), str(output), str(deaths)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(folder)}
-    with log.open("wb") as messages:
-        process = subprocess.Popen(command, stdout=messages, stderr=messages, env=environment, start_new_session=True)
-    try:
-        while process.poll() is None:
-            if after is not None and progress.stat().st_size > after:
-                time.sleep(random.uniform(0, 0.2))  # before, while and after a shard is written
-                break
-            time.sleep(0.01)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)  # its Ray dies with it, the workers within two seconds
-        process.wait()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    # Ray's sockets have short paths only, and what a killed Ray leaves goes with the folder.
+    with log.open("wb") as messages, TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        process = subprocess.Popen(
+            command,
+            stdout=messages,
+            stderr=messages,
+            env=environment | {"RAY_TMPDIR": temporary},
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                if after is not None and progress.stat().st_size > after:
+                    time.sleep(random.uniform(0, 0.2))  # before, while and after a shard is written
+                    break
+                time.sleep(0.01)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # its Ray dies with it, the workers within two seconds
+            process.wait()
     return process.returncode
 
 
