@@ -76,7 +76,7 @@ def workshop(tmp_path_factory, backbone, encoder):
     (folder / "candidates.txt").write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
     shutil.copy(folder / "candidates.txt", folder / "dse-quickstart")
     draw = np.random.default_rng(0)
-    for file, count in (("train.csv", 60), ("test.csv", 20), ("pairs.csv", 10)):
+    for file, count in (("train.csv", 60), ("test.csv", 20), ("judged.csv", 20), ("pairs.csv", 10)):
         lines = [f'"{a}","{b}",{draw.choice(["no", "yes"])}' for a, b in draw.choice(TEXTS, size=(count, 2))]
         (folder / file).write_text("sentence1,sentence2,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
     (folder / "pairs.jsonl").write_text('{"sentence1": "a red bike", "sentence2": "a bike"}\n', encoding="utf-8")
