@@ -110,7 +110,9 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, w
         kept = part("cluster", lambda: scale_cluster.survives(folder, scale_kills.SHARD))
         matched = Match(**part("match", lambda: _matched(job, sizes)))
         name = backbone or offline_backbone()
-        shards = part("shards", lambda: asdict(scale_shards.measure(data, name, sizes.searched, quick)))
+        shards = part(
+            "shards", lambda: asdict(scale_shards.measure(data, name, sizes.searched, quick, folder / "index"))
+        )
     searched = scale_shards.Sharded(**shards)
     figures = [*_speed(timed["rounds"]), *_survived(outcomes, kept), *_others(timed["store_gib"], matched)]
     notes = [source, *_notes(sizes, timed, outcomes), *_other_notes(sizes, timed["sentences"]), searched.note()]

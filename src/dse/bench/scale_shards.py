@@ -70,7 +70,7 @@ class Sharded:
         )
 
 
-def measure(data: Path | None, encoder: str, rows: int, quick: bool) -> Sharded:
+def measure(data: Path | None, encoder: str, rows: int, quick: bool, folder: Path) -> Sharded:
     """Build both, calibrate both, and let them take turns.
 
     Args:
@@ -78,16 +78,17 @@ def measure(data: Path | None, encoder: str, rows: int, quick: bool) -> Sharded:
         encoder: Folder or hub id.
         rows: Of both.
         quick: Fewer sentences, and a recall that so many queries can show.
+        folder: Keeps student and embeddings, for a run that was killed to go on.
     """
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        student, base = catalogue.make_student(folder, data, encoder)
-        sentences = distinct_sentences(data, 1500 if quick else SENTENCES)[0]
-        embeddings = catalogue.embed(folder, base, student, sentences)
-        queries = sentences[-held_out(len(sentences)) :]
-        kept = len(sentences) - len(queries)
-        one, paths = _build(folder, student, sentences[:kept], embeddings[:kept], rows)
-        with ShardedIndex.create(folder / "shards", paths, student) as shards:
+    folder.mkdir(exist_ok=True)
+    student, base = catalogue.make_student(folder, data, encoder)
+    sentences = distinct_sentences(data, 1500 if quick else SENTENCES)[0]
+    embeddings = catalogue.embed(folder, base, student, sentences)
+    queries = sentences[-held_out(len(sentences)) :]
+    kept = len(sentences) - len(queries)
+    with TemporaryDirectory(dir=folder) as indexes:
+        one, paths = _build(Path(indexes), student, sentences[:kept], embeddings[:kept], rows)
+        with ShardedIndex.create(Path(indexes, "shards"), paths, student) as shards:
             recall, confidence = QUICK_PROMISE if quick else PROMISE
             sample = queries[: calibrating(queries)]
             for index in (one, shards):
