@@ -93,5 +93,5 @@ def check_teacher(output: Path, teacher: CrossEncoder, task: Task) -> None:
     if before is not None and before not in teacher_names(teacher, task):
         raise MismatchError(
             f"{output} holds a student that learns from another teacher ({before[:12]}, now "
-            f"{teacher_name(teacher, task)[:12]}); choose another --output, or delete the folder."
+            f"{teacher_name(teacher, task)[:12]}); choose another folder, or delete this one."
         )

@@ -121,12 +121,12 @@ def test_a_part_that_was_measured_is_not_measured_again(tiny_backbone, data_fold
     settings = {"data": data_folder, "backbone": tiny_backbone, "quick": True, "command": "", "work": tmp_path / "w"}
     with pytest.raises(RuntimeError, match="killed"):
         scale.run(**settings)
-    monkeypatch.setattr(scale, "workers", None)
-    monkeypatch.setattr(scale_kills, "survive", None)
+    monkeypatch.setattr(scale, "workers", broken)
+    monkeypatch.setattr(scale_kills, "survive", broken)
     first = scale.run(**settings)
-    monkeypatch.setattr(scale, "match", None)
-    monkeypatch.setattr(scale_shards, "measure", None)
+    monkeypatch.setattr(scale, "match", broken)
+    monkeypatch.setattr(scale_shards, "measure", broken)
     assert scale.run(**settings).to_dict() == first.to_dict()
     monkeypatch.setattr(scale, "QUICK", replace(SMALL, killed=8))
-    with pytest.raises(MismatchError, match=r"sizes.killed was 12, now 8.*choose another --work"):
+    with pytest.raises(MismatchError, match=r"sizes.killed was 12, now 8.*choose another folder"):
         scale.run(**settings)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +30,27 @@ from dse.scale.embedding_files import load_embeddings
 from dse.training.run_folder import claim_folder
 
 ONE, TWO, SINGLE = "one process, two threads", "two Ray workers", "one Ray worker"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What two workers took, beside the other ways.
+
+    Attributes:
+        sentences: How many there are.
+        pairs: How many there are.
+        rounds: Seconds of each way, in each round.
+        same: Whether every way gave the same embeddings.
+        all_s: Seconds of two workers for all sentences.
+        store_gib: Most shared memory that a stream of rows took.
+    """
+
+    sentences: int
+    pairs: int
+    rounds: Sequence[Times]
+    same: bool
+    all_s: float
+    store_gib: float
 
 
 @dataclass(frozen=True)
@@ -91,53 +110,46 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, w
     with TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         folder = Path(work or temporary)
         about = {"data": str(data), "backbone": backbone, "machine": machine(), "versions": versions()}
-        claim_folder(folder, {"sizes": asdict(sizes), **about}, option="--work")
+        claim_folder(folder, {"sizes": asdict(sizes), **about})
         job, source = _job(data, backbone, sizes, folder)
 
         def part(name: str, measure: Callable[[], Any]) -> Any:
             """What is measured, or was by an earlier run."""
             file = folder / f"{name}.json"
-            with suppress(FileNotFoundError):
-                return json.loads(file.read_text(encoding="utf-8"))
-            write_json(file, measure())
+            if not file.exists():
+                measured = measure()
+                write_json(file, measured if isinstance(measured, bool) else vars(measured))
             return json.loads(file.read_text(encoding="utf-8"))
 
-        timed = part("times", lambda: _timed(job, sizes))
+        timed = Timed(**part("times", partial(_timed, job, sizes)))
         outcomes = {
-            stage: scale_kills.Outcome(**part(f"{stage} deaths", partial(_deaths, stage, folder, sizes)))
+            stage: scale_kills.Outcome(
+                **part(f"{stage} deaths", partial(scale_kills.survive, stage, folder, sizes.workers, sizes.processes))
+            )
             for stage in sizes.stages
         }
-        kept = part("cluster", lambda: scale_cluster.survives(folder, scale_kills.SHARD))
-        matched = Match(**part("match", lambda: _matched(job, sizes)))
+        kept = part("cluster", partial(scale_cluster.survives, folder, scale_kills.SHARD))
+        matched = Match(**part("match", partial(_matched, job, sizes)))
         name = backbone or offline_backbone()
-        shards = part(
-            "shards", lambda: asdict(scale_shards.measure(data, name, sizes.searched, quick, folder / "index"))
-        )
+        shards = part("shards", partial(scale_shards.measure, data, name, sizes.searched, quick, folder / "index"))
     searched = scale_shards.Sharded(**shards)
-    figures = [*_speed(timed["rounds"]), *_survived(outcomes, kept), *_others(timed["store_gib"], matched)]
-    notes = [source, *_notes(sizes, timed, outcomes), *_other_notes(sizes, timed["sentences"]), searched.note()]
+    figures = [*_speed(timed.rounds), *_survived(outcomes, kept), *_others(timed.store_gib, matched)]
+    notes = [source, *_notes(sizes, timed, outcomes), *_other_notes(sizes, timed.sentences), searched.note()]
     return Result("scale", command, [*figures, *searched.figures()], _table(timed, sizes), notes)
 
 
-def _timed(job: Job, sizes: Sizes) -> dict[str, Any]:
+def _timed(job: Job, sizes: Sizes) -> Timed:
     """Embedding and labelling in each way, and the memory that a stream of rows takes."""
     before = shared_memory()
     with workers() as (two, single):
         took = job.embed_all(two)
         rounds = job.rounds({ONE: map, TWO: two, SINGLE: single}, sizes.sentences, sizes.rounds)
         store = (peak_memory(two, sizes.streamed) - before) / 2**30
-    counts = {"sentences": len(job.sentences), "pairs": len(job.pairs)}
-    return {"rounds": rounds, "same": job.same, "all_s": took, "store_gib": store, **counts}
+    return Timed(len(job.sentences), len(job.pairs), rounds, job.same, took, store)
 
 
-def _deaths(stage: str, folder: Path, sizes: Sizes) -> dict[str, Any]:
-    """From the start: what a killed run of this benchmark left counts no deaths."""
-    shutil.rmtree(folder / f"{stage} deaths", ignore_errors=True)
-    return asdict(scale_kills.survive(stage, folder, sizes.workers, sizes.processes))
-
-
-def _matched(job: Job, sizes: Sizes) -> dict[str, Any]:
-    return asdict(match(job.student, load_embeddings(job.folder / "all")[1], sizes.matched, job.folder))
+def _matched(job: Job, sizes: Sizes) -> Match:
+    return match(job.student, load_embeddings(job.folder / "all")[1], sizes.matched, job.folder)
 
 
 def _job(data: Path | None, backbone: str | None, sizes: Sizes, folder: Path) -> tuple[Job, str]:
@@ -182,34 +194,32 @@ def _others(store: float, found: Match) -> list[Figure]:
     ]
 
 
-def _table(timed: Mapping[str, Any], sizes: Sizes) -> list[dict[str, Any]]:
-    times, every, pairs = timed["rounds"], timed["sentences"], timed["pairs"]
-    count = min(sizes.sentences, every)
+def _table(timed: Timed, sizes: Sizes) -> list[dict[str, Any]]:
+    count = min(sizes.sentences, timed.sentences)
     rows: list[dict[str, Any]] = [
         {
             "way": way,
             "sentences": count,
-            "sentences/s": count / median(t[way][0] for t in times),
-            "pairs": pairs,
-            "pairs/s": pairs / median(t[way][1] for t in times),
+            "sentences/s": count / median(seconds[way][0] for seconds in timed.rounds),
+            "pairs": timed.pairs,
+            "pairs/s": timed.pairs / median(seconds[way][1] for seconds in timed.rounds),
         }
         for way in (ONE, TWO, SINGLE)
     ]
-    rate = every / timed["all_s"]
-    once = {"way": f"{TWO}, once", "sentences": every, "sentences/s": rate, "pairs": "", "pairs/s": ""}
-    return [*rows, once]
+    count, rate = timed.sentences, timed.sentences / timed.all_s
+    return [*rows, {"way": f"{TWO}, once", "sentences": count, "sentences/s": rate, "pairs": "", "pairs/s": ""}]
 
 
-def _notes(sizes: Sizes, timed: Mapping[str, Any], outcomes: Mapping[str, scale_kills.Outcome]) -> list[str]:
+def _notes(sizes: Sizes, timed: Timed, outcomes: Mapping[str, scale_kills.Outcome]) -> list[str]:
     workers, processes = (sum(getattr(o, who) for o in outcomes.values()) for who in ("workers", "drivers"))
     return [
         "One machine stands for a cluster: nothing goes over a network. A Ray worker has one core and one thread; "
         "everything runs on the CPU.",
         f"ray_overhead: time of {TWO} over that of {ONE}, embedding and labelling together. ray_scaling_efficiency: "
         "time of one worker over twice that of two. In each round the three ways take turns, on a part of the "
-        f"{timed['sentences']:,} sentences in {SHARDS} shards, and as many shards of pairs. Starting Ray and loading "
+        f"{timed.sentences:,} sentences in {SHARDS} shards, and as many shards of pairs. Starting Ray and loading "
         "the model on the workers is not in the times: what one row for each worker takes was taken off.",
-        f"Embeddings of one process with two threads and of the workers are {'' if timed['same'] else 'not '}the same, "
+        f"Embeddings of one process with two threads and of the workers are {'' if timed.same else 'not '}the same, "
         "bit for bit; with one thread they are, as the deaths and the cluster are compared.",
         f"kills_survived: SIGKILLs at random, {workers} of workers and {processes} of the process that was started, "
         f"and then started again, over {', '.join(outcomes)} with {sizes.killed} rows each, {scale_kills.SHARD} in a "

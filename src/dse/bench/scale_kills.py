@@ -154,6 +154,7 @@ def survive(stage: str, folder: Path, workers: int, drivers: int) -> Outcome:
         How many died, and whether the rows were the same each time.
     """
     deaths = folder / f"{stage} deaths"
+    shutil.rmtree(deaths, ignore_errors=True)  # of a benchmark that was killed
     deaths.mkdir()
     whole = _empty(stage, folder, "whole")
     with one_thread():
@@ -201,16 +202,10 @@ def _ended(stage: str, folder: Path, output: Path, deaths: int, after: int | Non
     progress = output / PROGRESS
     progress.write_bytes(b"")
     command = [sys.executable, "-m", "dse.bench.scale_kills", stage, str(folder), str(output), str(deaths)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     # Ray's sockets have short paths only, and what a killed Ray leaves goes with the folder.
     with log.open("wb") as messages, TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        process = subprocess.Popen(
-            command,
-            stdout=messages,
-            stderr=messages,
-            env=environment | {"RAY_TMPDIR": temporary},
-            start_new_session=True,
-        )
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_TMPDIR": temporary}
+        process = subprocess.Popen(command, stdout=messages, stderr=messages, env=environment, start_new_session=True)
         try:
             while process.poll() is None:
                 if after is not None and progress.stat().st_size > after:

@@ -24,7 +24,7 @@ NOTE = "run.json"
 SHOWN = 4  # differences that an error names
 
 
-def claim_folder(output: Path, run: Mapping[str, Any], *, option: str = "--output") -> None:
+def claim_folder(output: Path, run: Mapping[str, Any]) -> None:
     """Write to run.json what this folder is for, before anything else is written or trained.
 
     A setting that an earlier version did not know is None: its folders are those of the same run.
@@ -32,7 +32,6 @@ def claim_folder(output: Path, run: Mapping[str, Any], *, option: str = "--outpu
     Args:
         output: The folder; made if it does not exist.
         run: Everything that decides what the folder will hold.
-        option: Of the command that names the folder, for the message.
 
     Raises:
         MismatchError: If the folder holds a run with other settings or data, or anything that is no run.
@@ -61,8 +60,8 @@ def claim_folder(output: Path, run: Mapping[str, Any], *, option: str = "--outpu
     ]
     if different:
         raise MismatchError(
-            f"{output} holds a run with other settings ({'; '.join(different[:SHOWN])}); choose another {option} or "
-            "delete the folder."
+            f"{output} holds a run with other settings ({'; '.join(different[:SHOWN])}); choose another folder or "
+            "delete this one."
         )
 
 
