@@ -48,7 +48,7 @@ def test_run(tiny_backbone, data_folder, monkeypatch):
     for part in (
         "one process, two threads",
         "4 of workers and 2 of the process",
-        "260 more grown",
+        "130 are sentences, 170 more grown",
         "500 rows in 4 shards",
     ):
         assert part in text
@@ -121,7 +121,7 @@ def test_a_part_that_was_measured_is_not_measured_again(tiny_backbone, data_fold
     settings = {"data": data_folder, "backbone": tiny_backbone, "quick": True, "command": "", "work": tmp_path / "w"}
     with pytest.raises(RuntimeError, match="killed"):
         scale.run(**settings)
-    monkeypatch.setattr(scale, "workers", broken)
+    monkeypatch.setattr(scale, "_timed", broken)
     monkeypatch.setattr(scale_kills, "survive", broken)
     first = scale.run(**settings)
     monkeypatch.setattr(scale, "match", broken)

@@ -17,7 +17,7 @@ from dse.errors import BadDataError, MismatchError
 from dse.index import scout_training
 from dse.index.row_scorer import RowScorer
 from dse.modules import PairHead
-from dse.scale import block_search, cheap_pass
+from dse.scale import block_search, cheap_pass, short_vectors
 from dse.scale.block_search import BlockSearch
 from dse.scale.cheap_pass import CheapPass
 from tests.commands import dse
@@ -88,39 +88,73 @@ def test_of_a_pair_that_is_met_both_ways_the_higher_score_is_kept(student, tmp_p
 
 @pytest.fixture
 def small(monkeypatch):
-    """A shortlist from 100 rows on, a small scout, small tiles."""
+    """A shortlist from 100 rows on, vectors that are projected, a small scout."""
     monkeypatch.setattr(block_search, "EXACT_ROWS", 100)
-    monkeypatch.setattr(block_search, "LENGTHS", (181, 64))
+    monkeypatch.setattr(block_search, "LENGTHS", (256, 181, 64))
+    monkeypatch.setattr(short_vectors, "WIDE", 20)
+    monkeypatch.setattr(short_vectors, "NARROW", 16)
     monkeypatch.setattr(scout_training, "QUERIES", (64, 64))
-    monkeypatch.setattr(cheap_pass, "COLUMNS", 160)
 
 
-@pytest.mark.parametrize("kind", ["cosine-mlp", "cosine-map"])
-def test_a_shortlist_keeps_the_recall(tmp_path, small, kind):
+@pytest.mark.parametrize("kind", ["cosine", "cosine-map", "dot", "bilinear", "cosine-mlp"])
+@pytest.mark.parametrize("tables", [1, 2])
+def test_a_shortlist_keeps_the_recall(tmp_path, small, kind, tables):
     torch.manual_seed(0)
-    head = PairHead(32, 1, kind, 24)
-    x = np.random.default_rng(0).standard_normal((450, 32)).astype(np.float16)
+    scorer, generator = RowScorer(PairHead(32, 1, kind, 24), None), np.random.default_rng(0)
+    spread = 0.8 ** np.arange(32)  # as real embeddings: long in a small number of directions
+    x, y = ((generator.standard_normal((n, 32)) * spread).astype(np.float16) for n in (600, 400))
+    args = (scorer, x, x if tables == 1 else y, 3, tables == 1)
     file = tmp_path / "plan.safetensors"
-    search = BlockSearch.planned(RowScorer(head, None), x, x, 3, True, 0.99, file)
-    exact = BlockSearch.planned(RowScorer(head, None), x, x, 3, True, None, file)
-    assert 3 < search.length < 450 and exact.cheap_pass is None
-    found, best = search(np.arange(450)), exact(np.arange(450))
-    assert (found.scores >= best.scores[:, -1:]).mean() > 0.985
-    assert not (found.rows == np.arange(450)[:, None]).any() and found.rows.shape == (450, 3)
-    again = BlockSearch.planned(RowScorer(head, None), x, x, 3, True, 0.99, file)
-    assert np.array_equal(again(np.arange(450)).rows, found.rows)
+    search, exact = (BlockSearch.planned(*args, recall, file) for recall in (0.95, None))
+    assert 3 < search.length < 400 and exact.cheap_pass is None
+    rows = np.arange(600)
+    found, best = search(rows), exact(rows)
+    assert (found.scores >= best.scores[:, -1:]).mean() > 0.945 and found.rows.shape == (600, 3)
+    assert tables == 2 or not (found.rows == rows[:, None]).any()
+    assert np.array_equal(BlockSearch.planned(*args, 0.95, file)(rows).rows, found.rows)
 
 
-@settings(max_examples=20, deadline=None)
-@given(n=st.integers(1, 90), count=st.integers(1, 20), seed=st.integers(0, 9))
-def test_the_cheap_pass_gives_the_highest_products(n, count, seed):
+def test_every_pair_is_scored_where_no_shortlist_keeps_the_recall(tmp_path, small, caplog):
+    x = np.random.default_rng(0).standard_normal((450, 32)).astype(np.float16)  # as long in every direction
+    args = (RowScorer(PairHead(32, 1, "cosine"), None), x, x, 3, True, 0.999, tmp_path / "plan.safetensors")
+    assert BlockSearch.planned(*args).cheap_pass is None and "every pair is scored" in caplog.text
+    assert BlockSearch.planned(*args).cheap_pass is None
+
+
+tables = st.sampled_from(["spread", "alike", "zero", "two"])
+
+
+def integers(kind, n, generator):
+    """Vectors of few whole numbers, whose products are not rounded."""
+    x = generator.integers(-4, 5, (n, 6))
+    return {"spread": x, "alike": x[:1].repeat(n, axis=0), "zero": 0 * x, "two": x[np.arange(n) % 2 % n]}[kind]
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=tables, n=st.integers(1, 200), count=st.integers(1, 60), everywhere=st.booleans(), seed=st.integers(0, 9))
+def test_the_cheap_pass_gives_the_highest_products_of_the_cells_it_looks_into(kind, n, count, everywhere, seed):
     generator = np.random.default_rng(seed)
-    left, right = (generator.integers(-4, 5, (m, 6)).astype(np.float16) for m in (5, n))  # products without rounding
-    rows = CheapPass(left, right, True, torch.device("cpu"))(np.arange(5), count)
+    left, right = (integers(kind, m, generator).astype(np.float16) for m in (5, n))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cheap_pass, "EVERYWHERE", 1 if everywhere else 192)
+        patch.setattr(cheap_pass, "TILE", 23)
+        rows = CheapPass.of(left, right, torch.device("cpu"))(np.arange(5), count)
     products = left.astype(int) @ right.astype(int).T
     for row, found in zip(products, rows, strict=True):
         assert len(set(found.tolist())) == len(found) == min(count, n)
-        assert sorted(row[found], reverse=True) == sorted(row, reverse=True)[:count]
+        if everywhere:
+            assert sorted(row[found], reverse=True) == sorted(row, reverse=True)[:count]
+
+
+def test_a_left_row_looks_into_the_nearest_cells_until_they_hold_its_share():
+    generator = np.random.default_rng(0)
+    right = generator.standard_normal((3000, 8)).astype(np.float16)
+    found = CheapPass.of(right, right, torch.device("cpu"))
+    looks = found._looks(torch.from_numpy(right[:50].astype(np.float32)), 48).numpy()  # (t, b)
+    sizes, products = np.diff(found.ends, prepend=0), found.centres @ right[:50].astype(np.float32).T  # (t,), (t, b)
+    for looked, product in zip(looks.T, products.T, strict=True):
+        assert product[looked].min() >= product[~looked].max() - 1e-5
+        assert 48 / 192 * 3000 <= sizes[looked].sum() < 48 / 192 * 3000 + sizes.max()
 
 
 def test_a_stopped_match_goes_on_and_equals_an_undisturbed_one(student, tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ def test_score_pairs(kind: str, labels: int, block: int, m: int, k: int, n: int,
     generator = torch.Generator().manual_seed(seed)
     left, right = (torch.randint(high, (n,), generator=generator) for high in (m, k))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "EXACT_BLOCK", block)
+        patch.setattr(scoring, "exact_block", lambda device: block)
         scores = scoring.score_pairs(head, u, v, left, right)
     assert scores.shape == (n, labels) and scores.dtype == torch.float32
     torch.testing.assert_close(scores, head.score(u[left], v[right]).detach(), atol=1e-4, rtol=1e-4)
@@ -56,7 +56,7 @@ def test_score_pairs(kind: str, labels: int, block: int, m: int, k: int, n: int,
 def test_score_matrix(kind: str, labels: int, block: int, q: int, n: int, seed: int) -> None:
     head, queries, candidates = random_head(kind, labels, seed), embeddings(q, seed), embeddings(n, seed + 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "EXACT_BLOCK", block)
+        patch.setattr(scoring, "exact_block", lambda device: block)
         scores = scoring.score_matrix(head, queries, candidates)
     assert scores.shape == (q, n, labels) and scores.dtype == torch.float32
     torch.testing.assert_close(scores, every_pair(head, queries, candidates), atol=1e-4, rtol=1e-4)
@@ -76,7 +76,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_score_matrix_goes_block_by_block(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "EXACT_BLOCK", 64)
+    monkeypatch.setattr(scoring, "exact_block", lambda device: 64)
     q, n = 3, 1000
     head, queries, candidates = random_head(kind), embeddings(q, 0), embeddings(n, 1)
     with Largest() as largest:
@@ -167,7 +167,7 @@ def test_unusable_candidates_are_named_by_their_row(kind: str, block: int, n: in
     candidates = embeddings(n, 0)
     candidates[bad % n, 1] = float("inf")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "EXACT_BLOCK", block)
+        patch.setattr(scoring, "exact_block", lambda device: block)
         with pytest.raises(ValueError, match=f"candidates: the embedding in row {bad % n} "):
             scoring.score_matrix(random_head(kind), embeddings(2, 1), candidates)
 

@@ -37,8 +37,8 @@ def whole_numbers(head: PairHead, n: int, seed: int) -> torch.Tensor:
 def topk_in_blocks(block: int, *args: object) -> tuple[torch.Tensor, torch.Tensor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fastpass, "BLOCK", block)
-        for module in (exact, scoring):
-            patch.setattr(module, "EXACT_BLOCK", block)
+        patch.setattr(exact, "exact_block", lambda device: block)
+        patch.setattr(scoring, "EXACT_BLOCK", block)
         return scoring.topk(*args)
 
 
@@ -112,7 +112,7 @@ def test_a_shortlist_that_proves_too_short_is_made_again(monkeypatch: pytest.Mon
 
 def test_topk_never_holds_all_scores(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastpass, "BLOCK", 16)
-    monkeypatch.setattr(exact, "EXACT_BLOCK", 64)
+    monkeypatch.setattr(exact, "exact_block", lambda device: 64)
     seen: list[int] = []
     call = fastpass.FastPass.__call__
     monkeypatch.setattr(

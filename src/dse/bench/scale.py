@@ -11,6 +11,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 import torch
 from sentence_transformers import CrossEncoder
 
@@ -18,15 +19,15 @@ from dse.bench import scale_cluster, scale_kills, scale_shards
 from dse.bench.harness import Figure, Result
 from dse.bench.labelling import mixed_pairs
 from dse.bench.scale_job import DIMENSION, SHARDS, Job, Times, peak_memory, shared_memory, workers
-from dse.bench.scale_match import CHEAP, EVERY, TOP_K, Match, match
+from dse.bench.scale_match import Match, match
 from dse.bench.sentences import distinct_sentences
 from dse.data.pairs import Pairs
 from dse.encoding.offline import offline_backbone
 from dse.evaluation.machine import machine, versions
-from dse.files import write_json
+from dse.files import write_json, write_table
 from dse.loggers import quiet
 from dse.model import DSE
-from dse.scale.embedding_files import load_embeddings
+from dse.scale.embedding_files import encode_files, load_embeddings
 from dse.training.run_folder import claim_folder
 
 ONE, TWO, SINGLE = "one process, two threads", "two Ray workers", "one Ray worker"
@@ -58,7 +59,7 @@ class Sizes:
     """How much is measured.
 
     Attributes:
-        embedded: Sentences that two workers embed once, for the match.
+        embedded: Sentences that two workers embed once.
         sentences: Embedded in each round, in each way.
         pairs: Labelled in each round, in each way.
         rounds: Of timing.
@@ -129,13 +130,14 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, w
             for stage in sizes.stages
         }
         kept = part("cluster", partial(scale_cluster.survives, folder, scale_kills.SHARD))
-        matched = Match(**part("match", partial(_matched, job, sizes)))
+        matched = Match(**part("match", partial(_matched, job, data, sizes.matched)))
         name = backbone or offline_backbone()
         shards = part("shards", partial(scale_shards.measure, data, name, sizes.searched, quick, folder / "index"))
     searched = scale_shards.Sharded(**shards)
-    figures = [*_speed(timed.rounds), *_survived(outcomes, kept), *_others(timed.store_gib, matched)]
-    notes = [source, *_notes(sizes, timed, outcomes), *_other_notes(sizes, timed.sentences), searched.note()]
-    return Result("scale", command, [*figures, *searched.figures()], _table(timed, sizes), notes)
+    figures = [*_speed(timed.rounds), *_survived(outcomes, kept)]
+    figures += [Figure("object_store_gib", timed.store_gib, "GiB", target=2), *matched.figures(), *searched.figures()]
+    notes = [source, *_notes(sizes, timed, outcomes), matched.note(), searched.note()]
+    return Result("scale", command, figures, _table(timed, sizes), notes)
 
 
 def _timed(job: Job, sizes: Sizes) -> Timed:
@@ -148,8 +150,13 @@ def _timed(job: Job, sizes: Sizes) -> Timed:
     return Timed(len(job.sentences), len(job.pairs), rounds, job.same, took, store)
 
 
-def _matched(job: Job, sizes: Sizes) -> Match:
-    return match(job.student, load_embeddings(job.folder / "all")[1], sizes.matched, job.folder)
+def _matched(job: Job, data: Path | None, rows: int) -> Match:
+    """A match of sentences, embedded on two workers; grown where there are fewer."""
+    file, folder = job.folder / "matched.parquet", job.folder / "matched"
+    write_table(file, pa.table({"text": distinct_sentences(data, rows)[0]}))
+    with workers() as (two, _):
+        encode_files(job.student, [file], folder, run=two)
+    return match(job.student, load_embeddings(folder)[1], rows, job.folder)
 
 
 def _job(data: Path | None, backbone: str | None, sizes: Sizes, folder: Path) -> tuple[Job, str]:
@@ -186,14 +193,6 @@ def _survived(outcomes: Mapping[str, scale_kills.Outcome], kept: bool) -> list[F
     ]
 
 
-def _others(store: float, found: Match) -> list[Figure]:
-    return [
-        Figure("object_store_gib", store, "GiB", target=2),
-        Figure("match_speedup", found.every_s / found.cheap_s, "x", target=20),
-        Figure("match_recall", found.recall, "", target=0.99),
-    ]
-
-
 def _table(timed: Timed, sizes: Sizes) -> list[dict[str, Any]]:
     count = min(sizes.sentences, timed.sentences)
     rows: list[dict[str, Any]] = [
@@ -226,20 +225,7 @@ def _notes(sizes: Sizes, timed: Timed, outcomes: Mapping[str, scale_kills.Outcom
         "shard; 0 if any row was lost, doubled or different from an undisturbed run in one process.",
         f"cluster_node_removed: four nodes of one core, simulated by ray.cluster_utils; one was removed half-way "
         f"through embedding {sizes.killed} sentences. 1 if the rows are those of one process, bit for bit.",
-    ]
-
-
-def _other_notes(sizes: Sizes, embedded: int) -> list[str]:
-    real = min(embedded, sizes.matched)
-    grown = (
-        f", {sizes.matched - real:,} more grown from them (dse.bench.catalogue.grown)" if sizes.matched > real else ""
-    )
-    return [
-        f"object_store_gib: most of this machine's shared memory (/dev/shm) that was in use, beyond that before Ray "
+        "object_store_gib: most of this machine's shared memory (/dev/shm) that was in use, beyond that before Ray "
         f"started, while {sizes.streamed:,} rows of {DIMENSION} numbers in half precision came from two workers; what "
         "Ray kept of the steps before is in it.",
-        f"match: {sizes.matched:,} rows with themselves, the best {TOP_K} of each; {real:,} are sentences{grown}. A "
-        f"cosine head. The match ({min(CHEAP, sizes.matched):,} left rows timed) against scoring every pair "
-        f"({min(EVERY, sizes.matched)} left rows timed), both in processor time, scaled to all rows. Embedding is in "
-        "neither. match_recall: of the exact best of the latter rows.",
     ]

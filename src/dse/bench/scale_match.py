@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dse.bench.catalogue import grown
+from dse.bench.harness import Figure
 from dse.index.row_scorer import RowScorer
 from dse.model import DSE
 from dse.scale.block_search import BlockSearch
@@ -26,22 +27,44 @@ class Match:
 
     Attributes:
         rows: Of the table.
+        real: Of them sentences, the others grown from these.
+        shortlist: How many pairs of a row the match scores exactly; 0 where it scores all.
         every_s: Processor time of scoring every pair, from a sample of left rows.
         cheap_s: Of the match: all of its preparation, and the left rows of a sample.
         recall: Of the exact five best of the first sample.
     """
 
     rows: int
+    real: int
+    shortlist: int
     every_s: float
     cheap_s: float
     recall: float
 
+    def figures(self) -> list[Figure]:
+        """How many times as fast the match is, and its recall."""
+        return [
+            Figure("match_speedup", self.every_s / self.cheap_s, "x", target=20),
+            Figure("match_recall", self.recall, "", target=0.99),
+        ]
+
+    def note(self) -> str:
+        """What was compared."""
+        more = self.rows - self.real
+        grown = f", {more:,} more grown from them (dse.bench.catalogue.grown)" if more else ""
+        how = f"a shortlist of {self.shortlist}" if self.shortlist else "every pair scored"
+        return (
+            f"match: {self.rows:,} rows with themselves, the best {TOP_K} of each; {self.real:,} are sentences{grown}. "
+            f"A cosine head; {how}. The match ({min(CHEAP, self.rows):,} left rows timed, "
+            f"and all that it prepares) against scoring every pair ({min(EVERY, self.rows)} left rows timed), both in "
+            "processor time, scaled to all rows. Embedding is in neither. match_recall: of the exact best of the "
+            "latter rows."
+        )
+
 
 def match(student: DSE, embeddings: np.ndarray, rows: int, folder: Path) -> Match:
     """Measure on embeddings (n, d) fp16, which are grown to so many rows where they are fewer."""
-    u = embeddings[:rows]
-    if rows > len(u):
-        u = np.concatenate([part for part, _ in grown(embeddings, rows)])
+    u = np.concatenate([part for part, _ in grown(embeddings, rows)]) if rows > len(embeddings) else embeddings
     scorer, plan = RowScorer(student.head, None), folder / "plan.safetensors"
     prepared, search = _seconds(lambda: BlockSearch.planned(scorer, u, u, TOP_K, True, 0.99, plan))
     order = np.random.default_rng(0).permutation(rows)
@@ -50,7 +73,8 @@ def match(student: DSE, embeddings: np.ndarray, rows: int, folder: Path) -> Matc
     every, best = _seconds(lambda: replace(search, cheap_pass=None)(sample))
     cheap, _ = _seconds(lambda: search(others))
     recall = float((search(sample).scores >= best.scores[:, -1:]).mean())
-    return Match(rows, every * rows / len(sample), prepared + cheap * rows / len(others), recall)
+    real, whole_s = min(rows, len(embeddings)), prepared + cheap * rows / len(others)
+    return Match(rows, real, search.length, every * rows / len(sample), whole_s, recall)
 
 
 def _seconds(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -1,8 +1,8 @@
 """The best right rows of a block of left rows: every pair scored, or a shortlist of the cheap pass.
 
-How long the shortlist is, where the cheap pass does not order pairs as the score does, a sample decides: for 512 left
-rows every pair is scored, and the shortest shortlist that keeps the recall asked for, with confidence 0.95, is taken
-(`dse.index.calibration`). Where none does, every pair is scored.
+How long the shortlist is, a sample decides: for 512 left rows every pair is scored, and the shortest shortlist that
+keeps the recall asked for, with confidence 0.95, is taken (`dse.index.calibration`). Where none does, every pair is
+scored.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dse import scoring
 from dse.index.calibration import shortest
 from dse.index.row_scorer import RowScorer, log_odds
 from dse.scale.cheap_pass import ROWS, CheapPass
+from dse.scale.short_vectors import short_vectors
 
 logger = logging.getLogger(__name__)
 
 EXACT_ROWS = 2048  # up to so many rows on a side every pair is scored
 SAMPLE = 512  # left rows that decide the length
 CONFIDENCE = 0.95
-LENGTHS = (1024, 724, 512, 362, 256, 181, 128, 91, 64, 45, 32)
-MARGIN = 10  # shortlisted beyond k where the cheap pass errs by rounding alone
-EXACT_PAIRS = 16_384  # scored at a time
+LENGTHS = (1024, 512, 256, 181, 128, 91, 64, 45, 32)
+EXACT_PAIRS = 4096  # scored at a time: at d = 1536 their embeddings take 24 MiB, which are not mapped anew each time
 
 
 class Best(NamedTuple):
@@ -78,16 +78,13 @@ class BlockSearch:
         if kept.exists():
             cheap_pass, length = CheapPass.load(kept, scorer.head.device)
             return replace(exact, cheap_pass=cheap_pass if length else None, length=length)
-        cheap_pass = CheapPass.of(scorer, u, v)
-        search = replace(exact, cheap_pass=cheap_pass, length=k + one_table + MARGIN)
-        if cheap_pass.exact:
-            return search
-        length = search._shortest(recall) or 0
+        cheap_pass = CheapPass.of(*short_vectors(scorer, u, v), scorer.head.device)
+        length = replace(exact, cheap_pass=cheap_pass)._shortest(recall) or 0
         cheap_pass.save(kept, length)
         if not length:
             logger.warning("No shortlist keeps the recall; every pair is scored, which takes long.")
             return exact
-        return replace(search, length=length)
+        return replace(exact, cheap_pass=cheap_pass, length=length)
 
     def __call__(self, rows: np.ndarray) -> Best:
         """The best right rows of left rows (b,)."""
@@ -130,7 +127,7 @@ class BlockSearch:
         return scores.reshape(columns.shape)
 
     def _tensor(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x.astype(np.float32)).to(self.scorer.head.device)
+        return torch.from_numpy(x).to(self.scorer.head.device, torch.float32)  # numpy converts more slowly
 
     def _shortest(self, recall: float) -> int | None:
         """The shortest shortlist that keeps a recall of the exact k best; None if the longest does not."""

@@ -1,80 +1,84 @@
-"""The cheap pass over all pairs of two tables: products of short vectors, of which only the highest are looked at.
+"""The cheap pass over the pairs of two tables: products of short vectors, of right rows that lie near the left row.
 
-A head whose score is one product of two vectors gives these itself: the cheap pass then orders pairs as the score does.
-Of other heads the scout of an index is taken: two towers that the head teaches (`dse.index.scout`).
-
-Products are made in tiles that stay in the cache. Sorting them would take ten times as long as making them, so each row
-first looks at the largest product of every 16, and then into the groups where that is high.
+The right vectors are cut into cells (k-means, about sqrt(m) of them). A left row looks into cells whose centres have
+the largest products with it, and for a long shortlist into more of them: one number decides both. All left rows of a
+block that look into a cell share one matrix product.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from safetensors import safe_open
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from dse.encoding.runtime import auto_dtype
 from dse.files import write_tensors
-from dse.index.row_scorer import RowScorer
-from dse.index.scout_training import train_scout
+from dse.index.scout import partitions
 
-ROWS, COLUMNS = 512, 16_384  # of a tile; of those tried on a CPU (128 to 2,048, 4,096 to 32,768) the fastest
-GROUP = 16  # columns j, j + G, j + 2G, ... of a tile, G = COLUMNS / GROUP, are a group
-GROUPS = 12  # that a row looks into, of a tile, and more for a long shortlist
-PIECE = 16_384  # rows whose vectors are made at a time
-SAMPLE_ROWS = 65_536  # that the scout learns from
+ROWS = 2048  # left rows at a time: of those, enough look into a cell
+TILE = 8192  # rows of a cell at most: larger ones are cut
+CELL_ROWS = 64  # for each cell, that decide where the cells lie
+STEPS = 10  # of k-means
+EVERYWHERE = 192  # shortlists of this length and above look into all cells; of shorter ones, each length into its share
 
 
 @dataclass(frozen=True)
 class CheapPass:
-    """Finds the right rows with the largest dot products.
+    """Finds the right rows with the largest products, as far as they lie in cells near the left row.
 
     Attributes:
         left: Vectors of the left rows, (n, c) fp16.
-        right: Of the right rows, (m, c) fp16.
-        exact: Whether the dot product orders pairs as the score does, up to rounding.
+        right: Of the right rows, cell by cell, (m, c) fp16.
+        rows: Which right rows these are, (m,).
+        centres: Of the cells, (t, c) fp32; a cell that was cut has its centre several times.
+        ends: Where each cell ends in ``right``, (t,).
         device: Where to compute.
     """
 
     left: np.ndarray
     right: np.ndarray
-    exact: bool
+    rows: np.ndarray
+    centres: np.ndarray
+    ends: np.ndarray
     device: torch.device
 
     @classmethod
-    def of(cls, scorer: RowScorer, u: np.ndarray, v: np.ndarray) -> Self:
-        """From embeddings of both sides, (n, d) and (m, d) fp16."""
-        head, device = scorer.head, scorer.head.device
-
-        @torch.inference_mode()
-        def own(x: np.ndarray, side: int) -> np.ndarray | None:
-            part = torch.from_numpy(x.astype(np.float32)).to(device)
-            both = head.formula.product_vectors(head, part, part)
-            return None if both is None else both[side].cpu().numpy()
-
-        if scorer.label is None and own(u[:1], 0) is not None:
-            return cls(_vectors(lambda x: own(x, 0), u), _vectors(lambda x: own(x, 1), v), True, device)
-        scout = train_scout(scorer, _sample(u, v))
-        return cls(_vectors(scout.queries, u), _vectors(scout.rows, v), False, device)
+    def of(cls, left: np.ndarray, right: np.ndarray, device: torch.device) -> Self:
+        """With cells of the right vectors (m, c)."""
+        count = partitions(len(right))
+        sample = right[np.random.default_rng(0).permutation(len(right))[: CELL_ROWS * count]].astype(np.float32)
+        means = KMeans(min(count, len(sample)), init="random", n_init=1, max_iter=STEPS, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # rows that are alike leave cells empty
+            means.fit(sample)
+        cells = means.predict(right.astype(np.float32))  # (m,)
+        rows = np.argsort(cells, kind="stable")
+        starts = np.append(np.flatnonzero(np.diff(cells[rows], prepend=-1)), len(rows))
+        first = np.concatenate([np.arange(*cell, TILE) for cell in pairwise(starts.tolist())])  # (t,)
+        ends = np.append(first[1:], len(rows))
+        return cls(left, right[rows], rows, means.cluster_centers_[cells[rows[first]]], ends, device)
 
     def save(self, file: Path, length: int) -> None:
-        """Keep the vectors, and the length of the shortlist they need (0: no shortlist does)."""
-        write_tensors(file, {"left": self.left, "right": self.right}, {"length": str(length)})
+        """Keep all of it, and the length of the shortlist that it needs (0: no shortlist does)."""
+        tensors = {name: value for name, value in self.__getstate__().items() if isinstance(value, np.ndarray)}
+        write_tensors(file, tensors, {"length": str(length)})
 
     @classmethod
     def load(cls, file: Path, device: torch.device) -> tuple[Self, int]:
-        """What `save` wrote: of a head whose score is no product of vectors."""
+        """What `save` wrote."""
         with safe_open(file, framework="numpy") as kept:
-            vectors = kept.get_tensor("left"), kept.get_tensor("right")
-            return cls(*vectors, False, device), int(kept.metadata()["length"])
+            tensors = {name: kept.get_tensor(name) for name in kept.keys()}
+            return cls(**tensors, device=device), int(kept.metadata()["length"])
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to workers: not the copy in the precision of the products."""
@@ -86,41 +90,32 @@ class CheapPass:
 
     @torch.inference_mode()
     def __call__(self, rows: np.ndarray, count: int) -> np.ndarray:
-        """Right rows with the largest products of each left row, as far as bfloat16 tells, (b,) to (b, count)."""
+        """Right rows with the largest products of each left row, (b,) to (b, count), in no order."""
+        count = min(count, len(self.right))
         left = torch.from_numpy(self.left[rows]).to(self.device, self._right.dtype)  # (b, c)
-        groups = GROUPS + math.ceil(2 * count * min(COLUMNS, len(self.right)) / len(self.right))
-        best = torch.empty(len(rows), 0, device=self.device)
-        columns = torch.empty(len(rows), 0, dtype=torch.long, device=self.device)
-        tile = self._right.new_empty(len(rows), min(COLUMNS, len(self.right)))
-        for start in range(0, len(self.right), COLUMNS):
-            part = self._right[start : start + COLUMNS]
-            products = torch.mm(left, part.T, out=tile) if len(part) == tile.shape[1] else left @ part.T  # (b, n)
-            picked = _highest(products, groups)  # (b, g)
-            best = torch.cat([best, products.gather(1, picked).float()], dim=1)
-            columns = torch.cat([columns, picked + start], dim=1)
-            best, kept = best.topk(min(count, best.shape[1]), dim=1)
-            columns = columns.gather(1, kept)
-        return columns.cpu().numpy()
+        looks = self._looks(left.float(), count)  # (t, b)
+        best = torch.full((len(rows), count), -torch.inf, device=self.device)
+        columns = torch.zeros(len(rows), count, dtype=torch.long, device=self.device)
+        start = 0
+        for end, looking in zip(self.ends.tolist(), looks, strict=True):
+            at = looking.nonzero()[:, 0]  # (r,)
+            products = (left[at] @ self._right[start:end].T).float()  # (r, e)
+            better = (products.amax(dim=1) > best[at].amin(dim=1)).nonzero()[:, 0]
+            at, products = at[better], products[better]
+            highest, kept = torch.cat([best[at], products], dim=1).topk(count, dim=1, sorted=False)
+            before = columns[at].gather(1, kept.clamp_max(count - 1))
+            columns[at] = torch.where(kept < count, before, kept + (start - count))
+            best[at] = highest
+            start = end
+        found: np.ndarray = self.rows[columns.cpu().numpy()]
+        return found
 
-
-def _highest(products: Tensor, count: int) -> Tensor:
-    """Columns of the groups in which the highest products (b, n) are, (b, g)."""
-    whole = products.shape[1] // GROUP
-    grouped = products[:, : whole * GROUP].unflatten(1, (GROUP, whole))
-    top = grouped.amax(dim=1).topk(min(count, whole), dim=1, sorted=False).indices  # (b, t)
-    members = torch.arange(GROUP, device=products.device) * whole
-    rest = torch.arange(whole * GROUP, products.shape[1], device=products.device).expand(len(products), -1)
-    return torch.cat([(top[:, :, None] + members).flatten(1), rest], dim=1)
-
-
-def _vectors(make: Callable[[np.ndarray], np.ndarray | None], x: np.ndarray) -> np.ndarray:
-    """Vectors (n, c) of embeddings (n, d), as fp16; their common length changes no order."""
-    parts = [np.asarray(make(x[start : start + PIECE])) for start in range(0, len(x), PIECE)]
-    largest = max(float(np.abs(part).max()) for part in parts)
-    return np.concatenate([(part / max(1.0, largest / 1024)).astype(np.float16) for part in parts])
-
-
-def _sample(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Rows of one table, or of two in equal number."""
-    generator, sides = np.random.default_rng(0), [u] if u is v else [u, v]
-    return np.concatenate([side[generator.permutation(len(side))[: SAMPLE_ROWS // len(sides)]] for side in sides])
+    def _looks(self, left: Tensor, count: int) -> Tensor:
+        """Whether a left row (b, c) looks into a cell, (t, b): the nearest, until they hold its share of the rows."""
+        sizes = torch.from_numpy(np.diff(self.ends, prepend=0)).to(self.device)  # (t,)
+        share = min(1.0, count / EVERYWHERE) * len(self.right)
+        order = (left @ torch.from_numpy(self.centres).to(self.device).T).argsort(dim=1, descending=True)  # (b, t)
+        nearer = sizes[order].cumsum(dim=1) - sizes[order]  # rows in the cells that lie nearer
+        looks = torch.empty_like(order, dtype=torch.bool)
+        looks.scatter_(1, order, nearer < max(share, count))
+        return looks.T.contiguous()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dse.scoring.head import PairFunction
-from dse.scoring.products import EXACT_BLOCK, Embeddings, blocks, rows_of
+from dse.scoring.products import Embeddings, blocks, exact_block, rows_of
 
 
 def check_embeddings(embeddings: Tensor, head: PairFunction, what: str) -> Tensor:
@@ -67,7 +67,7 @@ def score_pairs(head: PairFunction, u: Tensor, v: Tensor, left: Tensor, right: T
     kind = head.formula
     left_parts, right_parts = kind.left_part(head, u), kind.right_part(head, v)  # (m, h), (k, h)  once per sentence
     scores = u.new_empty(len(left), head.num_labels)  # (n, C)
-    for block in blocks(len(left), EXACT_BLOCK):
+    for block in blocks(len(left), exact_block(u.device)):
         i, j = left[block], right[block]
         scores[block] = kind.exact(head, u[i], v[j], left_parts[i] + right_parts[j])
     return scores
@@ -92,7 +92,7 @@ def score_matrix(head: PairFunction, queries: Tensor, candidates: Embeddings) ->
     kind = head.formula
     left_parts = kind.left_part(head, queries)  # (q, h)
     scores = queries.new_empty(len(queries), len(candidates), head.num_labels)
-    for block in blocks(len(candidates), EXACT_BLOCK):
+    for block in blocks(len(candidates), exact_block(queries.device)):
         v = rows_of(candidates, block, queries.device)  # (B, d)
         check_finite(v, "candidates", block.start)
         right_parts = kind.right_part(head, v)  # (B, h)

@@ -10,6 +10,12 @@ from torch import Tensor
 
 Embeddings = Tensor | np.ndarray  # a memory map is an array
 EXACT_BLOCK = 2048  # pairs scored in float32 at a time: at d = 1536 two temporaries of 12 MiB
+CACHED_BLOCK = 512  # the same on a CPU, whose cache is to hold the temporaries; the fastest of 64 to 2,048
+
+
+def exact_block(device: torch.device) -> int:
+    """How many pairs are scored in float32 at a time."""
+    return EXACT_BLOCK if device.type == "cuda" else CACHED_BLOCK
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:
