@@ -1,7 +1,8 @@
-"""What mkdocs asks for while it builds the site: the reference of the command line, and links that leave the site."""
+"""What mkdocs asks for while it builds the site: options and settings, from the code, and links that leave the site."""
 
 from __future__ import annotations
 
+import inspect
 import posixpath
 import re
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import typer
 
 MARKER = "<!-- commands -->"
+SETTINGS = re.compile(r"<!-- settings (\w+)((?: -\w+)*) -->")  # of a name below, without others
+ENTRY = re.compile(r"^    (\w+): (.+(?:\n     +.+)*)", re.MULTILINE)  # of a Google docstring
 LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -16,6 +19,7 @@ def on_page_markdown(markdown: str, *, page: Any, files: Any, **_: Any) -> str:
     """Fill in the commands; of a link to a file outside the site only its text is left, in the type of code."""
     if MARKER in markdown:
         markdown = markdown.replace(MARKER, command_line())
+    markdown = SETTINGS.sub(lambda match: settings(match[1], match[2].replace(" -", " ").split()), markdown)
 
     def keep(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), match[2]))
@@ -29,6 +33,32 @@ def command_line() -> str:
     from dse.cli import app
 
     return "\n".join(_command("dse", typer.main.get_command(app), 1))
+
+
+def settings(name: str, without: list[str]) -> str:
+    """A table of what a class or function is set by: names, the first words of its docstring on each, defaults."""
+    from dse.model import DSE
+    from dse.ranking import RankingRecipe
+    from dse.recipe import Recipe
+    from dse.training.losses import Distillation
+    from dse.training.ranking_lists import RankingTraining
+    from dse.training.settings import Training
+
+    known = {
+        "Student": DSE.from_backbone,
+        "Recipe": Recipe,
+        "Distillation": Distillation,
+        "Training": Training,
+        "RankingRecipe": RankingRecipe,
+        "RankingTraining": RankingTraining,
+    }
+    told = dict(ENTRY.findall(inspect.getdoc(known[name]) or ""))
+    lines = ["| | | default |", "| --- | --- | --- |"]
+    for key, parameter in inspect.signature(known[name]).parameters.items():
+        if key not in without and parameter.kind is not parameter.VAR_KEYWORD:
+            default = "" if parameter.default in (None, parameter.empty) else f"`{parameter.default}`"
+            lines.append(f"| `{key}` | {_prose(told[key]).replace('``', '`')} | {default} |")
+    return "\n".join(lines)
 
 
 def _command(name: str, command: Any, level: int) -> list[str]:

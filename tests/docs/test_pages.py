@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dse.cli.config import read_config
+from dse.cli.recipe import setting_types
 from tests.docs.pages import FENCE, PAGES, ROOT, blocks, name, prose
 
 LINK = re.compile(r"\[[^\]]*\]\(<?([^)>\s]+)>?\)|src(?:set)?=\"([^\"]+)\"")
@@ -104,15 +106,32 @@ def test_blocks_have_a_known_language(page):
     assert {block.language for block in blocks(page)} <= {"bash", "python", "text", "json", "yaml", ""}
 
 
-def test_the_reference_of_the_command_line_has_every_option():
+@pytest.fixture(scope="module")
+def hooks():
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("_hooks", ROOT / "docs/_hooks.py")
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
+    return hooks
+
+
+def test_the_reference_of_the_command_line_has_every_option(hooks):
     reference = hooks.command_line()
     for part in ("## `dse distill`", "### `dse index create`", "`--teacher-pairs`", "| `--speed, --no-speed` |"):
         assert part in reference
+
+
+def test_the_page_of_settings_has_all_that_a_file_may_hold(hooks, tmp_path):
+    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    tables = hooks.SETTINGS.sub(lambda match: hooks.settings(match[1], match[2].replace(" -", " ").split()), page)
+    shown = set(re.findall(r"^\| `(\w+)` \| .{8}", tables, re.MULTILINE))
+    own = {name for name in setting_types("distill") if name.removeprefix("teacher_") not in setting_types("teacher")}
+    assert own | setting_types("teacher").keys() <= shown
+    (tmp_path / "run.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    found = read_config(tmp_path / "run.yaml", "distill")
+    assert found["teacher_epochs"] == 2 and found["init"] == "teacher" and found["learning_rate"] == 5e-5
+    assert set(found) - {"task"} <= setting_types("distill").keys() | {"layers", "columns"}
 
 
 # Figures that a page tells in a sentence: the page, its words, the page of results, what stands there.

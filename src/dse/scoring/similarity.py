@@ -76,7 +76,7 @@ class Dot(Kind):
         """The formula in float32."""
         return affine(head, (u * v).sum(dim=1))
 
-    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
         """Both as they are, but for the sign of a."""
         return u * head.out.weight.float().sign(), v
 
@@ -105,7 +105,7 @@ class Cosine(Dot):
         """The formula in float32."""
         return affine(head, exact_cosine(head, u, v))
 
-    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
         """Both brought to length one."""
         return super().product_vectors(head, normalized(head.cosine_part(u)), normalized(head.cosine_part(v)))
 
