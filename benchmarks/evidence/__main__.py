@@ -6,6 +6,7 @@
     python -m benchmarks.evidence --data ../shared/data --size full       # all rows
     python -m benchmarks.evidence --data ../shared/data --large-backbone sentence-transformers/all-mpnet-base-v2
     python -m benchmarks.evidence --configs configs/paper --size full     # the paper's setting, from the hub, on a GPU
+    python -m benchmarks.evidence --data ../shared/data --ray auto        # on a Ray cluster with one folder for all
     python -m benchmarks.evidence --pages                                 # only write the pages from what is measured
 
 A row is a folder under `--runs` with its model and `row.json`; one that has it is not made again.
@@ -18,13 +19,19 @@ import json
 import logging
 import shlex
 import sys
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.evidence.plan import GLUE, LARGE, rows
+from benchmarks.evidence.plan import GLUE, LARGE, jobs, rows
 from benchmarks.evidence.subsets import SIZES
 from benchmarks.records import Record, merge, within
+from dse.cli.options import workers
+
+if TYPE_CHECKING:
+    from benchmarks.evidence.measure import Setup
 
 COMMAND = "python -m benchmarks.evidence --data ../shared/data"
 KEY = ("task", "train_rows", "row", "split", "metric", "seed")
@@ -44,6 +51,9 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="TASK/ROW/SEED", help="make these rows and no pages")
     parser.add_argument("--pages", action="store_true", help="make no row, write the pages from those measured")
     parser.add_argument("--minutes", type=float, help="start no further row after so many minutes")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="make rows side by side on this Ray cluster; `local` starts one"
+    )
     options = parser.parse_args(arguments)
     known = {row.key: row for row in rows()}
     for key in options.only or ():
@@ -81,6 +91,25 @@ def _order(record: Record) -> tuple[Any, ...]:
     return (GLUE.index(task) if task in GLUE else len(GLUE), task, -train_rows, *map(str, rest))
 
 
+def make_wanted(options: argparse.Namespace, setup: Setup) -> None:
+    """Make the rows that are asked for: one after the other as planned, or on the workers of a cluster."""
+    from benchmarks.evidence.measure import make_all
+
+    wanted = [row for row in rows() if not row.large or options.large_backbone]
+    wanted = [row for row in wanted if options.only is None or row.key in options.only]
+    parts = [[[row] for row in wanted]] if options.ray is None else jobs(wanted)
+    end = None if options.minutes is None else time.monotonic() + 60 * options.minutes
+    if options.ray is not None:  # files that several workers would write
+        for row in wanted:
+            if row.task != "transfer":
+                setup.pairs(row)
+    with workers(options.ray) as run:
+        for part in parts:
+            left = None if end is None else (end - time.monotonic()) / 60
+            for _ in run(partial(make_all, setup=setup), within(left, part)):
+                pass
+
+
 def main() -> None:
     """Make what is missing, then the pages."""
     options = options_of()
@@ -89,15 +118,11 @@ def main() -> None:
     usual = options.configs.name == "small"
     runs = options.runs / (options.size if usual else f"{options.configs.name}-{options.size}")
     if not options.pages:
-        from benchmarks.evidence.measure import Setup, make
+        from benchmarks.evidence.measure import Setup
 
-        limits = SIZES[options.size]
         given = (options.backbone, options.large_backbone)
-        setup = Setup(options.data, options.size, limits, options.configs, runs, *given)
-        wanted = [row for row in rows() if not row.large or options.large_backbone]
-        for row in within(options.minutes, wanted):
-            if options.only is None or row.key in options.only:
-                make(row, setup)
+        setup = Setup(options.data, options.size, SIZES[options.size], options.configs, runs, *given)
+        make_wanted(options, setup)
     if options.only is None:
         from benchmarks import pages
         from benchmarks.evidence.plots import draw

@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,12 @@ class Setup:
 def make(row: Row, setup: Setup) -> None:
     """Make a row, and those it needs, unless its records are there."""
     measure_missing(row.folder(setup.runs), lambda: _measure(row, setup))
+
+
+def make_all(wanted: Sequence[Row], setup: Setup) -> None:
+    """Make rows one after the other: what a worker runs."""
+    for row in wanted:
+        make(row, setup)
 
 
 def _measure(row: Row, setup: Setup) -> list[Record]:

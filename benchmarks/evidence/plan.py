@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -139,6 +139,21 @@ def rows() -> list[Row]:
     """Every row once, the most telling first, so that whenever the run is stopped the tables are as full as can be."""
     every = (Row(task, name, seed) for tasks, names, seed in _plan() for name, task in product(names, tasks))
     return list(dict.fromkeys(every))
+
+
+def jobs(wanted: Iterable[Row]) -> list[list[list[Row]]]:
+    """Rows as jobs that may run side by side, in two parts, the second after the first.
+
+    Rows that share a teacher are one job, since they share its scores too. Transfers come last: they need students.
+    """
+    taught: dict[Row, list[Row]] = {}
+    transfers = []
+    for row in wanted:
+        if row.task == "transfer":
+            transfers.append([row])
+        else:
+            taught.setdefault(row.teacher, []).append(row)
+    return [list(taught.values()), transfers]
 
 
 def command(row: Row, runs: Path, config: Path, data: Path, changed: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from benchmarks.evidence import measure, pages, speed
-from benchmarks.evidence.__main__ import gather, options_of
+from benchmarks.evidence.__main__ import gather, make_wanted, options_of
 from benchmarks.evidence.measure import BagOfWords, Setup, make
 from benchmarks.evidence.plan import (
     COSINE,
@@ -27,6 +27,7 @@ from benchmarks.evidence.plan import (
     SEEDS,
     TEACHERS,
     Row,
+    jobs,
     rows,
 )
 from benchmarks.evidence.subsets import UNLABELLED, Size, prepare
@@ -165,6 +166,27 @@ def docs(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setattr(records, "RESULTS", folder)
     return folder
+
+
+def test_jobs_are_all_rows_and_each_has_one_teacher():
+    first, last = jobs(rows())
+    together = [row for job in (*first, *last) for row in job]
+    assert len(together) == len(set(together)) and set(together) == set(rows())
+    assert all(len({row.teacher for row in job}) == 1 for job in first)
+    owners = {row: number for number, job in enumerate(first) for row in job}
+    assert all(owners[needed] == number for row, number in owners.items() for needed in row.needs)
+    assert {row.task for job in last for row in job} == {"transfer"} and all(len(job) == 1 for job in last)
+
+
+def test_rows_made_on_ray_workers_are_those_made_here(setup):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    keys = [f"{task}/{COSINE}/42" for task in ("stsb", "mrpc")]
+    made = {}
+    for ray in ("local", None):
+        here = replace(setup, runs=setup.runs / str(ray))
+        make_wanted(options_of(["--only", *keys, *(["--ray", ray] if ray else [])]), here)
+        made[ray] = [json.loads((here.runs / f"{task}/42/{COSINE}/row.json").read_text()) for task in ("stsb", "mrpc")]
+    assert [row["results"] for row in made["local"]] == [row["results"] for row in made[None]]
 
 
 @pytest.mark.parametrize("name", ["stsb", "mrpc", "mnli"])
