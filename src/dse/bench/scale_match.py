@@ -15,6 +15,8 @@ from dse.bench.harness import Figure
 from dse.index.row_scorer import RowScorer
 from dse.model import DSE
 from dse.scale.block_search import BlockSearch
+from dse.scale.matching import SHARD_ROWS
+from dse.scale.thread_pool import thread_map
 
 TOP_K = 5
 EVERY = 256  # left rows whose pairs are all scored
@@ -70,11 +72,17 @@ def match(student: DSE, embeddings: np.ndarray, rows: int, folder: Path) -> Matc
     order = np.random.default_rng(0).permutation(rows)
     sample, others = np.sort(order[:EVERY]), np.sort(order[:CHEAP])
     search(others[:8])
-    every, best = _seconds(lambda: replace(search, cheap_pass=None)(sample))
-    cheap, _ = _seconds(lambda: search(others))
-    recall = float((search(sample).scores >= best.scores[:, -1:]).mean())
+    every, best = _seconds(lambda: _scores(replace(search, cheap_pass=None), sample, EVERY // 4))
+    cheap, _ = _seconds(lambda: _scores(search, others, SHARD_ROWS))
+    recall = float((search(sample).scores >= best[:, -1:]).mean())
     real, whole_s = min(rows, len(embeddings)), prepared + cheap * rows / len(others)
     return Match(rows, real, search.length, every * rows / len(sample), whole_s, recall)
+
+
+def _scores(search: BlockSearch, rows: np.ndarray, shard: int) -> np.ndarray:
+    """Scores of the best right rows, shard by shard, as a match computes them."""
+    shards = np.split(rows, range(shard, len(rows), shard))
+    return np.concatenate([best.scores for best in thread_map(search, shards)])
 
 
 def _seconds(work: Callable[[], Any]) -> tuple[float, Any]:

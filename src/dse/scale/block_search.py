@@ -21,11 +21,12 @@ from dse.index.calibration import shortest
 from dse.index.row_scorer import RowScorer, log_odds
 from dse.scale.cheap_pass import ROWS, CheapPass
 from dse.scale.short_vectors import short_vectors
+from dse.scale.thread_pool import run_here
 
 logger = logging.getLogger(__name__)
 
 EXACT_ROWS = 2048  # up to so many rows on a side every pair is scored
-SAMPLE = 512  # left rows that decide the length
+SAMPLE, PARTS = 512, 8  # left rows that decide the length, and shards of them
 CONFIDENCE = 0.95
 LENGTHS = (1024, 512, 256, 181, 128, 91, 64, 45, 32)
 EXACT_PAIRS = 4096  # scored at a time: at d = 1536 their embeddings take 24 MiB, which are not mapped anew each time
@@ -132,10 +133,15 @@ class BlockSearch:
     def _shortest(self, recall: float) -> int | None:
         """The shortest shortlist that keeps a recall of the exact k best; None if the longest does not."""
         sample = np.sort(np.random.default_rng(0).permutation(len(self.u))[:SAMPLE])
-        lowest = replace(self, cheap_pass=None)(sample).scores[:, -1:]  # (q, 1)
+        parts, run = np.array_split(sample, PARTS), run_here(self.scorer.head.device)
+
+        def scores(search: BlockSearch) -> np.ndarray:
+            return np.concatenate([best.scores for best in run(search, parts)])  # (q, k)
+
+        lowest = scores(replace(self, cheap_pass=None))[:, -1:]  # (q, 1)
 
         def recalls(length: int) -> np.ndarray:  # of scores: of rows with equal ones any will do
-            shares: np.ndarray = (replace(self, length=length)(sample).scores >= lowest).mean(axis=1)
+            shares: np.ndarray = (scores(replace(self, length=length)) >= lowest).mean(axis=1)
             return shares
 
         lengths = [length for length in LENGTHS if 2 * self.k <= length < len(self.v)] or [4 * self.k]

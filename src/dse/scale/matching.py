@@ -23,6 +23,7 @@ from dse.model import DSE
 from dse.runner import Run
 from dse.scale.embedding_files import check_texts, encode_files, load_embeddings
 from dse.scale.shards import claimed, content_key
+from dse.scale.thread_pool import run_here
 
 SHARD_ROWS = 2048  # left rows between two writes
 DONE = "match.json"  # written last
@@ -102,6 +103,7 @@ def match_tables(
             v = embed("left_as_right", left, False)[1]
         search = BlockSearch.planned(scorer, u, v, top_k, right is None, recall, folder / "plan.safetensors")
         activate = _activation(student, label)
+        run = run_here(scorer.head.device) if run is map else run
         tables = _pairs(folder, search, activate, min_score, str(about), run, show_progress_bar)
         pairs = _of_one_table(pa.concat_tables(tables)) if right is None else pa.concat_tables(tables)
         ids = (pa.array(left_ids, pa.string()), pa.array(right_ids, pa.string()))
