@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 EXACT_ROWS = 2048  # up to so many rows on a side every pair is scored
 SAMPLE, PARTS = 512, 8  # left rows that decide the length, and shards of them
 CONFIDENCE = 0.95
-LENGTHS = (1024, 512, 256, 181, 128, 91, 64, 45, 32)
+LENGTHS = (512, 256, 181, 128, 108, 91, 76, 64, 54, 45, 38, 32)
 EXACT_PAIRS = 4096  # scored at a time: at d = 1536 their embeddings take 24 MiB, which are not mapped anew each time
 
 

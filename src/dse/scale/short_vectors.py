@@ -46,7 +46,9 @@ def _product_width(head: PairHead) -> int:
 def _own(head: PairHead, side: int, x: np.ndarray) -> Tensor:
     """The vectors of a side, 0 or 1, whose products are the scores, (n, d) to (n, c)."""
     part = torch.from_numpy(x).to(head.device, torch.float32)
-    both: tuple[Tensor, Tensor] = head.formula.product_vectors(head, part, part)  # type: ignore[assignment]
+    none = part[:0]
+    sides = (none, part) if side else (part, none)
+    both: tuple[Tensor, Tensor] = head.formula.product_vectors(head, *sides)  # type: ignore[assignment]
     return both[side]
 
 
