@@ -208,3 +208,15 @@ def test_wrong_use_is_one_sentence_and_leaves_nothing(student, tmp_path, options
     write(tmp_path / "t.jsonl", ["a tent"])
     with pytest.raises(MismatchError, match="data was"):
         match_tables(student, tmp_path / "t.jsonl", output=tmp_path / "out")
+
+
+def test_arrays_that_may_not_be_written_are_searched_without_a_warning(tmp_path, small, recwarn):
+    """A Ray worker's are such."""
+    x = (np.random.default_rng(0).standard_normal((450, 32)) * 0.7 ** np.arange(32)).astype(np.float16)
+    x.flags.writeable = False
+    search = BlockSearch.planned(RowScorer(PairHead(32, 1, "cosine"), None), x, x, 3, True, 0.9, tmp_path / "plan")
+    for array in vars(search.cheap_pass).values():
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False
+    search(np.arange(64))
+    assert not [warning for warning in recwarn if "writ" in str(warning.message)]

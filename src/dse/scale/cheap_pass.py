@@ -114,7 +114,8 @@ class CheapPass:
         """Whether a left row (b, c) looks into a cell, (t, b): the nearest, until they hold its share of the rows."""
         sizes = torch.from_numpy(np.diff(self.ends, prepend=0)).to(self.device)  # (t,)
         share = min(1.0, count / EVERYWHERE) * len(self.right)
-        order = (left @ torch.from_numpy(self.centres).to(self.device).T).argsort(dim=1, descending=True)  # (b, t)
+        centres = torch.tensor(self.centres, device=self.device)  # a copy: a worker's arrays are not to be written
+        order = (left @ centres.T).argsort(dim=1, descending=True)  # (b, t)
         nearer = sizes[order].cumsum(dim=1) - sizes[order]  # rows in the cells that lie nearer
         looks = torch.empty_like(order, dtype=torch.bool)
         looks.scatter_(1, order, nearer < max(share, count))

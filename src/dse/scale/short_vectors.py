@@ -45,7 +45,7 @@ def _product_width(head: PairHead) -> int:
 @torch.inference_mode()
 def _own(head: PairHead, side: int, x: np.ndarray) -> Tensor:
     """The vectors of a side, 0 or 1, whose products are the scores, (n, d) to (n, c)."""
-    part = torch.from_numpy(x).to(head.device, torch.float32)
+    part = torch.tensor(x, device=head.device, dtype=torch.float32)
     none = part[:0]
     sides = (none, part) if side else (part, none)
     both: tuple[Tensor, Tensor] = head.formula.product_vectors(head, *sides)  # type: ignore[assignment]
