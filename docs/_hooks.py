@@ -11,6 +11,7 @@ import typer
 
 MARKER = "<!-- commands -->"
 SETTINGS = re.compile(r"<!-- settings (\w+)((?: -\w+)*) -->")  # of a name below, without others
+PRESETS = "<!-- presets -->"
 ENTRY = re.compile(r"^    (\w+): (.+(?:\n     +.+)*)", re.MULTILINE)  # of a Google docstring
 LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 
@@ -19,6 +20,7 @@ def on_page_markdown(markdown: str, *, page: Any, files: Any, **_: Any) -> str:
     """Fill in the commands; of a link to a file outside the site only its text is left, in the type of code."""
     if MARKER in markdown:
         markdown = markdown.replace(MARKER, command_line())
+    markdown = markdown.replace(PRESETS, presets()) if PRESETS in markdown else markdown
     markdown = SETTINGS.sub(lambda match: settings(match[1], match[2].replace(" -", " ").split()), markdown)
 
     def keep(match: re.Match[str]) -> str:
@@ -58,6 +60,19 @@ def settings(name: str, without: list[str]) -> str:
         if key not in without and parameter.kind is not parameter.VAR_KEYWORD:
             default = "" if parameter.default in (None, parameter.empty) else f"`{parameter.default}`"
             lines.append(f"| `{key}` | {_prose(told[key]).replace('``', '`')} | {default} |")
+    return "\n".join(lines)
+
+
+def presets() -> str:
+    """A table of what each preset sets for `dse distill`."""
+    from dse.cli.config import PRESETS as FOLDER
+    from dse.cli.config import read_config
+
+    sets = {name: read_config(FOLDER / f"{name}.yaml", "distill") for name in ("fast", "best", "paper")}
+    keys = dict.fromkeys(key for settings in sets.values() for key in settings)
+    lines = [f"| | {' | '.join(f'`{name}`' for name in sets)} |", "| --- | --- | --- | --- |"]
+    for key in keys:
+        lines.append(f"| `{key}` | {' | '.join(str(settings.get(key, '')) for settings in sets.values())} |")
     return "\n".join(lines)
 
 

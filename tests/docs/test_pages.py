@@ -128,6 +128,7 @@ def test_the_page_of_settings_has_all_that_a_file_may_hold(hooks, tmp_path):
     shown = set(re.findall(r"^\| `(\w+)` \| .{8}", tables, re.MULTILINE))
     own = {name for name in setting_types("distill") if name.removeprefix("teacher_") not in setting_types("teacher")}
     assert own | setting_types("teacher").keys() <= shown
+    assert hooks.PRESETS in page and "| `epochs` | 1 | 3 | 8 |" in hooks.presets()
     (tmp_path / "run.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
     found = read_config(tmp_path / "run.yaml", "distill")
     assert found["teacher_epochs"] == 2 and found["init"] == "teacher" and found["learning_rate"] == 5e-5

@@ -126,7 +126,7 @@ def test_every_pair_of_small_tables_is_scored(tmp_path, small, left, right, ever
 def test_every_pair_is_scored_where_no_shortlist_keeps_the_recall(tmp_path, small, caplog):
     x = np.random.default_rng(0).standard_normal((450, 32)).astype(np.float16)  # as long in every direction
     args = (RowScorer(PairHead(32, 1, "cosine"), None), x, x, 3, True, 0.999, tmp_path / "plan.safetensors")
-    assert BlockSearch.planned(*args).cheap_pass is None and "every pair is scored" in caplog.text
+    assert BlockSearch.planned(*args).cheap_pass is None and "all 202,500 pairs are scored" in caplog.text
     assert BlockSearch.planned(*args).cheap_pass is None
 
 

@@ -27,6 +27,9 @@ def match(
     as_json: o.JsonOption = False,
 ) -> None:
     """Find the pairs of two tables, or the duplicates in one, that a student scores high."""
+    from dse.errors import need_extra
+
+    need_extra("lance", "index")
     from dse.model import DSE
     from dse.scale import match_tables
 

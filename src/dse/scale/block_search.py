@@ -84,7 +84,8 @@ class BlockSearch:
         length = replace(exact, cheap_pass=cheap_pass)._shortest(recall) or 0
         cheap_pass.save(kept, length)
         if not length:
-            logger.warning("No shortlist keeps the recall; every pair is scored, which takes long.")
+            message = "no shortlist finds a share of %g: all %s pairs are scored; with a lower recall it may be faster"
+            logger.warning(message, recall, f"{len(u) * len(v):,}")
             return exact
         return replace(exact, cheap_pass=cheap_pass, length=length)
 

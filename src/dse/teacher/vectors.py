@@ -28,7 +28,7 @@ from dse.teacher.kept_scores import score_key
 
 logger = logging.getLogger(__name__)
 
-SHARD = 2_000  # texts between two writes: what a killed run loses at most
+SHARD = 500  # texts between two writes: what a killed run loses at most
 SHARD_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.safetensors")  # fingerprint of the teacher, hash of the keys
 
 Role = Literal["document", "query"]
@@ -254,6 +254,8 @@ def _embed(
             )
         store.add(shard, vectors.astype(np.float16))
         bar.update(len(shard))
+        if bar.disable:  # a log has lines in the bar's place
+            logger.info("teacher: %d of %d texts (%s) embedded", start + len(shard), len(keys), role)
 
 
 def _keys(teacher: SentenceTransformer, name: str, role: Role, texts: Sequence[str]) -> list[bytes]:

@@ -89,6 +89,8 @@ class RankingTrainer:
                     self.log.append({"step": step + 1, "loss": float(np.mean(losses))})  # since the last entry
                     losses = []
                     self._save(step + 1)
+                    if not show_progress_bar:  # a log has lines in the bar's place
+                        logger.info("step %d of %d: loss %.4f", step + 1, self.steps, self.log[-1]["loss"])
                     bar.set_postfix(loss=f"{self.log[-1]['loss']:.4f}", refresh=False)
                 bar.update()
         self.mix(self.settings.kept)
