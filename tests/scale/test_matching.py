@@ -90,7 +90,6 @@ def test_of_a_pair_that_is_met_both_ways_the_higher_score_is_kept(student, tmp_p
 def small(monkeypatch):
     """A shortlist from 100 rows on, vectors that are projected, a small scout."""
     monkeypatch.setattr(block_search, "EXACT_ROWS", 100)
-    monkeypatch.setattr(block_search, "EVERY_PAIR", 100_000)
     monkeypatch.setattr(block_search, "LENGTHS", (256, 181, 64))
     monkeypatch.setattr(short_vectors, "WIDE", 20)
     monkeypatch.setattr(short_vectors, "NARROW", 16)
@@ -115,7 +114,7 @@ def test_a_shortlist_keeps_the_recall(tmp_path, small, kind, tables):
     assert np.array_equal(BlockSearch.planned(*args, 0.95, file)(rows).rows, found.rows)
 
 
-@pytest.mark.parametrize(("left", "right", "every"), [(300, 300, True), (400, 400, False), (100, 2000, True)])
+@pytest.mark.parametrize(("left", "right", "every"), [(90, 90, True), (400, 400, False), (100, 2000, True)])
 def test_every_pair_of_small_tables_is_scored(tmp_path, small, left, right, every):
     x = (np.random.default_rng(0).standard_normal((2000, 32)) * 0.7 ** np.arange(32)).astype(np.float16)
     scorer = RowScorer(PairHead(32, 1, "cosine"), None)

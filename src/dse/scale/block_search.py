@@ -25,11 +25,10 @@ from dse.scale.thread_pool import run_here
 
 logger = logging.getLogger(__name__)
 
-EXACT_ROWS = 2048  # up to so many rows on a side every pair is scored,
-EVERY_PAIR = 32_000_000  # and up to so many pairs: to find a shortlist would take as long
+EXACT_ROWS = 2048  # up to so many rows on a side every pair is scored
 SAMPLE, PARTS = 512, 8  # left rows that decide the length, and shards of them
 CONFIDENCE = 0.95
-LENGTHS = (512, 256, 181, 128, 108, 91, 76, 64, 54, 45, 38, 32)
+LENGTHS = (1024, 512, 256, 181, 128, 108, 91, 76, 64, 54, 45, 38, 32)
 EXACT_PAIRS = 4096  # scored at a time: at d = 1536 their embeddings take 24 MiB, which are not mapped anew each time
 
 
@@ -75,7 +74,7 @@ class BlockSearch:
         What takes long to find is kept in a file.
         """
         exact = cls(scorer, u, v, k, one_table)
-        if recall is None or min(len(u), len(v)) <= max(EXACT_ROWS, 4 * k) or len(u) * len(v) <= EVERY_PAIR:
+        if recall is None or min(len(u), len(v)) <= max(EXACT_ROWS, 4 * k):
             return exact
         if kept.exists():
             cheap_pass, length = CheapPass.load(kept, scorer.head.device)
