@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import dse
 from dse.cli.config import read_config
 from dse.cli.recipe import setting_types
 from tests.docs.pages import FENCE, PAGES, ROOT, blocks, name, prose
@@ -120,6 +121,12 @@ def test_the_reference_of_the_command_line_has_every_option(hooks):
     reference = hooks.command_line()
     for part in ("## `dse distill`", "### `dse index create`", "`--teacher-pairs`", "| `--speed, --no-speed` |"):
         assert part in reference
+
+
+def test_the_reference_of_python_has_every_public_name():
+    page = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: dse(?:\.\w+)*\.(\w+)$", page, re.MULTILINE))
+    assert set(dse.__all__) - {"__version__"} <= shown
 
 
 def test_the_page_of_settings_has_all_that_a_file_may_hold(hooks, tmp_path):
