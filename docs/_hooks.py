@@ -20,7 +20,8 @@ def on_page_markdown(markdown: str, *, page: Any, files: Any, **_: Any) -> str:
     """Fill in the commands; of a link to a file outside the site only its text is left, in the type of code."""
     if MARKER in markdown:
         markdown = markdown.replace(MARKER, command_line())
-    markdown = markdown.replace(PRESETS, presets()) if PRESETS in markdown else markdown
+    if PRESETS in markdown:
+        markdown = markdown.replace(PRESETS, presets())
     markdown = SETTINGS.sub(lambda match: settings(match[1], match[2].replace(" -", " ").split()), markdown)
 
     def keep(match: re.Match[str]) -> str:

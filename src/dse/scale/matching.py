@@ -101,7 +101,7 @@ def match_tables(
         right_ids, v = (left_ids, u) if right is None else embed("right", right, False)
         if right is None and len(set(student.pair_prompts)) > 1:
             v = embed("left_as_right", left, False)[1]
-        search = BlockSearch.planned(scorer, u, v, top_k, right is None, recall, folder / "plan.safetensors")
+        search = BlockSearch.planned(scorer, u, v, top_k, right is None, recall, folder / "cells.safetensors")
         activate = _activation(student, label)
         run = run_here(scorer.head.device) if run is map else run
         tables = _pairs(folder, search, activate, min_score, str(about), run, show_progress_bar)
