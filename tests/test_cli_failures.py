@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,6 +95,20 @@ def test_interrupted_in_a_command_of_the_index(run, monkeypatch: pytest.MonkeyPa
     assert run("index", "optimize", "nowhere") == Done(130, "", "Interrupted.\n")
     monkeypatch.setattr("dse.cli.search.open_whole", fail(KeyboardInterrupt()))
     assert run("search", "nowhere", "-q", "a") == Done(130, "", "Interrupted.\n")
+
+
+@pytest.mark.parametrize(("command", "goes_on"), [("label", True), ("score", False)])
+def test_terminated(command: str, goes_on: bool) -> None:
+    """As a scheduler ends a job. A command that goes on says so; one that has nothing to keep just ends."""
+    code = (
+        "import os, signal, sys, dse.data.pairs as pairs\n"
+        "pairs.load_pairs = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"sys.argv = ['dse', {command!r}, 'T', *{['--task', 'mrpc'] if goes_on else ['pairs.csv']}]\n"
+        "from dse.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    told = "Terminated; run the same command again to continue.\n"
+    assert (done.returncode, done.stdout, done.stderr) == ((143, "", told) if goes_on else (-signal.SIGTERM, "", ""))
 
 
 def test_interrupted_before_the_command_began(run, monkeypatch: pytest.MonkeyPatch) -> None:

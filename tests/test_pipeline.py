@@ -90,7 +90,7 @@ def test_binary_with_a_teacher_made_here(binary):
     output, _, report = binary
     student = check_folder(output, BINARY, report)
     teacher = CrossEncoder(str(output / "teacher"), device="cpu")
-    assert report.metrics.keys() == {"student", "teacher"} and report.fidelity
+    assert report.metrics.keys() == {"student", "teacher", "cosine"} and report.fidelity
     assert report.command == "dse distill ..." and report.split == "test"
     assert report.fingerprints["teacher"] == fingerprint(teacher)
     assert student.info["teacher"] == teacher_name(teacher, BINARY)
@@ -141,7 +141,7 @@ def test_regression_with_a_given_teacher(tmp_path, backbone, linear):
     assert isinstance(student.activation_fn, torch.nn.Identity if linear else torch.nn.Sigmoid)
     assert not (tmp_path / "s" / "teacher").exists()
     assert "threshold" not in student.info and report.threshold is None
-    assert report.metrics.keys() == {"student", "teacher"}
+    assert report.metrics.keys() == {"student", "teacher", "cosine"}
 
 
 def test_multiclass_with_a_teacher_in_another_order(tmp_path, backbone):
@@ -173,7 +173,7 @@ def test_alpha_0_needs_no_teacher(tmp_path, backbone, monkeypatch):
     monkeypatch.setattr(pipeline, "load_teacher", fail)
     report = make(BINARY, tmp_path / "s", recipe_of(backbone, distillation=Distillation(alpha=0.0)))
     student = check_folder(tmp_path / "s", BINARY, report)
-    assert report.metrics.keys() == {"student"} and not report.has_teacher
+    assert report.metrics.keys() == {"student", "cosine"} and not report.has_teacher
     assert student.info["alpha"] == 0 and "teacher" not in student.info
     assert not (tmp_path / "s" / "teacher").exists() and not (tmp_path / "s" / "teacher_scores.parquet").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from dse.data.tasks import Task
 from dse.evaluation import Report, fidelity
 from dse.evaluation.quality import Scores, reliability_curves, retention, task_metrics
+from dse.evaluation.resampling import report_intervals
 
 BINARY = Task("duplicates", "binary", labels=("duplicate", "different"), positive="duplicate")
 REGRESSION = Task("likeness", "regression", label_range=(0.0, 5.0))
@@ -27,6 +29,17 @@ def make_scores(task: Task, rows: int, seed: int = 0) -> Scores:
         teacher = (centre + 1.2 * random.normal(size=rows))[:, None]
     thresholds = {"threshold": 0.25, "teacher_threshold": 0.5} if task.kind == "binary" else {}
     return Scores.from_arrays(0.9 * teacher + 0.6 * random.normal(size=teacher.shape), teacher, label, **thresholds)
+
+
+def with_cosine(scores: Scores, task: Task) -> Scores:
+    """The same scores beside those of a free cosine that knows less."""
+    random = np.random.default_rng(1)
+    threshold = 0.4 if task.kind == "binary" else 0.0
+    return replace(
+        scores,
+        cosine=np.tanh(0.3 * scores.student + random.normal(size=scores.student.shape)),
+        cosine_threshold=threshold,
+    )
 
 
 def make_report(task: Task, rows: int = 200, *, scores: Scores | None = None, **changes: Any) -> Report:
@@ -57,5 +70,6 @@ def make_report(task: Task, rows: int = 200, *, scores: Scores | None = None, **
         "machine": {"cpu": "a processor", "cores": 2, "threads": 1, "device": "cpu"},
         "versions": {"python": "3.11"},
         "scores": scores,
+        "intervals": {} if scores.cosine is None else report_intervals(scores.student, scores, task, scores.teacher),
     }
     return Report(**(values | changes))

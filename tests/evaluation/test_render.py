@@ -13,7 +13,7 @@ from dse.evaluation import Report, Speed, fidelity, table
 from dse.evaluation.quality import Scores
 from dse.evaluation.render import groups
 from dse.evaluation.timing import Summary
-from tests.evaluation.factory import BINARY, NLI, REGRESSION, make_report, make_scores
+from tests.evaluation.factory import BINARY, NLI, REGRESSION, make_report, make_scores, with_cosine
 
 names = st.text("abcdefgh_ -", min_size=1, max_size=90)
 rates = st.lists(st.floats(0.05, 1e9), min_size=3, max_size=3)
@@ -43,6 +43,8 @@ def reports(draw: st.DrawFn) -> Report:
         scores = Scores(
             scores.student, scores.teacher if left == "teacher" else None, scores.label if left == "label" else None
         )
+    elif task.kind != "multiclass" and draw(st.booleans()):
+        scores = with_cosine(scores, task)
     changes = {
         "split": draw(names),
         "distinct_sentences": draw(st.integers(1, 2 * rows)),
@@ -79,10 +81,11 @@ def test_numbers_of_the_table_are_those_of_the_json(report):
 
 def _expected(saved):
     """Cells of each row, from the JSON alone."""
-    student, teacher = saved["metrics"].get("student", {}), saved["metrics"].get("teacher", {})
+    student, teacher, cosine = (saved["metrics"].get(name, {}) for name in ("student", "teacher", "cosine"))
     for name, value in student.items():
         kept = saved["retention"].get(name)
-        yield name, [*_hundred(teacher.get(name)), *_hundred(value), *(f"{x}%" for x in _hundred(kept))]
+        shares = [f"{x}%" for x in _hundred(kept)]
+        yield name, [*_hundred(teacher.get(name)), *_hundred(value), *shares, *_hundred(cosine.get(name))]
     if error := saved["calibration_error"]:
         yield "calibration error", [*_hundred(error.get("teacher")), *_hundred(error["student"])]
     labels = {"pearson": "pearson r", "agreement": "equal predictions", "kendall": "kendall tau"}

@@ -88,6 +88,32 @@ def test_multiclass(backbone, rows):
     assert "equal predictions" in table(report)
 
 
+@pytest.mark.parametrize("better", [True, False])
+def test_a_student_is_compared_with_the_free_cosine(student, binary, tmp_path, better):
+    scores, middle = raw(student, binary), float(np.median(raw(student, binary)))
+    known = labelled(binary, (scores > middle).astype(float))
+    student.info["threshold"] = middle
+    cosine = -scores if better else scores
+    report = evaluate(
+        student,
+        known,
+        BINARY,
+        cosine_scores=cosine,
+        cosine_threshold=-middle if better else middle,
+        measure_speed=False,
+    )
+    at = report.cosine_threshold
+    assert report.metrics["cosine"] == compute_metrics(cosine, known.label, BINARY, at)
+    text = " ".join(table(report).split())
+    assert "free cosine" in text and ("not shown here" in text) == (not better)
+    write_report(report, tmp_path)
+    saved = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert type(report).from_dict(saved).metrics == report.metrics
+    assert "**free cosine**" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    old = {name: value for name, value in saved.items() if name not in ("cosine_threshold", "teacher_threshold")}
+    assert type(report).from_dict(old).cosine_threshold is None  # a report of an earlier version
+
+
 def test_without_teacher_nothing_speaks_of_one(student, binary, tmp_path):
     report = evaluate(student, binary, BINARY)
     assert report.retention == {} and report.fidelity == {} and set(report.fingerprints) == {"student"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dse.data.metrics import compute_metrics
 from dse.evaluation.quality import Scores, fidelity
 from dse.evaluation.resampling import _draws, _fidelity, report_intervals, resampled
-from tests.evaluation.factory import BINARY, NLI, REGRESSION, make_scores
+from tests.evaluation.factory import BINARY, NLI, REGRESSION, make_scores, with_cosine
 
 
 @settings(deadline=None, max_examples=15)
@@ -44,6 +44,18 @@ def test_intervals_hold_the_figures_and_narrow_with_more_pairs(task):
         low, high = intervals["retention"][task.main_metric]
         widths.append(high - low)
     assert widths[1] < widths[0] / 2
+
+
+@pytest.mark.parametrize("task", [BINARY, REGRESSION], ids=lambda task: task.kind)
+def test_the_gain_over_a_cosine_is_that_of_the_same_draws(task):
+    scores = with_cosine(make_scores(task, 300), task)
+    intervals = report_intervals(scores.student, scores, task, None)
+    student, cosine = (
+        np.concatenate([resampled(s, scores.label, task, w, t)[task.main_metric] for w in _draws(300)])
+        for s, t in ((scores.student, scores.threshold), (scores.cosine, scores.cosine_threshold))
+    )
+    expected = np.percentile(student - cosine, [2.5, 97.5])
+    assert intervals["gain"][task.main_metric] == pytest.approx(expected) and expected[0] > 0
 
 
 def test_without_labels_or_teacher_there_is_less():

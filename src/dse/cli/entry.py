@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -54,19 +57,45 @@ RESUMED = (
 NOT_WRITTEN = ("inline_container", "PytorchStreamWriter", "Error while serializing")  # in errors of torch, safetensors
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as from a scheduler or `kill`."""
+
+
 def _guarded(command: Callable[..., None], resumed: bool) -> Callable[..., None]:
     """Let an interrupted command say what is left of it, and see that all of its output was written."""
+    goes_on = "; run the same command again to continue" * resumed
 
     @wraps(command)
     def call(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with _terminated(resumed):
+                command(*args, **kwargs)
             sys.stdout.flush()
+        except Terminated:
+            print(f"Terminated{goes_on}.", file=sys.stderr)
+            raise typer.Exit(128 + signal.SIGTERM) from None
         except KeyboardInterrupt:  # Typer would print "Aborted" and exit with 1
-            print(f"Interrupted{'; run the same command again to continue' * resumed}.", file=sys.stderr)
+            print(f"Interrupted{goes_on}.", file=sys.stderr)
             raise typer.Exit(130) from None
 
     return call
+
+
+@contextmanager
+def _terminated(raised: bool) -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM in a command that goes on; a server answers the signal itself."""
+    if not raised or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 for command in (  # in the order in which `dse --help` lists them

@@ -58,7 +58,7 @@ TextColumnOption = Annotated[
 RayOption = Annotated[
     str | None, typer.Option("--ray", help="Work on a Ray cluster: host:port, auto, or local, which starts one here.")
 ]
-SpeedOption = Annotated[bool, typer.Option("--speed/--no-speed", help="Time teacher and student.")]
+SpeedOption = Annotated[bool, typer.Option("--speed/--no-speed", help="Of pairs: time teacher and student.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

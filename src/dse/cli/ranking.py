@@ -75,6 +75,7 @@ def _backbone(name: str | None) -> str | None:
 
 # Options of `dse distill` that also mean something for a corpus; the others are of pairs.
 SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "data", "as_json"}
+SHARED |= {"speed"}  # nothing is timed here, so there is nothing to turn off
 SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length", "teacher_pairs")  # decide the student
 
 
@@ -86,12 +87,8 @@ def distill_corpus(
     given = [name for source in ("COMMANDLINE", "DEFAULT_MAP") for name in sources if sources[name] == source]
     other = [name for name in given if name not in {*SHARED, *SETTINGS}]
     if other:
-        spelled = {
-            str(param.name): (param.secondary_opts if context.params[str(param.name)] is False else param.opts)[0]
-            for param in context.command.params
-            if param.name in other
-        }
-        raise typer.BadParameter(f"{spelled[other[0]]} is of students made from pairs; leave it out with --corpus.")
+        spelled = next(param.opts[0] for param in context.command.params if param.name == other[0])
+        raise typer.BadParameter(f"{spelled} is of students made from pairs; leave it out with --corpus.")
     teachers, scores = context.params["teacher"] or [], context.params["scores"]
     if not teachers and scores is None:
         raise typer.BadParameter("give the model to learn from with --teacher, or what one has scored with --scores.")

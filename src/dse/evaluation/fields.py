@@ -23,6 +23,6 @@ def validated(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if field.name in values:
             found[field.name] = TypeAdapter(hints[field.name]).validate_python(values[field.name])
-        elif field.default_factory is MISSING:
+        elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{field.name} is missing")
     return found

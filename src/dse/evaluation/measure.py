@@ -31,6 +31,8 @@ def evaluate(
     teacher: CrossEncoder | None = None,
     teacher_scores: np.ndarray | None = None,
     teacher_threshold: float = 0.0,
+    cosine_scores: np.ndarray | None = None,
+    cosine_threshold: float = 0.0,
     split: str = "dev",
     measure_speed: bool = True,
     command: str | None = None,
@@ -45,6 +47,8 @@ def evaluate(
         teacher_scores: Its raw scores for these pairs, (n, C); by default they are computed with `teacher`.
         teacher_threshold: Raw score above which it calls a pair positive, for binary tasks; 0 is how `CrossEncoder` is
             used. A student whose threshold was chosen on labels is compared fairly if that of the teacher was, too.
+        cosine_scores: Cosines of the untrained backbone for these pairs, (n,): what is free. Not for several classes.
+        cosine_threshold: Cosine above which a pair counts as positive, for binary tasks; chosen as the student's was.
         split: Name of the split, for the reader.
         measure_speed: Whether to time the models.
         command: The command line, for the reader.
@@ -73,7 +77,9 @@ def evaluate(
         )
     threshold = student.raw_threshold if task.kind == "binary" else None
     thresholds = {"threshold": threshold or 0.0, "teacher_threshold": teacher_threshold}
-    scores = Scores.from_arrays(student.raw_scores(pairs.tuples()), teacher_scores, pairs.label, **thresholds)
+    thresholds["cosine_threshold"] = cosine_threshold
+    raw = student.raw_scores(pairs.tuples())
+    scores = Scores.from_arrays(raw, teacher_scores, pairs.label, cosine_scores, **thresholds)
     # Without the teacher itself: a student keeps its teacher's activation.
     teacher_activation = student.activation_fn if teacher is None else cast(Activation, teacher.activation_fn)
     activations = (student.activation_fn, teacher_activation)
@@ -97,6 +103,7 @@ def evaluate(
         speed=speed.measure_speed(student, pairs, teacher) if measure_speed else None,
         threshold=None if threshold is None else student.threshold,
         teacher_threshold=None if threshold is None or teacher_scores is None else teacher_threshold,
+        cosine_threshold=None if threshold is None or cosine_scores is None else cosine_threshold,
         fingerprints={name: fingerprint(model) for name, model in models.items()},
         student_info=dict(student.info),
         command=command,

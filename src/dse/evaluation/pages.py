@@ -20,6 +20,8 @@ from dse.files import write_json, write_text
 WORDS = {
     "retention": "the student's metric divided by the teacher's, on the same rows.",
     "relative degradation": "1 - retention.",
+    "free cosine": "cosine of the untrained backbone's vectors: what costs no training. Its threshold, where one is "
+    "needed, was chosen on the rows that chose the student's.",
     "fidelity": "how far student and teacher agree with each other, whatever the labels say.",
     "pearson r": "correlation of the raw scores of student and teacher.",
     "equal predictions": "share of the pairs which student and teacher put into the same class.",
@@ -108,7 +110,8 @@ def page(report: Report, drawn: Sequence[Plot]) -> str:
 def words(report: Report) -> dict[str, str]:
     """The words that this report uses, with their meanings."""
     shown = {row[0] for group in groups(report) for row in group}
-    absent = {"pearson r", "equal predictions", "kendall tau", "calibration error"} - shown
+    absent = set() if "cosine" in report.metrics else {"free cosine"}
+    absent |= {"pearson r", "equal predictions", "kendall tau", "calibration error"} - shown
     absent |= set() if report.retention else {"retention", "relative degradation"}
     absent |= set() if report.has_teacher else {"fidelity"}
     absent |= set() if report.speed else {"pairs/s from text", "pairs/s once embedded"}

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scores:
-    """Raw scores of student and teacher, (n, C), and the labels, (n,); None for a missing teacher or labels.
+    """Raw scores of student, teacher and free cosine, (n, C), and the labels, (n,); None for what is missing.
 
     Of a binary task also the raw scores above which each of them calls a pair positive.
     """
@@ -33,24 +33,31 @@ class Scores:
     label: Floats | None
     threshold: float = 0.0
     teacher_threshold: float = 0.0
+    cosine: Floats | None = None
+    cosine_threshold: float = 0.0
 
     @classmethod
     def from_arrays(
-        cls, student: np.ndarray, teacher: np.ndarray | None, label: np.ndarray | None, **thresholds: float
+        cls,
+        student: np.ndarray,
+        teacher: np.ndarray | None,
+        label: np.ndarray | None,
+        cosine: np.ndarray | None = None,
+        **thresholds: float,
     ) -> Self:
-        """Bring arrays of any float type, those of the teacher as (n,) or (n, C), into that form."""
-        return cls(
-            student.astype(np.float64),
-            None if teacher is None else np.asarray(teacher, dtype=np.float64).reshape(len(student), -1),
-            None if label is None else np.asarray(label, dtype=np.float64),
-            **thresholds,
-        )
+        """Bring arrays of any float type, those of teacher and cosine as (n,) or (n, C), into that form."""
+
+        def matrix(values: np.ndarray | None) -> Floats | None:
+            return None if values is None else np.asarray(values, dtype=np.float64).reshape(len(student), -1)
+
+        labels = None if label is None else np.asarray(label, dtype=np.float64)
+        return cls(student.astype(np.float64), matrix(teacher), labels, cosine=matrix(cosine), **thresholds)
 
 
 def task_metrics(
     scores: Scores, task: Task, student_activation: Activation, teacher_activation: Activation
 ) -> dict[str, dict[str, float]]:
-    """Metrics of student and teacher, each at its threshold; empty without labels."""
+    """Metrics of student, teacher and free cosine, each at its threshold; empty without labels."""
     if scores.label is None:
         return {}
     student = judged(scores.student, task, student_activation)
@@ -58,6 +65,8 @@ def task_metrics(
     if scores.teacher is not None:
         teacher = judged(scores.teacher, task, teacher_activation)
         metrics["teacher"] = compute_metrics(teacher, scores.label, task, scores.teacher_threshold)
+    if scores.cosine is not None:
+        metrics["cosine"] = compute_metrics(scores.cosine, scores.label, task, scores.cosine_threshold)
     return metrics
 
 

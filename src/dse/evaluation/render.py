@@ -11,7 +11,7 @@ from dse.evaluation.speed import Speed
 
 WIDTH = 80
 COLUMN = 9  # least width of a column of numbers
-Group = list[list[str]]  # a header row and rows of: name, teacher, student, student / teacher
+Group = list[list[str]]  # a header row and rows of: name, teacher, student, student / teacher, free cosine
 
 
 def table(report: Report) -> str:
@@ -19,9 +19,11 @@ def table(report: Report) -> str:
     models = "teacher and student" if report.has_teacher else "student"
     title = f"{report.task} ({report.kind}), split {report.split}, {report.rows:,} rows: {models}"
     rows: Group = []
+    wide = max((len(row) for group in groups(report) for row in group), default=0)
     for group in groups(report):
-        empty = [[""] * len(group[0])] if rows else []
-        rows += empty + [[name, *(cell.rjust(COLUMN) for cell in cells)] for name, *cells in group]
+        empty = [[""] * wide] if rows else []
+        padded = [[*row, *[""] * (wide - len(row))] for row in group]
+        rows += empty + [[name, *(cell.rjust(COLUMN) for cell in cells)] for name, *cells in padded]
     align = ["left", *["right"] * (len(rows[0]) - 1)]
     cells = tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True, preserve_whitespace=True)
     remarks = "\n".join(textwrap.fill(note, WIDTH) for note in notes(report))
@@ -42,7 +44,11 @@ def _quality(report: Report) -> Group:
     error = report.calibration_error
     if error:
         rows.append(["calibration error", hundred(error.get("teacher")), hundred(error["student"]), ""])
-    return _without_teacher(report, rows)
+    rows = _without_teacher(report, rows)
+    cosine = report.metrics.get("cosine")
+    if cosine is None:
+        return rows
+    return [[*rows[0], "free cosine"], *([*row, hundred(cosine.get(row[0]))] for row in rows[1:])]
 
 
 def _rates(report: Report) -> Group:
@@ -104,6 +110,8 @@ def notes(report: Report) -> list[str]:
         )
     if report.kind == "regression" and report.metrics:
         sentences.append("The metrics are those of activated scores, as predict returns them.")
+    if "cosine" in report.metrics:
+        sentences.append(_beside_cosine(report))
     if (kept := report.retention.get(report.main_metric)) is not None and kept >= 1:
         sentences.append(
             "The student is not behind its teacher here, so the teacher may have little to teach: compare a student "
@@ -115,6 +123,20 @@ def notes(report: Report) -> list[str]:
     if report.speed is not None:
         sentences += [_measured(report.speed), regime(report)]
     return sentences
+
+
+def _beside_cosine(report: Report) -> str:
+    """What the student gained over what is free, and whether that may be chance."""
+    metric = report.main_metric
+    gain = 100 * (report.metrics["student"][metric] - report.metrics["cosine"][metric])
+    low, high = (100 * bound for bound in report.intervals["gain"][metric])
+    text = (
+        f"Free cosine is that of the untrained backbone: the student's {metric} is {abs(gain):.1f} points "
+        f"{'above' if gain >= 0 else 'below'} it (95 % interval of the difference: {low:+.1f} to {high:+.1f})."
+    )
+    if low > 0:
+        return text
+    return f"{text} That it is better is not shown here; the backbone itself may do as well on such pairs."
 
 
 def _measured(speed: Speed) -> str:

@@ -28,7 +28,8 @@ class Report:
         rows: How many pairs.
         skipped_rows: Bad rows that were left out when reading.
         distinct_sentences: Distinct sentences in the pairs.
-        metrics: ``{"student": {metric: value}, "teacher": ...}``, as far as there are labels and a teacher.
+        metrics: ``{"student": {metric: value}, "teacher": ..., "cosine": ...}``, as far as there are labels, a teacher
+            and scores of the free cosine.
         retention: Student / teacher for each metric; None where the teacher's is not above 0.
         calibration_error: ``{"student": value, "teacher": ...}``, binary tasks with labels.
         fidelity: As `dse.evaluation.fidelity` gives it; empty without a teacher.
@@ -44,10 +45,11 @@ class Report:
         versions: With what.
         scores: For the plots; not part of the JSON.
         intervals: 95 % intervals ``[low, high]`` of metrics, retention and fidelity, by ``student``, ``teacher``,
-            ``retention``, ``fidelity`` and name.
+            ``cosine``, ``gain`` (student - cosine), ``retention``, ``fidelity`` and name.
         calibration: The bins behind the calibration errors, by model: predicted ``probability``, ``frequency`` of
             positives, ``count`` of pairs.
         disagreements: The pairs that student and teacher disagree on most, without their texts.
+        cosine_threshold: Cosine above which the free cosine calls a pair positive; None where it was not measured.
     """
 
     task: str
@@ -76,6 +78,7 @@ class Report:
     calibration: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     disagreements: list[Disagreement] = field(default_factory=list)
     teacher_threshold: float | None = None
+    cosine_threshold: float | None = None
 
     @property
     def has_teacher(self) -> bool:

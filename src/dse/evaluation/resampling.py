@@ -35,8 +35,9 @@ def report_intervals(student: Floats, scores: Scores, task: Task, teacher: Float
         teacher: The teacher's scores that its metrics are computed of.
 
     Returns:
-        ``{"student": {metric: [low, high]}, "teacher": ..., "retention": ..., "fidelity": ...}``, as far as there are
-        labels and a teacher. No retention where the teacher's metric is not above 0 in every draw.
+        ``{"student": {metric: [low, high]}, "teacher": ..., "cosine": ..., "gain": ..., "retention": ...,
+        "fidelity": ...}``, as far as there are labels, a teacher and a free cosine. A gain is student - cosine. No
+        retention where the teacher's metric is not above 0 in every draw.
     """
     blocks = []
     for weights in _draws(len(student)):
@@ -45,6 +46,8 @@ def report_intervals(student: Floats, scores: Scores, task: Task, teacher: Float
             values["student"] = resampled(student, scores.label, task, weights, scores.threshold)
             if teacher is not None:
                 values["teacher"] = resampled(teacher, scores.label, task, weights, scores.teacher_threshold)
+            if scores.cosine is not None:
+                values["cosine"] = resampled(scores.cosine, scores.label, task, weights, scores.cosine_threshold)
         if scores.teacher is not None:
             values["fidelity"] = _fidelity(scores, scores.teacher, task, weights)
         blocks.append(values)
@@ -56,6 +59,8 @@ def report_intervals(student: Floats, scores: Scores, task: Task, teacher: Float
         joined["retention"] = {
             name: joined["student"][name] / values for name, values in joined["teacher"].items() if values.min() > 0
         }
+    if "cosine" in joined:
+        joined["gain"] = {name: joined["student"][name] - values for name, values in joined["cosine"].items()}
     return {
         group: {name: np.percentile(values, PERCENTILES).tolist() for name, values in named.items()}
         for group, named in joined.items()

@@ -58,7 +58,7 @@ def alternate(*functions: Callable[[], object], runs: int) -> list[tuple[float, 
     rounds = []
     for number in range(1, runs + 1):
         rounds.append(tuple(seconds(function) for function in functions))
-        logger.info("run %d of %d: %s s", number, runs, ", ".join(f"{s:.2f}" for s in rounds[-1]))
+        logger.info("round %d of %d: %s s", number, runs, ", ".join(f"{s:.2f}" for s in rounds[-1]))
     return rounds
 
 

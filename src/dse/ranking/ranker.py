@@ -184,7 +184,7 @@ def _start(recipe: RankingRecipe) -> DSE:
 def _say(collection: Collection, way: Way) -> None:
     held_back = sum(text in way.held_back for text in collection.queries.texts)
     logger.info(
-        "learning from %s documents and %s queries%s",
+        "learning from %s documents and %s queries%s; lists of some of them are held out to judge the training",
         f"{len(way.documents):,}",
         f"{len(way.log):,}",
         f"; {held_back:,} queries are held back for the report" if held_back else "",

@@ -71,8 +71,12 @@ def label_pairs(
     logger.info("%s: %d of %d distinct pairs to score", output, len(todo), len(set(rows)))
     shards = [todo[start : start + SHARD] for start in range(0, len(todo), SHARD)]
     settings["dtype"] = str(resolve_dtype(dtype, teacher.device)).removeprefix("torch.")  # the same on every worker
+    done = 0
     for shard, scores in zip(shards, run(_Score(teacher, task, settings), shards), strict=True):
         file.add(names[0], shard, scores)
+        done += len(shard)
+        if not show_progress_bar:  # a log has lines in the bar's place
+            logger.info("teacher: %d of %d pairs scored", done, len(todo))
     file.finish()
     return file.lookup(rows, names)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+logger = logging.getLogger(__name__)
+
 
 class ProgressBar(TrainerCallback):
-    """One bar on stderr, on a terminal only; the trainer's own writes its logs to stdout, where results belong."""
+    """One bar on stderr, or lines of a log where there is no terminal.
+
+    The trainer's own writes its logs to stdout, where results belong.
+    """
 
     def __init__(self, description: str) -> None:
         self.description = description
@@ -20,6 +26,8 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar, at the step of the checkpoint when resuming."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.description, disable=None)
+        if self.bar.disable:
+            logger.info("%s: %d steps to go", self.description, state.max_steps - state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Advance."""
@@ -33,6 +41,10 @@ class ProgressBar(TrainerCallback):
         shown = {k: v for k, v in (logs or {}).items() if k == "loss" or k == f"eval_{metric}"}
         self.shown.update({k: f"{float(v):.4f}" for k, v in shown.items()})
         self.bar.set_postfix(self.shown, refresh=False)
+        if self.bar.disable and "loss" in shown:
+            logger.info(
+                "%s: step %d of %d, loss %s", self.description, state.global_step, state.max_steps, self.shown["loss"]
+            )
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""

@@ -146,7 +146,7 @@ class PairEvaluator(BaseEvaluator):
         threshold = best_threshold(scores, label, self.task) if self.tuned else 0.0
         metrics = compute_metrics(scores, label, self.task, threshold)
         found = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        logger.info("%s, step %s, on %d held-out pairs: %s", type(model).__name__, steps, len(self.pairs), found)
+        logger.info("step %s, on %d held-out pairs: %s", steps, len(self.pairs), found)
         return metrics
 
 

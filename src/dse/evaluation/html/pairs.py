@@ -88,10 +88,15 @@ def _with_span(report: Report, group: str, name: str, value: float | None) -> st
 
 def _kept(report: Report) -> list[Block]:
     student, teacher = report.metrics.get("student", {}), report.metrics.get("teacher", {})
-    cells: Group = [["metrics x 100", "teacher", "student", "retention, %"]]
+    cosine, error = report.metrics.get("cosine", {}), report.calibration_error
+    cells: Group = [["metrics x 100", "teacher", "student", "retention, %", *(["free cosine"] if cosine else [])]]
     for name, value in student.items():
-        named = (("teacher", teacher.get(name)), ("student", value), ("retention", report.retention.get(name)))
+        named = [("teacher", teacher.get(name)), ("student", value), ("retention", report.retention.get(name))]
+        named += [("cosine", cosine[name])] if cosine else []
         cells.append([name, *(_with_span(report, group, name, figure) for group, figure in named)])
+    if error:
+        row = ["calibration error", hundred(error.get("teacher")), hundred(error["student"])]
+        cells.append([*row, *[""] * (len(cells[0]) - len(row))])
     blocks: list[Block] = [Table(cells)] if len(cells) > 1 else []
     lines = notes(replace(report, speed=None))  # those of speed stand with it
     if report.intervals:

@@ -13,6 +13,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from dse.data.collection import Collection
 from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
+from dse.evaluation.free import free_cosine
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.agreement import agreement, ordered
 from dse.evaluation.ranking.curve import K, nested_rankings
@@ -123,11 +124,8 @@ def evaluate_ranking(
 
 
 def _encoder(backbone: str | SentenceTransformer | None, student: DSE) -> SentenceTransformer | None:
-    """The backbone as a model: the mean of its last layer, of texts as long as a student made from it reads."""
-    if not isinstance(backbone, str):
-        return backbone
-    length = student.max_seq_length if backbone == student.info.get("backbone") else None
-    return DSE.from_backbone(backbone, num_layers=1, head="cosine", max_seq_length=length)
+    """The backbone as a model."""
+    return free_cosine(backbone, student) if isinstance(backbone, str) else backbone
 
 
 def _ranker(model: Any, name: str, questions: Questions, pool: bool, show_progress_bar: bool) -> Ranker:
