@@ -205,7 +205,7 @@ class PairEncoder(FastEncoder):
         given = as_embeddings(inputs, what)
         if given is not None and len(given):
             self._refuse_normalised(given, what)
-            return scoring.check_embeddings(torch.as_tensor(given), self.head, what)
+            return scoring.check_embeddings(given, self.head, what)
         texts = [] if given is not None else as_texts([inputs] if isinstance(inputs, str) else inputs, what)
         if not texts:
             return torch.empty(0, self.head.embedding_dimension, device=self.device)

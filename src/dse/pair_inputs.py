@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dse.scoring.products import as_tensor
+
 # Options of `encode` that make other embeddings than those a student was trained on, and their harmless values.
 CHANGES_EMBEDDINGS: dict[str, tuple[Any, ...]] = {
     "precision": (None, "float32"),
@@ -65,7 +67,7 @@ def as_embeddings(inputs: Any, what: str) -> Tensor | np.ndarray | None:
         for row, given in enumerate(inputs):
             if not isinstance(given, Tensor | np.ndarray):
                 raise ValueError(f"{what}: row {row} is {_shown(given)} among embeddings; give texts or embeddings.")
-        rows = [torch.as_tensor(row) for row in inputs]
+        rows = [as_tensor(row) for row in inputs]
         if len({row.shape for row in rows}) > 1 or rows[0].ndim != 1:
             raise ValueError(f"{what}: a list of arrays that are not all vectors of one width; give (n, d).")
         inputs = torch.stack(rows)

@@ -19,6 +19,7 @@ import torch
 
 from dse.errors import MissingExtraError
 from dse.model import DSE
+from dse.scoring.products import as_tensor
 
 try:
     from mteb.models import SentenceTransformerEncoderWrapper
@@ -66,6 +67,6 @@ class MTEBStudent(SentenceTransformerEncoderWrapper):
             Scores, (n,).
         """
         student: Any = self.model
-        u, v = (torch.as_tensor(x, dtype=torch.float32, device=student.device) for x in (embeddings1, embeddings2))
+        u, v = (as_tensor(x).to(student.device, torch.float32) for x in (embeddings1, embeddings2))
         scores: torch.Tensor = student.activation_fn(student.head.score(u, v)).squeeze(-1).cpu()
         return scores

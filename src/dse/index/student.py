@@ -139,4 +139,4 @@ def embed_queries(student: DSE, queries: str | Sequence[str] | np.ndarray | Tens
     else:
         with _encoding(student), one_thread() if len(queries) == 1 else contextlib.nullcontext():
             queries = student.embed_texts(queries, student.pair_prompts[0], show_progress_bar=False)
-    return scoring.check_embeddings(torch.as_tensor(queries), student.head, "queries")
+    return scoring.check_embeddings(queries, student.head, "queries")

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from dse.scoring.head import PairFunction
-from dse.scoring.products import Embeddings, blocks, exact_block, rows_of
+from dse.scoring.products import Embeddings, as_tensor, blocks, exact_block, rows_of
 
 
-def check_embeddings(embeddings: Tensor, head: PairFunction, what: str) -> Tensor:
+def check_embeddings(embeddings: Embeddings, head: PairFunction, what: str) -> Tensor:
     """Return embeddings as float32 (n, d) on the head's device.
 
     Raises:
         ValueError: If the width is not the head's, or a value is NaN or infinite.
     """
     check_width(embeddings, head, what)
-    embeddings = embeddings.to(device=head.device, dtype=torch.float32)
-    check_finite(embeddings, what)
-    return embeddings
+    checked = as_tensor(embeddings).to(device=head.device, dtype=torch.float32)
+    check_finite(checked, what)
+    return checked
 
 
 def check_width(embeddings: Embeddings, head: PairFunction, what: str) -> None:

@@ -9,14 +9,13 @@ import logging
 import time
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dse.scoring.head import PairFunction
 from dse.scoring.kinds import KINDS
 from dse.scoring.mlp import MLP
-from dse.scoring.products import Embeddings
+from dse.scoring.products import Embeddings, as_tensor
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +44,7 @@ class FastPass:
         return self.scores_with(self._read(candidates, block))
 
     def _read(self, candidates: Embeddings, block: slice) -> Tensor:
-        part = candidates[block]
-        if isinstance(part, np.ndarray):
-            part = torch.from_numpy(part if part.flags.writeable else part.copy())  # torch warns of read-only memory
-        return part.to(self.queries.device, self.dtype)
+        return as_tensor(candidates[block]).to(self.queries.device, self.dtype)
 
     def block_size(self, n: int) -> int:
         """How many of n candidates to take at a time: what this machine does fastest, measured once per process."""

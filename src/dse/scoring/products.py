@@ -44,6 +44,13 @@ def normalized(x: Tensor) -> Tensor:
     return torch.nn.functional.normalize(x, dim=-1, eps=1e-8)
 
 
+def as_tensor(values: Embeddings) -> Tensor:
+    """A tensor of the same memory, or of a copy where it may not be written, of which torch warns."""
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values if values.flags.writeable else values.copy())
+    return values
+
+
 def rows_of(embeddings: Embeddings, rows: Tensor | slice, device: torch.device) -> Tensor:
     """The chosen rows as float32 on a device; of a memory map, only these are read."""
     if isinstance(embeddings, np.ndarray):

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dse.errors import BadDataError, MismatchError
+from dse.scoring.products import as_tensor
 
 FEWEST_LISTS = 20
 HELD_OUT, MOST_HELD_OUT = 0.15, 500  # share of the lists, and how many at most: the gate must see gains of a point
@@ -67,7 +68,7 @@ class VectorLists:
 
 
 def _vectors(given: Any, what: str) -> Tensor:
-    vectors = torch.as_tensor(np.asarray(given, np.float32) if not isinstance(given, Tensor) else given)
+    vectors = as_tensor(given if isinstance(given, Tensor) else np.asarray(given, np.float32))
     vectors = vectors.detach().to("cpu", torch.float32)
     if vectors.ndim != 2 or not vectors.numel():
         raise MismatchError(f"{what}: expected vectors of shape (n, d), got {tuple(vectors.shape)}; give one a row.")
