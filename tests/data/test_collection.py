@@ -88,6 +88,25 @@ def test_each_part_from_its_own_file(tmp_path):
     assert "name the queries" in refused(load_collection, corpus)
 
 
+def test_columns_of_other_names(tmp_path):
+    (tmp_path / "corpus.csv").write_text("nr,text,answer\n7,of no use,a tent\n8,neither,a bike\n")
+    (tmp_path / "queries.csv").write_text("id,text,answer\nq,where is it,read as well\n")  # has the known names too
+    (tmp_path / "qrels.csv").write_text("query_id,which,relevance\nq,8,1\n")
+    columns = {"id": "nr", "text": "answer", "doc_id": "which"}
+    collection = load_collection(tmp_path, columns=columns)
+    assert (collection.corpus.ids, collection.corpus.texts) == (["7", "8"], ["a tent", "a bike"])
+    assert (collection.queries.ids, collection.queries.texts) == (["q"], ["read as well"])
+    assert collection.judgements == {"q": {"8": 1}}
+    assert load_corpus(tmp_path, {"id": "nr"}).texts == ["of no use", "neither"]
+    assert load_judgements(tmp_path, collection, columns={"doc_id": "which"}) == {"q": {"8": 1}}
+    for wrong, message in (
+        ({"id": "nr", "text": "anser"}, r"no column is called 'anser' \("),
+        ({"body": "a"}, "role 'body'"),
+    ):
+        with pytest.raises(BadDataError, match=message):
+            load_corpus(tmp_path, wrong)
+
+
 def test_splits(tmp_path):
     write_three_files(tmp_path)
     queries = load_queries(tmp_path)
@@ -132,7 +151,7 @@ def test_a_hub_data_set_has_beirs_configurations(monkeypatch):
         ([{"_id": "", "text": "a"}], ":1: has no id"),
         ([{"_id": "1", "text": "a"}, {"text": "b"}], ":2: has no id"),
         ([{"_id": "1", "title": 5, "text": "a"}], ":1: is not valid text"),
-        ([{"number": "1", "text": "a"}], "no column of ids, only number, text; name it 'id', or give a .txt"),
+        ([{"number": "1", "text": "a"}], "no column of ids, only number, text; name it 'id', map it"),
         ([{"_id": "1", "words": "a"}], "no column of texts"),
     ],
 )

@@ -38,7 +38,7 @@ def evaluate(
     if ranking.corpus is not None:
         if source.task or source.kind or source.data:
             raise typer.BadParameter("--corpus ranks a collection; --task, --kind and --data are of pairs.")
-        evaluate_corpus(student, ranking, teacher, split or "test", output, as_json)
+        evaluate_corpus(student, ranking, source.columns, teacher, split or "test", output, as_json)
         return
     ranking.check_unused()
     split = split or "dev"

@@ -28,7 +28,7 @@ MODEL = TRAIN = "Model and training"
 
 ColumnsOption = Annotated[
     str | None,
-    typer.Option("--columns", help="Column names: sentence1=q1,sentence2=q2,label=dup.", rich_help_panel=DATA),
+    typer.Option("--columns", help="Columns: sentence1=q1,label=dup; of a corpus id=nr,text=t.", rich_help_panel=DATA),
 ]
 SkipOption = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out unusable rows and count them.", rich_help_panel=DATA)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dse.cli import options as o
+from dse.cli.parsing import column_names
 
 if TYPE_CHECKING:
     from dse.data.collection import Collection
@@ -31,7 +32,13 @@ class RankingOptions(o.CollectionOptions):
 
 
 def evaluate_corpus(
-    student: str, options: RankingOptions, teacher: str | None, split: str, output: Path | None, as_json: bool
+    student: str,
+    options: RankingOptions,
+    columns: str | None,
+    teacher: str | None,
+    split: str,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     """Read the collection, measure, write the report, print the table."""
     from dse.data.collection_files import load_collection
@@ -40,7 +47,9 @@ def evaluate_corpus(
     assert options.corpus is not None
     for package in ("bm25s", "ir_measures", "Stemmer"):
         need_extra(package, "ranking")
-    collection = load_collection(options.corpus, options.queries, options.qrels, split=split)
+    collection = load_collection(
+        options.corpus, options.queries, options.qrels, split=split, columns=column_names(columns)
+    )
     if not collection.judgements and teacher is None:
         raise typer.BadParameter("give judgements with --qrels, or a teacher to agree with by --teacher.")
     from dse import DSE
@@ -75,7 +84,7 @@ def _backbone(name: str | None) -> str | None:
 
 # Options of `dse distill` that also mean something for a corpus; the others are of pairs.
 SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "data", "as_json"}
-SHARED |= {"speed"}  # nothing is timed here, so there is nothing to turn off
+SHARED |= {"columns", "speed"}  # nothing is timed here, so there is nothing to turn off
 SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length", "teacher_pairs")  # decide the student
 
 
@@ -98,7 +107,7 @@ def distill_corpus(
     from dse.ranking import make_ranker
 
     settings = (context.obj or {}) | {name: context.params[name] for name in SETTINGS if name in given}
-    collection = _read_collection(options, split)
+    collection = _read_collection(options, split, column_names(context.params["columns"]))
     report = make_ranker(
         collection.corpus,
         collection.queries,
@@ -116,7 +125,7 @@ def distill_corpus(
     o.show(report.to_dict(), f"{ranking_table(report)}\n\n{where}", as_json)
 
 
-def _read_collection(options: o.CollectionOptions, split: str) -> Collection:
+def _read_collection(options: o.CollectionOptions, split: str, columns: dict[str, str] | None) -> Collection:
     """Corpus, and queries and judgements as far as there are any."""
     from dse.data.collection import Collection, Texts
     from dse.data.collection_files import collection_name, load_collection, load_corpus
@@ -126,5 +135,5 @@ def _read_collection(options: o.CollectionOptions, split: str) -> Collection:
     if options.queries is None and (path.is_file() or (path.is_dir() and not any(path.glob("queries.*")))):
         if options.qrels is not None:
             raise typer.BadParameter("--qrels judges queries; give them with --queries.")
-        return Collection(load_corpus(options.corpus), Texts([], []), name=collection_name(options.corpus))
-    return load_collection(options.corpus, options.queries, options.qrels, split=split)
+        return Collection(load_corpus(options.corpus, columns), Texts([], []), name=collection_name(options.corpus))
+    return load_collection(options.corpus, options.queries, options.qrels, split=split, columns=columns)

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dse.data.cells import as_id, as_number, is_absent
 from dse.data.collection import Collection, Judgements, Texts
-from dse.data.collection_rows import known_column, refuse, rows_of, texts_of_lines, texts_of_table, trec_rows
+from dse.data.collection_rows import (
+    Named,
+    known_column,
+    named_columns,
+    refuse,
+    rows_of,
+    texts_of_lines,
+    texts_of_table,
+    trec_rows,
+)
 from dse.data.hub import open_hub
 from dse.data.tables import FORMATS, Table, open_table
 from dse.errors import BadDataError
@@ -26,12 +36,13 @@ GRADE_COLUMNS = ("relevance", "score", "label", "grade", "rel")
 TREC = (".trec", ".qrels", ".run", ".txt")  # files in TREC's layout: columns between blanks, no header
 
 
-def load_corpus(source: Source) -> Texts:
+def load_corpus(source: Source, columns: Mapping[str, str] | None = None) -> Texts:
     r"""Read a corpus: columns id, title (optional) and text.
 
     Args:
         source: A file (.parquet .csv .tsv .jsonl .ndjson, or .txt with one text a line, whose number is its id), a
             folder with ``corpus.*``, or the name of a hub data set with a configuration ``corpus``.
+        columns: Names of columns where the source has others: ``{"id": "number", "text": "answer"}``.
 
     Returns:
         The documents in the order of the source; title and text are joined by a line end.
@@ -47,14 +58,16 @@ def load_corpus(source: Source) -> Texts:
         ...     load_corpus(file).texts
         ['Returns\nwithin 30 days']
     """
-    return _load_texts(source, "corpus", "documents")
+    with named_columns(columns) as named:
+        return _load_texts(source, "corpus", "documents", named)
 
 
-def load_queries(source: Source) -> Texts:
+def load_queries(source: Source, columns: Mapping[str, str] | None = None) -> Texts:
     """Read queries: columns id and text, optionally split (train, dev, test, unlabelled).
 
     Args:
         source: As `load_corpus` takes it, with ``queries`` for ``corpus``.
+        columns: As `load_corpus` takes them.
 
     Returns:
         The queries in the order of the source.
@@ -62,10 +75,13 @@ def load_queries(source: Source) -> Texts:
     Raises:
         BadDataError: As `load_corpus`.
     """
-    return _load_texts(source, "queries", "queries")
+    with named_columns(columns) as named:
+        return _load_texts(source, "queries", "queries", named)
 
 
-def load_judgements(source: Source, collection: Collection, split: str | None = None) -> Judgements:
+def load_judgements(
+    source: Source, collection: Collection, split: str | None = None, columns: Mapping[str, str] | None = None
+) -> Judgements:
     r"""Read judgements: columns query_id, doc_id, relevance, optionally split; or a TREC file of qrels.
 
     Args:
@@ -74,6 +90,7 @@ def load_judgements(source: Source, collection: Collection, split: str | None = 
             judgements are in ``NAME-qrels``.
         collection: The documents and queries that are judged.
         split: Only judgements of this split, where the source names splits.
+        columns: Names of columns where the source has others, for ``query_id``, ``doc_id``, ``relevance``, ``split``.
 
     Returns:
         Grades by query and document.
@@ -91,7 +108,12 @@ def load_judgements(source: Source, collection: Collection, split: str | None = 
         ...     load_judgements(file, collection)
         {'q1': {'d1': 2}}
     """
-    name, rows = _judgement_rows(source, split)
+    with named_columns(columns) as named:
+        return _load_judgements(source, collection, split, named)
+
+
+def _load_judgements(source: Source, collection: Collection, split: str | None, named: Named) -> Judgements:
+    name, rows = _judgement_rows(source, split, named)
     queries, documents = set(collection.queries.ids), set(collection.corpus.ids)
     judgements: Judgements = {}
     splits: dict[str, None] = {}
@@ -116,7 +138,12 @@ def load_judgements(source: Source, collection: Collection, split: str | None = 
 
 
 def load_collection(
-    corpus: Source, queries: Source | None = None, judgements: Source | None = None, *, split: str = "test"
+    corpus: Source,
+    queries: Source | None = None,
+    judgements: Source | None = None,
+    *,
+    split: str = "test",
+    columns: Mapping[str, str] | None = None,
 ) -> Collection:
     r"""Read corpus, queries and judgements: each from a source of its own, or all from one folder or hub data set.
 
@@ -126,6 +153,8 @@ def load_collection(
         judgements: As `load_judgements` takes it; by default the same folder or hub data set as ``queries`` if that
             is given, else as ``corpus``, and none where it holds no judgements.
         split: Whose judgements are read.
+        columns: Names of columns, in whichever of the sources has them: for ``id``, ``title``, ``text`` and ``split``,
+            and of judgements for ``query_id``, ``doc_id`` and ``relevance``.
 
     Raises:
         BadDataError: As `load_corpus` and `load_judgements`.
@@ -143,12 +172,14 @@ def load_collection(
     if queries is None and Path(corpus).is_file():
         raise BadDataError(f"{corpus} is a file of documents; name the queries too, or a folder that holds both")
     name = collection_name(corpus)
-    unjudged = Collection(load_corpus(corpus), load_queries(shared), name=name)
-    if judgements is None:
-        judgements = next((source for source in (shared, corpus) if _has_judgements(source)), None)
-    if judgements is None:
-        return unjudged
-    return Collection(unjudged.corpus, unjudged.queries, load_judgements(judgements, unjudged, split), name)
+    with named_columns(columns) as named:
+        documents = _load_texts(corpus, "corpus", "documents", named)
+        unjudged = Collection(documents, _load_texts(shared, "queries", "queries", named), name=name)
+        if judgements is None:
+            judgements = next((source for source in (shared, corpus) if _has_judgements(source)), None)
+        if judgements is None:
+            return unjudged
+        return replace(unjudged, judgements=_load_judgements(judgements, unjudged, split, named))
 
 
 def collection_name(corpus: Source) -> str:
@@ -186,12 +217,12 @@ def local_file(source: Source, stem: str) -> Path | None:
     return None
 
 
-def _load_texts(source: Source, stem: str, what: str) -> Texts:
+def _load_texts(source: Source, stem: str, what: str, named: Named) -> Texts:
     path = local_file(source, stem)
     if path is not None and path.suffix.lower() == ".txt":
         return texts_of_lines(path, what)
     table = open_hub(str(source), stem, (stem, "train")) if path is None else open_table(path)
-    return texts_of_table(table, what)
+    return texts_of_table(named(table), what)
 
 
 def _has_judgements(source: Source) -> bool:
@@ -201,7 +232,9 @@ def _has_judgements(source: Source) -> bool:
     return local_file(source, "qrels") is None  # a hub data set
 
 
-def _judgement_rows(source: Source, split: str | None) -> tuple[str, Iterator[tuple[int, tuple[str, str, Any, str]]]]:
+def _judgement_rows(
+    source: Source, split: str | None, named: Named
+) -> tuple[str, Iterator[tuple[int, tuple[str, str, Any, str]]]]:
     """Name of a source, and its rows of query, document, grade and split."""
     folder = Path(source) / "qrels"
     if folder.is_dir():  # BEIR
@@ -215,7 +248,7 @@ def _judgement_rows(source: Source, split: str | None) -> tuple[str, Iterator[tu
         cells = trec_rows(path, ("query", "0", "document", "grade"))
         return str(path), ((number, (row[0], row[2], row[3], "")) for number, row in cells)
     table = open_table(path) if path is not None else open_hub(f"{source}-qrels", None, (split or "test",))
-    return table.name, _table_judgements(table)
+    return table.name, _table_judgements(named(table))
 
 
 def _table_judgements(table: Table) -> Iterator[tuple[int, tuple[str, str, Any, str]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,8 +12,34 @@ from dse.data.collection import Texts
 from dse.data.tables import Table, is_text, open_text
 from dse.errors import BadDataError
 
+MAPPED = ', map it with --columns "{}"'
+NAMED = ("id", "title", "text", "split", "query_id", "doc_id", "relevance")
 ID_COLUMNS = ("id", "_id", "doc_id", "docid", "corpus-id", "query_id", "query-id", "qid")
 TEXT_COLUMNS = ("text", "document", "passage", "contents", "body", "query", "question", "sentence")
+
+
+Named = Callable[[Table], Table]  # gives the columns of a table the names that they are looked for by
+
+
+@contextmanager
+def named_columns(given: Mapping[str, str] | None) -> Iterator[Named]:
+    """Take names that a person gave; at the end each must have been a column of a table.
+
+    Raises:
+        BadDataError: If one was not, or is given for something that no table of a collection has.
+    """
+    names, seen = dict(given or {}), dict[str, list[str]]()
+    if unknown := [ours for ours in names if ours not in NAMED]:
+        raise BadDataError(f"there is no column role {unknown[0]!r}; map {', '.join(NAMED)}")
+
+    def named(table: Table) -> Table:
+        seen[table.name] = table.columns
+        return table.renamed(names)
+
+    yield named
+    known = {name for columns in seen.values() for name in columns}
+    if absent := [name for name in names.values() if name not in known]:
+        raise BadDataError(f"no column is called {absent[0]!r} ({', '.join(seen)}); correct its name in --columns")
 
 
 def texts_of_lines(path: Path, what: str) -> Texts:
@@ -25,10 +52,10 @@ def texts_of_lines(path: Path, what: str) -> Texts:
 def texts_of_table(table: Table, what: str) -> Texts:
     """The texts of a table with columns of ids and texts, and perhaps title and split."""
     optional = [name for name in ("title", "split") if name in table.columns]
-    remedy = ", or give a .txt with one text a line, which needs no ids"
+    lines = ", or give a .txt with one text a line, which needs no ids"
     names = [
-        known_column(table, ID_COLUMNS, "ids", remedy=remedy),
-        known_column(table, TEXT_COLUMNS, "texts"),
+        known_column(table, ID_COLUMNS, "ids", remedy=f"{MAPPED.format('id=NAME,text=NAME')}{lines}"),
+        known_column(table, TEXT_COLUMNS, "texts", remedy=MAPPED.format("text=NAME")),
         *optional,
     ]
 

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,6 +42,20 @@ class Table:
     name: str
     columns: list[str]
     read: Callable[[Sequence[str]], Iterable[Row]]
+
+    def renamed(self, names: Mapping[str, str]) -> Table:
+        """The same table under other names of columns: those it has among the values are called as their keys.
+
+        Example:
+            >>> table = Table("t.csv", ["nr", "answer", "text"], lambda names: [(1, tuple(names))])
+            >>> renamed = table.renamed({"id": "nr", "text": "answer"})
+            >>> renamed.columns, list(renamed.read(["id", "text"]))
+            (['id', 'text'], [(1, ('nr', 'answer'))])
+        """
+        theirs = {ours: name for ours, name in names.items() if name in self.columns}
+        kept = [name for name in self.columns if name not in theirs.values() and name not in theirs]
+        order = [*theirs, *kept]
+        return Table(self.name, order, lambda wanted: self.read([theirs.get(name, name) for name in wanted]))
 
 
 def is_text(value: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sentence_transformers import CrossEncoder
 
 from dse.data.collection import Collection, Judgements, Texts
 from dse.data.lists import Lists
@@ -138,6 +139,9 @@ def make_ranker(
     if ranks().from_first(way.finished):
         student = DSE(str(output), dtype=start.inference_dtype, device=str(start.device))
     else:
+        for path, model in zip(recipe.teachers, loaded, strict=True):
+            reads = "a cross-encoder, reads each pair" if isinstance(model, CrossEncoder) else "embeds each text once"
+            logger.info("teacher %s: %s", path, reads)
         _say(collection, way)
         student = _start(recipe)
         student.info["backbone"] = recipe.backbone

@@ -23,7 +23,6 @@ from dse.modules import PairHead, SegmentPooling
 logger = logging.getLogger(__name__)
 
 GENERIC = re.compile(r"label_?\d*|scores?|", re.IGNORECASE)  # names of a single output that say nothing
-READS_PAIRS = "teacher %s: a cross-encoder, which reads each pair"
 HEAD = f"{PairHead.__module__}.{PairHead.__qualname__}"
 
 
@@ -153,11 +152,9 @@ def load_ranking_teacher(path: str, *, dtype: Dtype = "auto") -> CrossEncoder | 
     """
     config, modules = (_read_json(path, name) for name in ("config_sentence_transformers.json", "modules.json"))
     if config is not None and config.get("model_type") == "CrossEncoder":
-        logger.info(READS_PAIRS, path)
         return load_teacher(path)
     if modules is not None:
         kind = DSE if HEAD in [module["type"] for module in modules] else FastEncoder
-        logger.info("teacher %s: an encoder, which embeds each text once", path)
         return kind(path, dtype=dtype)
     try:
         architectures = AutoConfig.from_pretrained(path).architectures or []
@@ -166,7 +163,6 @@ def load_ranking_teacher(path: str, *, dtype: Dtype = "auto") -> CrossEncoder | 
             f"There is no model at {path}; give a teacher's folder or, where the hub can be reached, its name there."
         ) from error
     if any(name.endswith("ForSequenceClassification") for name in architectures):
-        logger.info(READS_PAIRS, path)
         return load_teacher(path)
     raise MismatchError(
         f"{path} is neither a cross-encoder nor a sentence encoder ({', '.join(architectures) or 'unknown'}); "
