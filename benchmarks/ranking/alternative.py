@@ -13,6 +13,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from benchmarks.ranking.collection import Measured
 from dse import DSE
 from dse.data.collection import Texts
+from dse.encoding.runtime import resolve_dtype
 from dse.files import write_json
 from dse.training.ranking import RankingTraining
 
@@ -41,7 +42,7 @@ def contrastive_student(measured: Measured, output: Path) -> DSE:
         per_device_train_batch_size=BATCH,
         learning_rate=RATE,
         warmup_steps=0.1,
-        bf16=True,
+        bf16=resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16,
         use_cpu=True,
         seed=seed,
         save_strategy="no",

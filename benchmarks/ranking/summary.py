@@ -10,16 +10,23 @@ import pandas as pd
 
 from benchmarks import records
 from benchmarks.ranking.plan import METRICS, TEACHERS, Setup
+from benchmarks.records import Record
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.intervals import draw_queries, interval, share_of_lead
 from dse.files import write_json
 
 COMMAND = "python -m benchmarks.ranking --data ../shared/data/ir --encoder DIR --cross-encoder DIR --elsewhere"
+KEYS = {  # what tells the entries of each part apart
+    "rows": ("collection", "teacher", "row", "metric", "seed"),
+    "summaries": ("collection", "teacher"),
+    "elsewhere": ("trained_on", "teacher", "collection"),
+    "frozen": ("collection",),
+}
 Values = dict[tuple[str, str, str, str], np.ndarray]  # collection, teacher, row, metric -> one value a query
 
 
 def write(setup: Setup) -> None:
-    """Gather what is measured and write `docs/results/ranking.json`."""
+    """Add what is measured to `docs/results/ranking.json`; what another work folder gave stays."""
     values: Values = {}
     elsewhere, labelled = [], []
     for file in sorted(setup.work.glob("*/*/*/row.json")):
@@ -50,13 +57,21 @@ def write(setup: Setup) -> None:
         if (summary := summarise(values, name, teacher))
     ]
     about: dict[str, Any] = {"command": COMMAND, "machine": machine(), "versions": versions()}
-    about |= {
+    found_now = {
         "rows": [*rows, *labelled],
         "summaries": summaries,
         "elsewhere": _falls(elsewhere),
         "frozen": _frozen(values),
     }
+    before = records.load("ranking")
+    about |= {name: joined(before.get(name, []), entries, KEYS[name]) for name, entries in found_now.items()}
     write_json(records.RESULTS / "ranking.json", about)
+
+
+def joined(before: list[Record], now: list[Record], key: tuple[str, ...]) -> list[Record]:
+    """Entries of earlier runs and of this one, which replaces those with the same key; the order stays."""
+    entries = {tuple(entry.get(name) for name in key): entry for entry in [*before, *now]}
+    return list(entries.values())
 
 
 def summarise(values: Values, name: str, teacher: str) -> dict[str, Any] | None:
