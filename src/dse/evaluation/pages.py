@@ -149,7 +149,8 @@ def provenance(report: dict[str, Any]) -> str:
 def facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     """The same as names and values."""
     made = [(f"fingerprint of the {name}", value) for name, value in report["fingerprints"].items()]
-    info = [(f"{name} (dse.json)", as_text(value)) for name, value in report["student_info"].items() if name != "task"]
+    told = {"task", *report["fingerprints"], *(["backbone"] if report.get("backbone") else [])}  # elsewhere on the page
+    info = [(f"{name} (dse.json)", as_text(v)) for name, v in report["student_info"].items() if name not in told]
     surroundings = {"date": report["date"], **report["machine"], **report["versions"]}
     return [*made, *info, *((name, str(value)) for name, value in surroundings.items())]
 

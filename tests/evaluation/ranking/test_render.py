@@ -42,7 +42,7 @@ def test_the_page_holds_every_figure_and_how_it_was_made(report, tmp_path):
     for row in [*report.rows, *report.agreement]:
         for mean in row.metrics.values():
             assert f"{100 * mean.value:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})" in page
-    for fact in (report.command, report.date, report.corpus, report.queries, "a processor", "seed: 0"):
+    for fact in (report.command, report.date, report.corpus, report.queries, "a processor", "seed of the intervals: 0"):
         assert fact in page
     assert page.startswith("**On ") and "None" not in page and "nan" not in page
 

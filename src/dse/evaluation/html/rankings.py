@@ -39,7 +39,7 @@ def ranking_page(report: RankingReport) -> Page:
     for title, cells in page_groups(report).items():
         blocks: list[Block] = [charts[title]()] if title in charts else []
         sections.append(Section(title, [*blocks, Table(cells)]))
-    named = [("seed", str(report.seed)), *([("backbone", report.backbone)] if report.backbone else [])]
+    named = [("seed of the intervals", str(report.seed)), *([("backbone", report.backbone)] if report.backbone else [])]
     sections += [
         Section("How to read the tables", [Sentences(notes(report))]),
         Section("What the words mean", [Terms(list(words(report).items()))]),

@@ -73,7 +73,7 @@ def ranking_page(report: RankingReport, drawn: Sequence[Plot]) -> str:
         blocks.append(report.training)
     if report.command is not None:
         blocks.append(f"```bash\n{report.command}\n```")
-    facts = [f"seed: {report.seed}", *([f"backbone: {report.backbone}"] if report.backbone else [])]
+    facts = [f"seed of the intervals: {report.seed}", *([f"backbone: {report.backbone}"] if report.backbone else [])]
     blocks.append("\n".join([*(f"- {fact}" for fact in facts), provenance(report.to_dict())]))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
