@@ -62,6 +62,7 @@ def distill(shop, backbone, *words):
 def test_a_cross_encoder_teaches(dse, shop, backbone, teacher, tmp_path):
     teacher.save_pretrained(str(tmp_path / "teacher"))
     words = distill(shop, backbone, "--teacher", tmp_path / "teacher", "--teacher-pairs", 480, "-o", tmp_path / "s")
+    words += ["--teacher-cache", tmp_path / "cache"]
     words.append("--no-speed")  # of pairs; nothing is timed here, and there is no reason to refuse it
     labels = [
         {"query": f"q{i}", "doc": f"d{d}", "label": int(s > 2)}
@@ -76,6 +77,7 @@ def test_a_cross_encoder_teaches(dse, shop, backbone, teacher, tmp_path):
     assert out.splitlines()[-1].endswith(f"{tmp_path / 's'}/report/report.md.")
     bought = json.loads((tmp_path / "s" / "rounds.json").read_text())
     assert [entry["pairs"] for entry in bought] == [480]
+    assert (tmp_path / "cache" / "teacher_scores.parquet").is_file()
     run = json.loads((tmp_path / "s" / "run.json").read_text())
     assert run["recipe"]["teacher_pairs"] == 480 and "What the teacher's pairs bought" in (
         tmp_path / "s" / "report" / "report.md"
@@ -172,6 +174,7 @@ def test_a_bad_score_is_named_by_file_and_row(dse, shop, backbone, tmp_path, row
     ("words", "code", "message"),
     [
         (["distill", "--task", "mrpc", "--teacher-pairs", "480"], 2, "--teacher-pairs"),
+        (["distill", "--task", "mrpc", "--teacher-cache", "c"], 2, "--teacher-cache is of students that learn"),
         (["distill", "--task", "mrpc", "--config", "{pairs}"], 2, "--teacher-pairs"),
         (["distill", "--corpus", "{corpus}", "--teacher-pairs", "0", "--teacher", "t"], 2, "--teacher-pairs"),
         (["distill", "--corpus", "{corpus}"], 2, "--scores"),

@@ -157,6 +157,38 @@ def test_each_step_resumes(recipe, tmp_path, monkeypatch):
     assert make_ranker(*arguments).agreement == whole.agreement
 
 
+def test_students_share_what_their_teachers_gave(recipe, tmp_path, monkeypatch):
+    arguments, cache = (documents(), queries("train", "test")), tmp_path / "cache"
+    make_ranker(*arguments, recipe, tmp_path / "alone")
+    make_ranker(*arguments, recipe, tmp_path / "one", teacher_cache=cache)
+    monkeypatch.setattr(vectors, "_embed", lambda *args: None)  # every vector is kept
+    other = replace(recipe, training=replace(QUICK, steps=4))
+    make_ranker(*arguments, other, tmp_path / "other", teacher_cache=cache)
+    alone, one = (DSE(str(tmp_path / name), device="cpu") for name in ("alone", "one"))
+    assert difference(tensors(alone), tensors(one)) == 0.0
+    assert [path.name for path in cache.iterdir()] == ["teacher_vectors"]
+    assert not (tmp_path / "one" / "teacher_vectors").exists()
+
+
+def test_a_cache_holds_scores_of_pairs_too(backbone, tmp_path, monkeypatch):
+    recipe = RankingRecipe(backbone, (), {"device": "cpu"}, QUICK, teacher_pairs=480)
+    asked = []
+
+    class Teacher(SubjectTeacher):
+        fingerprint = "of these tests"
+
+        def predict(self, pairs):
+            asked.append(len(pairs))
+            return super().predict(pairs)
+
+    for name in ("one", "other"):
+        chosen = replace(recipe, training=replace(QUICK, kept=0.25 if name == "one" else 0.5))
+        make_ranker(documents(), queries("train"), chosen, tmp_path / name, teacher=Teacher(), teacher_cache=tmp_path)
+        asked.append(0)
+    first = asked.index(0)
+    assert sum(asked[first:]) < sum(asked[:first]) / 4  # the first round of both asks about the same pairs
+
+
 def test_a_folder_has_one_purpose(recipe, other_data, tmp_path):
     make_ranker(documents(), None, recipe, tmp_path / "s")
     changed = replace(recipe, training=replace(QUICK, seed=9))

@@ -88,6 +88,14 @@ def distill(
             rich_help_panel=o.TRAIN,
         ),
     ] = None,
+    teacher_cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher-cache",
+            help="With --corpus: folder for what teachers gave, for several students.",
+            rich_help_panel=o.DATA,
+        ),
+    ] = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
     speed: o.SpeedOption = True,
@@ -101,8 +109,9 @@ def distill(
         distill_corpus(context, output, collection, split or "test", as_json)
         return
     collection.check_unused()
-    if teacher_pairs is not None:
-        raise typer.BadParameter("--teacher-pairs is of students that learn from --corpus; leave it out without.")
+    for name, value in (("--teacher-pairs", teacher_pairs), ("--teacher-cache", teacher_cache)):
+        if value is not None:
+            raise typer.BadParameter(f"{name} is of students that learn from --corpus; leave it out without.")
     if len(student.teacher or ()) > 1:
         raise typer.BadParameter("several teachers need --corpus; pairs are labelled by one.")
     o.need_training()

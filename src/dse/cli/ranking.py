@@ -84,7 +84,7 @@ def _backbone(name: str | None) -> str | None:
 
 # Options of `dse distill` that also mean something for a corpus; the others are of pairs.
 SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "data", "as_json"}
-SHARED |= {"columns", "speed"}  # nothing is timed here, so there is nothing to turn off
+SHARED |= {"columns", "teacher_cache", "speed"}  # nothing is timed here, so there is nothing to turn off
 SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length", "teacher_pairs")  # decide the student
 
 
@@ -115,6 +115,7 @@ def distill_corpus(
         output,
         lists=None if scores is None else load_lists(scores, collection),
         labels=None if context.params["data"] is None else load_lists(context.params["data"], collection),
+        teacher_cache=context.params["teacher_cache"],
         judgements=collection.judgements,
         split=split,
         name=collection.name,

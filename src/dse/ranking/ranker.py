@@ -68,6 +68,7 @@ def make_ranker(
     teacher: Any = None,
     lists: Lists | None = None,
     labels: Lists | None = None,
+    teacher_cache: str | Path | None = None,
     judgements: Judgements | None = None,
     split: str = "test",
     name: str = "collection",
@@ -90,6 +91,7 @@ def make_ranker(
         lists: In place of a teacher, scores from elsewhere; see `dse.data.load_lists`.
         labels: Beside the teacher's lists those that people judged, right and wrong documents of a query; learned in
             turn with them. Queries that the report is on are left out.
+        teacher_cache: Folder for what the teacher gave, which several students may share; by default ``output``.
         judgements: For the metrics of the report; without them it shows agreement with the teacher, on the queries of
             ``split`` or, where there are none, on texts that were held out of training.
         split: Which queries are reported on.
@@ -132,6 +134,7 @@ def make_ranker(
         lists=lists,
         labels=labels,
         budget=recipe.teacher_pairs,
+        cache=None if teacher_cache is None else Path(teacher_cache),
     )
     start = _start(recipe)
     names = {"teacher": way.teacher.fingerprint} if given else {}

@@ -225,8 +225,9 @@ def choose_way(
     lists: Lists | None,
     labels: Lists | None,
     budget: int,
+    cache: Path | None = None,
 ) -> Way:
-    """The way that fits what is given.
+    """The way that fits what is given; what teachers say is kept in ``cache``, or in the output.
 
     Raises:
         MismatchError: If there is neither a teacher nor lists, or a teacher does not fit.
@@ -243,7 +244,7 @@ def choose_way(
         "bar": bar,
         "held_back": frozenset(held_back),
     }
-    shared["teacher"], encoder = _teacher(teachers, output, training.dtype)
+    shared["teacher"], encoder = _teacher(teachers, cache or output, training.dtype)
     rows: list[ScoredRows] = []
     if lists is not None:
         texts, rows = rows_of_lists(lists, corpus, held_back)
@@ -272,17 +273,17 @@ def _lists_hash(lists: Iterable[ScoredRows]) -> str:
 
 
 def _teacher(
-    teachers: Sequence[Any], output: Path, dtype: Dtype
+    teachers: Sequence[Any], kept: Path, dtype: Dtype
 ) -> tuple[EncoderTeacher | PairTeacher | None, EncoderTeacher | None]:
     """All as one teacher, with vectors or of pairs, and the encoders among them, whose vectors both of them use."""
     if not teachers:
         return None, None
     encoders = [teacher for teacher in teachers if isinstance(teacher, SentenceTransformer) and _has_vectors(teacher)]
-    encoder = EncoderTeacher(encoders, output / "teacher_vectors") if encoders else None
+    encoder = EncoderTeacher(encoders, kept / "teacher_vectors") if encoders else None
     if encoder is not None and len(encoders) == len(teachers):
         return encoder, encoder
     scorers = [encoder.single(teacher) if encoder and teacher in encoders else teacher for teacher in teachers]
-    return PairTeacher(scorers, output / "teacher_scores.parquet", dtype=dtype), encoder
+    return PairTeacher(scorers, kept / "teacher_scores.parquet", dtype=dtype), encoder
 
 
 def _has_vectors(teacher: Any) -> bool:
