@@ -209,7 +209,7 @@ def _free_cosine(backbone: str, student: DSE, task: Task) -> Callable[[Pairs], n
     """What the untrained backbone's cosine says of pairs; None for several classes, or if the backbone is gone."""
     if task.num_labels > 1:
         return None
-    from dse.evaluation.free import free_cosine
+    from dse.evaluation.free_cosine import free_cosine
 
     try:
         model = free_cosine(backbone, student)

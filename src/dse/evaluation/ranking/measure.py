@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from dse.data.collection import Collection
 from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
-from dse.evaluation.free import free_cosine
+from dse.evaluation.free_cosine import free_cosine
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.agreement import agreement, ordered
 from dse.evaluation.ranking.curve import K, nested_rankings
