@@ -74,7 +74,7 @@ def test_a_cross_encoder_teaches(dse, shop, backbone, teacher, tmp_path):
     assert code == 0, err
     assert "lists of 23 queries." in (tmp_path / "s" / "README.md").read_text()
     assert f"{shop.name}, split test: 2 queries, 75 documents" in out and "agreement x 100" in out
-    assert out.splitlines()[-1].endswith(f"{tmp_path / 's'}/report/report.md.")
+    assert out.splitlines()[-2].endswith(f"{tmp_path / 's'}/report/report.md.")
     bought = json.loads((tmp_path / "s" / "rounds.json").read_text())
     assert [entry["pairs"] for entry in bought] == [480]
     assert (tmp_path / "cache" / "teacher_scores.parquet").is_file()

@@ -18,7 +18,7 @@ class DSEModelCardData(SentenceTransformerModelCardData):
 
     Example:
         >>> print(DSEModelCardData().generate_usage_snippet().splitlines()[1])
-        from dse import DSE  # pip install dse
+        from dse import DSE  # Distilled Sentence Embedding; not PyPI's project of that name
     """
 
     task_name: str = "scoring and ranking sentence pairs, semantic search and textual similarity"
@@ -38,7 +38,7 @@ class DSEModelCardData(SentenceTransformerModelCardData):
     def generate_usage_snippet(self) -> str:
         """The Python block of the section "Usage"."""
         lines = [
-            "from dse import DSE  # pip install dse",
+            "from dse import DSE  # Distilled Sentence Embedding; not PyPI's project of that name",
             "",
             "# A folder, or a name on the Hub",
             f'model = DSE("{self.model_id or PLACEHOLDER}")',

@@ -299,3 +299,5 @@ def test_a_collection_is_named_by_its_folder_wherever_one_stands(tmp_path, monke
     paths = ("corpus.csv", ".", folder, folder / "corpus.csv", "../shop", "a/hub-name")
     names = [collection_name(path) for path in paths]
     assert names == ["shop"] * 5 + ["hub-name"]
+    (folder / "articles.csv").write_text("id,text\nd1,a tent\n")
+    assert collection_name("articles.csv") == "articles"  # a folder like "downloads" says nothing

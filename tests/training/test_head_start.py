@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dse import DSE, distill
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task
-from dse.modules import PairHead
+from dse.modules import HEAD_KINDS, PairHead
 from dse.teacher import fit_teacher, teacher_scores
 from dse.training.head_start import ROWS, fit_cosine, fit_head, fit_scale, head_start_rows
 from dse.training.loop import run
@@ -109,7 +109,7 @@ def test_a_head_of_one_weight_is_fitted_and_then_held(backbone, pairs, tmp_path,
     assert all(weight.requires_grad for weight in student.head.parameters())  # a later training may move it again
 
 
-@pytest.mark.parametrize("kind", ["mlp", "dot", "cosine", "bilinear"])
+@pytest.mark.parametrize("kind", HEAD_KINDS)
 @pytest.mark.parametrize("labels", [1, 3])
 def test_rescaling_a_head_rescales_its_scores(kind, labels):
     torch.manual_seed(1)

@@ -72,7 +72,11 @@ def create(
     from dse.index import CandidateIndex
 
     CandidateIndex.create(path, student, label=label)
-    o.show({"index": path}, f"{path} is ready; fill it with: dse index add {path} ROWS", as_json)
+    o.show(
+        {"index": path},
+        f"{path} is ready; fill it with: dse index add {path} ROWS [--id-column, --text-column]",
+        as_json,
+    )
 
 
 @index_app.command()

@@ -122,7 +122,10 @@ def distill_corpus(
         command=o.command_line(),
         show_progress_bar=o.on_terminal(),
     )
-    where = f"The student is in {output}, the report in {output}/report/report.md."
+    where = (
+        f"The student is in {output}, the report in {output}/report/report.md.\n"
+        f"Next: dse rank {output} --query ... --candidates FILE, or dse index create INDEX --student {output}."
+    )
     o.show(report.to_dict(), f"{ranking_table(report)}\n\n{where}", as_json)
 
 

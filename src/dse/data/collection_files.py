@@ -183,7 +183,7 @@ def load_collection(
 
 
 def collection_name(corpus: Source) -> str:
-    """Name of the folder that holds a collection, or of the hub data set; a relative path has one too.
+    """Name of a collection: of its file, of the folder of a file that is called corpus, or of the hub data set.
 
     Example:
         >>> collection_name("some/hub-name")
@@ -191,7 +191,7 @@ def collection_name(corpus: Source) -> str:
     """
     path = Path(corpus)
     if path.is_file():
-        return path.resolve().parent.name
+        return path.resolve().parent.name if path.stem.lower() == "corpus" else path.stem
     return path.resolve().name if path.is_dir() else path.name
 
 

@@ -191,10 +191,10 @@ def _start(recipe: RankingRecipe) -> DSE:
 def _say(collection: Collection, way: Way) -> None:
     held_back = sum(text in way.held_back for text in collection.queries.texts)
     logger.info(
-        "learning from %s documents and %s queries%s; lists of some of them are held out to judge the training",
+        "learning from %s documents and %s queries, a few of which only check the training%s",
         f"{len(way.documents):,}",
         f"{len(way.log):,}",
-        f"; {held_back:,} queries are held back for the report" if held_back else "",
+        f"; {held_back:,} other queries are held back for the report" if held_back else "",
     )
     if held_back and not len(way.log):
         logger.info("no query is left to learn from, so the documents alone play the query; a query log would help")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,6 +29,7 @@ from dse.training.scored_lists import ScoredLists
 logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = 4096  # padded, of a forward pass
+FIRST_STEPS = 5  # that are timed to tell how long the rest will take
 STATE = "state.safetensors"
 
 Lists: TypeAlias = RankingLists | ScoredLists
@@ -81,6 +83,7 @@ class RankingTrainer:
             _fast_attention(self.student),
             tqdm(total=self.steps, initial=first, desc="ranking", unit="step", disable=not show_progress_bar) as bar,
         ):
+            begin = time.monotonic()
             for step in range(first, self.steps):
                 if step and step % every == 0 and step // every <= refreshes:
                     self.bank = self._encode_all()
@@ -93,11 +96,19 @@ class RankingTrainer:
                         logger.info("step %d of %d: loss %.4f", step + 1, self.steps, self.log[-1]["loss"])
                     bar.set_postfix(loss=f"{self.log[-1]['loss']:.4f}", refresh=False)
                 bar.update()
+                if step + 1 - first == FIRST_STEPS and not show_progress_bar:
+                    self._tell(time.monotonic() - begin, step + 1)
         self.mix(self.settings.kept)
         self.after = float(self.held_out(self.bank, self.bank).mean())
         logger.info(
             "held-out lists: divergence from the teacher %.4f before, %.4f after training", self.before, self.after
         )
+
+    def _tell(self, seconds: float, step: int) -> None:
+        """How long the rest will take, while there is time to choose fewer steps."""
+        minutes = seconds / FIRST_STEPS * (self.steps - step) / 60
+        if minutes >= 2:
+            logger.info("about %.0f minutes to go; fewer `steps` (a setting) are another run", minutes)
 
     def _step(self, step: int) -> float:
         turn, place = divmod(step, len(self.parts))

@@ -87,7 +87,10 @@ def _shown(report: RankingReport) -> list[str]:
 
 
 def _agreement(report: RankingReport) -> Group:
-    rows = [[row.name, *(hundred(row.metrics[name].value) for name in AGREEMENT)] for row in report.agreement]
+    rows = [
+        [row.name, *(hundred(row.metrics[name].value) + sign(row.over_cosine.get(name)) for name in AGREEMENT)]
+        for row in report.agreement
+    ]
     return [["agreement x 100", *AGREEMENT], *rows]
 
 
@@ -110,6 +113,9 @@ def page_groups(report: RankingReport) -> dict[str, Group]:
         ),
         "The teacher's lead, and the share of it that the student keeps": _lead_in_full(report),
         AGREEMENT_TITLE: _wide(report.agreement, lambda row: row.metrics, AGREEMENT),
+        "Agreement: difference to the backbone's cosine, points": _wide(
+            [row for row in report.agreement if row.over_cosine], lambda row: row.over_cosine, AGREEMENT
+        ),
         CURVE_TITLE: curve_cells(report),
         BOUGHT_TITLE: _bought(report),
     }
@@ -172,10 +178,8 @@ def notes(report: RankingReport) -> list[str]:
         )
     if report.rows:
         sentences.append(f"95 %: interval of the mean over the queries, paired bootstrap of {report.draws:,} draws.")
-        if report.row(COSINE):
-            sentences.append(
-                "+ or -: better or worse than the backbone's cosine, beyond the interval of the difference."
-            )
+    if any(row.over_cosine for row in [*report.rows, *report.agreement]):
+        sentences.append("+ or -: better or worse than the backbone's cosine, beyond the interval of the difference.")
     if report.rows and not report.pool:
         sentences.append("Rows on a first stage's 100 order the 100 documents that it ranks first for a query.")
     if report.lead_kept:
@@ -185,8 +189,13 @@ def notes(report: RankingReport) -> list[str]:
         )
     if report.agreement:
         sentences.append(
-            f"Agreement: on the candidates of {_queries(report.agreement_queries)} that the teacher scored too, "
-            "whatever the judgements say."
+            f"Agreement: on the candidates of {_queries(report.agreement_queries)} that the teacher scored too"
+            f"{', whatever the judgements say' if report.rows else ''}."
+        )
+    if report.agreement and not report.rows:
+        sentences.append(
+            "Nobody judged these queries: the figures say how like the teacher a ranker is, not how often it is right. "
+            "Judge documents of fifty queries (--qrels) to see whether the teacher itself is better than the cosine."
         )
     if report.curve:
         sentences.append(f"{MAIN} among n candidates: a random part of the corpus and the query's judged documents.")
