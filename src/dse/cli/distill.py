@@ -149,8 +149,5 @@ def distill(
         command=o.command_line(),
         show_progress_bar=o.on_terminal(),
     )
-    o.show(
-        report.to_dict(),
-        f"{table(report)}\n\nThe student is in {output}, the report in {output}/report/report.md.",
-        as_json,
-    )
+    where = f"The student is in {output}, the report in {output}/report/report.md.\nNext: dse score {output} FILE."
+    o.show(report.to_dict(), f"{table(report)}\n\n{where}", as_json)
