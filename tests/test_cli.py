@@ -161,3 +161,27 @@ def test_a_file_alone_is_not_reported_on_with_its_training_rows(tmp_path, backbo
     named = [*words, "--test-data", str(tmp_path / "pairs.tsv"), "--split", "test", "-o", str(tmp_path / "s")]
     assert CliRunner().invoke(app, named).exit_code == 0
     assert asked.pop()[1]["split"] == "test"
+
+
+def test_a_threshold_by_precision(saved, tmp_path):
+    rows = [
+        f"text {i},text {i + i % 2},{'yes' if i % 2 == 0 else 'no'}" for i in range(60)
+    ]  # the same text, or another
+    (tmp_path / "test.csv").write_text("sentence1,sentence2,label\n" + "\n".join(rows) + "\n")
+    source = ["--kind", "binary", "--labels", "no,yes", "--data", tmp_path / "test.csv"]
+    done = dse("threshold", saved, *source, "--precision", "0.5", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["wanted"], found["rows"], found["positives"]) == (0.5, 60, 30)
+    done = dse("threshold", saved, *source, "--precision", "0.5")
+    assert (
+        f"threshold {found['value']:.4f}: call a pair positive" in done.stdout
+        and "60 pairs 50.0 % are positive" in done.stdout
+    )
+    done = dse("threshold", saved, *source, "--precision", "90")
+    assert done.returncode == 1 and "precision is 90.0" in done.stderr
+    (tmp_path / "few.csv").write_text("sentence1,sentence2,label\n" + "\n".join(rows[:4]) + "\n")
+    done = dse("threshold", saved, *source[:-1], tmp_path / "few.csv")
+    assert done.returncode == 4 and "4 pairs, 2 of them positive" in done.stderr
+    done = dse("threshold", saved, "--task", "stsb", "--data", tmp_path / "test.csv")
+    assert done.returncode == 2 and "kind regression has no threshold" in done.stderr

@@ -92,7 +92,7 @@ def distill(
         Path | None,
         typer.Option(
             "--teacher-cache",
-            help="With --corpus: folder for what teachers gave, for several students.",
+            help="With --corpus: shared folder of what teachers gave.",
             rich_help_panel=o.DATA,
         ),
     ] = None,

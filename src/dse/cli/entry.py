@@ -33,6 +33,7 @@ from dse.cli import (
     search,
     serve,
     teacher,
+    threshold,
     transfer,
 )
 from dse.errors import DSEError
@@ -103,6 +104,7 @@ for command in (  # in the order in which `dse --help` lists them
     label.label,
     distill.distill,
     evaluate.evaluate,
+    threshold.threshold,
     report.report,
     score.score,
     score.rank,

@@ -20,11 +20,14 @@ from dse.evaluation.ranking import (
 from dse.evaluation.render import table
 from dse.evaluation.report import Report
 from dse.evaluation.speed import Speed, measure_speed
+from dse.evaluation.threshold import Threshold, choose_threshold
 
 __all__ = [
     "RankingReport",
     "Report",
     "Speed",
+    "Threshold",
+    "choose_threshold",
     "evaluate",
     "evaluate_ranking",
     "fidelity",

@@ -81,7 +81,11 @@ def headline(report: Report) -> str:
     """The main result in one sentence."""
     metric, kept = report.main_metric, report.retention.get(report.main_metric)
     data = f"{report.rows:,} rows of {report.task} ({report.split})"
-    if kept is not None:
+    if "cosine" in report.metrics:
+        free, teacher = (hundred(report.metrics.get(name, {}).get(metric)) for name in ("cosine", "teacher"))
+        others = f"free cosine {free}" + (f", teacher {teacher}" if teacher else "")
+        quality = f"The student reaches {metric} {hundred(report.metrics['student'][metric])} ({others}) on {data}"
+    elif kept is not None:
         quality = f"The student keeps {percent(kept)} of the teacher's {metric} on {data}"
     elif report.metrics:
         quality = f"The student reaches {metric} {hundred(report.metrics['student'][metric])} on {data}"
@@ -112,7 +116,8 @@ def notes(report: Report) -> list[str]:
         sentences.append("The metrics are those of activated scores, as predict returns them.")
     if "cosine" in report.metrics:
         sentences.append(_beside_cosine(report))
-    if (kept := report.retention.get(report.main_metric)) is not None and kept >= 1:
+    learned = report.student_info.get("alpha") != 0
+    if learned and (kept := report.retention.get(report.main_metric)) is not None and kept >= 1:
         sentences.append(
             "The student is not behind its teacher here, so the teacher may have little to teach: compare a student "
             "of labels alone (`dse distill --alpha 0`), or look for a stronger teacher."

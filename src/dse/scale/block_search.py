@@ -135,6 +135,7 @@ class BlockSearch:
         """The shortest shortlist that keeps a recall of the exact k best; None if the longest does not."""
         sample = np.sort(np.random.default_rng(0).permutation(len(self.u))[:SAMPLE])
         parts, run = np.array_split(sample, PARTS), run_here(self.scorer.head.device)
+        logger.info("the exact best of %d rows among %d decide how many are scored", len(sample), len(self.v))
 
         def scores(search: BlockSearch) -> np.ndarray:
             return np.concatenate([best.scores for best in run(search, parts)])  # (q, k)

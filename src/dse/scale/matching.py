@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,9 @@ from dse.scale.embedding_files import check_texts, encode_files, load_embeddings
 from dse.scale.shards import claimed, content_key
 from dse.scale.thread_pool import run_here
 
-SHARD_ROWS = 2048  # left rows between two writes
+logger = logging.getLogger(__name__)
+
+SHARD_ROWS, FEWEST_ROWS, SHARD_PAIRS = 2048, 256, 2**18  # left rows, and pairs to score, between two writes
 DONE = "match.json"  # written last
 Source = str | os.PathLike[str]
 
@@ -167,8 +170,9 @@ def _pairs(
     show_progress_bar: bool,
 ) -> list[pa.Table]:
     """Pairs of row numbers, shard by shard of left rows, each kept once it is made."""
-    shards = [np.arange(start, min(start + SHARD_ROWS, len(search.u))) for start in range(0, len(search.u), SHARD_ROWS)]
-    key = content_key(about, str(search.length))
+    size = min(SHARD_ROWS, max(FEWEST_ROWS, SHARD_PAIRS // (search.length or len(search.v) or 1)))
+    shards = [np.arange(start, min(start + size, len(search.u))) for start in range(0, len(search.u), size)]
+    key = content_key(about, str(search.length), str(size))
     files = [folder / "shards" / f"{number:07d}-{key}.parquet" for number in range(len(shards))]
     missing = [number for number, file in enumerate(files) if not file.exists()]
     with tqdm(total=len(search.u), desc="Pairs", unit="row", disable=not show_progress_bar) as bar:
@@ -177,6 +181,8 @@ def _pairs(
         for number, best in zip(missing, results, strict=True):
             write_table(files[number], _table(shards[number], best.rows, activate(best.scores), min_score))
             bar.update(len(shards[number]))
+            if not show_progress_bar and (number + 1) % max(1, len(files) // 10) == 0:  # a log has lines in its place
+                logger.info("matched %d of %d rows", shards[number][-1] + 1, len(search.u))
     empty = _table(np.empty(0, np.int64), np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), min_score)
     return [empty, *(pq.read_table(file) for file in files)]
 

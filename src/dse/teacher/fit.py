@@ -86,7 +86,7 @@ def fit_teacher(
     if training.head_steps and last_checkpoint(output / "checkpoints") is None:
         start_teacher_head(teacher, train, task, linear, training)
     trainer = _trainer(teacher, dataset, task, linear, validation, training, output / "checkpoints")
-    history = run(trainer, training, "teacher")
+    history = run(trainer, training, f"teacher, {task.name}")
     if trainer.is_world_process_zero():
         teacher.save_pretrained(str(output))
         share_weights(output)

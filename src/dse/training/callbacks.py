@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
+
+from dse.training.progress import FIRST_STEPS, tell_rest
 
 logger = logging.getLogger(__name__)
 
@@ -22,16 +25,20 @@ class ProgressBar(TrainerCallback):
         self.description = description
         self.shown: dict[str, str] = {}
         self.bar: Any = None
+        self.begin, self.first = 0.0, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar, at the step of the checkpoint when resuming."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.description, disable=None)
         if self.bar.disable:
             logger.info("%s: %d steps to go", self.description, state.max_steps - state.global_step)
+        self.begin, self.first = time.monotonic(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Advance."""
         self.bar.update(state.global_step - self.bar.n)
+        if self.bar.disable and state.global_step == self.first + FIRST_STEPS:
+            tell_rest(self.description, time.monotonic() - self.begin, state.max_steps - state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Show the last loss and metric."""

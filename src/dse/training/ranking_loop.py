@@ -23,13 +23,13 @@ from dse.errors import MismatchError
 from dse.files import write_tensors
 from dse.model import DSE
 from dse.ranks import ranks
+from dse.training.progress import FIRST_STEPS, tell_rest
 from dse.training.ranking_lists import RankingLists
 from dse.training.scored_lists import ScoredLists
 
 logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = 4096  # padded, of a forward pass
-FIRST_STEPS = 5  # that are timed to tell how long the rest will take
 STATE = "state.safetensors"
 
 Lists: TypeAlias = RankingLists | ScoredLists
@@ -97,18 +97,12 @@ class RankingTrainer:
                     bar.set_postfix(loss=f"{self.log[-1]['loss']:.4f}", refresh=False)
                 bar.update()
                 if step + 1 - first == FIRST_STEPS and not show_progress_bar:
-                    self._tell(time.monotonic() - begin, step + 1)
+                    tell_rest("ranking", time.monotonic() - begin, self.steps - step - 1)
         self.mix(self.settings.kept)
         self.after = float(self.held_out(self.bank, self.bank).mean())
         logger.info(
             "held-out lists: divergence from the teacher %.4f before, %.4f after training", self.before, self.after
         )
-
-    def _tell(self, seconds: float, step: int) -> None:
-        """How long the rest will take, while there is time to choose fewer steps."""
-        minutes = seconds / FIRST_STEPS * (self.steps - step) / 60
-        if minutes >= 2:
-            logger.info("about %.0f minutes to go; fewer `steps` (a setting) are another run", minutes)
 
     def _step(self, step: int) -> float:
         turn, place = divmod(step, len(self.parts))
