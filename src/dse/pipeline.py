@@ -149,6 +149,8 @@ def make_student(
         raise ValueError("Unlabelled pairs are judged by one teacher; leave out folds, whose teachers are several.")
     if validation is None:
         train, validation = hold_out(train, recipe.training.seed)
+    counts = (len(train), len(validation), len(test))
+    logger.info("%d pairs to learn from, %d that choose checkpoint and threshold, %d for the report", *counts)
     warn_of_known(test, train, validation)
     if unlabelled is not None:
         unlabelled = without(unlabelled, test)

@@ -80,7 +80,7 @@ def measure_speed(student: DSE, pairs: Pairs, teacher: CrossEncoder | None = Non
     if teacher is not None:
         rows = rows[: _affordable(teacher, rows)]
     work = _work(student, rows, teacher)
-    logger.info("timing, in turn: %s; %d pairs, one round untimed", ", ".join(work), len(rows))
+    logger.info("timing in turn: %s", ", ".join(f"{name} ({scored:,} pairs)" for name, (_, scored) in work.items()))
     rounds = alternate(*(function for function, _ in work.values()), runs=RUNS)
     times = dict(zip(work, zip(*rounds, strict=True), strict=True))  # name -> seconds, run by run
     runs = {name: [scored / run for run in times[name]] for name, (_, scored) in work.items()}
