@@ -86,6 +86,42 @@ def test_sentences_are_short_and_words_plain(page):
         assert not found, f"{name(page)} has {found[0]!r}: {better}"
 
 
+NOT_OURS = {  # checks of proselint that take code, tables and numbers for prose
+    "typography": False,
+    "lexical_illusions": False,
+    "dates_times": False,
+}
+
+
+@pytest.fixture(scope="module")
+def lint():
+    """What proselint marks in a text: cliches, redundancy, hedging, weasel words, misspellings, ..."""
+    pytest.importorskip("proselint")
+    from proselint.checks import __register__
+    from proselint.config import DEFAULT
+    from proselint.registry import CheckRegistry
+    from proselint.tools import LintFile
+
+    CheckRegistry().register_many(__register__)
+    config = {**DEFAULT, "checks": {**DEFAULT["checks"], **NOT_OURS}}
+
+    def marked(text):
+        results = [result.check_result for result in LintFile("page", text).lint(config)]
+        return [f"{result.check_path}: {result.message}" for result in results]
+
+    return marked
+
+
+def test_the_linter_is_awake(lint):
+    assert any("very" in mark for mark in lint("It is a very good page."))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not WRITTEN_BY_SCRIPTS.match(name(page))], ids=name)
+def test_a_linter_of_prose_marks_nothing(page, lint):
+    marks = lint(re.sub(r"`[^`]*`", "code", prose(page)))
+    assert not marks, f"{name(page)}: {marks}"
+
+
 def test_every_page_is_on_the_site_once():
     """In the order of mkdocs.yml; what is no page of its own is linked from one."""
     listed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
