@@ -54,6 +54,11 @@ def within(minutes: float | None, items: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
+def joined(before: Sequence[Record], now: Sequence[Record], key: Sequence[str]) -> list[Record]:
+    """Records of earlier runs and of this one, which replaces those with the same key; the order stays."""
+    return list({tuple(record[name] for name in key): record for record in [*before, *now]}.values())
+
+
 def merge(
     name: str,
     measured: Sequence[dict[str, Any]],
@@ -72,8 +77,9 @@ def merge(
     """
     if not measured:
         return
-    every = [*load(name)["rows"], *(record for about in measured for record in about["results"])]
-    unique = {tuple(record[column] for column in key): record for record in every}
-    rows = sorted(unique.values(), key=order or (lambda record: [str(record[column]) for column in key]))
+    now = [record for about in measured for record in about["results"]]
+    rows = sorted(
+        joined(load(name)["rows"], now, key), key=order or (lambda record: [str(record[column]) for column in key])
+    )
     latest = {"machine": measured[-1]["machine"], "versions": measured[-1]["versions"]}
     write_json(RESULTS / f"{name}.json", {"command": command, **latest, "rows": rows})

@@ -10,7 +10,6 @@ import pandas as pd
 
 from benchmarks import records
 from benchmarks.ranking.plan import METRICS, TEACHERS, Setup
-from benchmarks.records import Record
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.intervals import draw_queries, interval, share_of_lead
 from dse.files import write_json
@@ -64,14 +63,8 @@ def write(setup: Setup) -> None:
         "frozen": _frozen(values),
     }
     before = records.load("ranking")
-    about |= {name: joined(before.get(name, []), entries, KEYS[name]) for name, entries in found_now.items()}
+    about |= {name: records.joined(before.get(name, []), entries, KEYS[name]) for name, entries in found_now.items()}
     write_json(records.RESULTS / "ranking.json", about)
-
-
-def joined(before: list[Record], now: list[Record], key: tuple[str, ...]) -> list[Record]:
-    """Entries of earlier runs and of this one, which replaces those with the same key; the order stays."""
-    entries = {tuple(entry.get(name) for name in key): entry for entry in [*before, *now]}
-    return list(entries.values())
 
 
 def summarise(values: Values, name: str, teacher: str) -> dict[str, Any] | None:

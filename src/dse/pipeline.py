@@ -211,14 +211,14 @@ def _free_cosine(backbone: str, student: DSE, task: Task) -> Callable[[Pairs], n
     """What the untrained backbone's cosine says of pairs; None for several classes, or if the backbone is gone."""
     if task.num_labels > 1:
         return None
-    from dse.evaluation.free_cosine import cosines, free_cosine
+    from dse.evaluation.free_cosine import free_cosine
 
     try:
         model = free_cosine(backbone, student)
     except OSError:  # a finished run only reports, and needs no backbone for that
         logger.warning("%s is not there any more, so the report has no free cosine", backbone)
         return None
-    return lambda pairs: cosines(model, pairs.tuples())
+    return lambda pairs: model.raw_scores(pairs.tuples())
 
 
 def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output: Path) -> CrossEncoder | None:

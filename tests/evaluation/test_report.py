@@ -16,6 +16,7 @@ from dse.data.pairs import Pairs
 from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError, MismatchError
 from dse.evaluation import evaluate, measure_speed, speed, table, write_report
+from dse.evaluation.free_cosine import free_cosine
 from dse.evaluation.render import regime
 from dse.evaluation.timing import Summary
 from tests.conftest import make_student
@@ -86,6 +87,15 @@ def test_multiclass(backbone, rows):
     assert report.metrics["student"]["accuracy"] == np.mean(raw(student, rows).argmax(1) == data.label)
     assert report.fidelity["agreement"] == np.mean(raw(student, rows).argmax(1) == scores.argmax(1))
     assert "equal predictions" in table(report)
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "mpnet"])
+def test_the_free_cosine_scores_by_the_cosine_itself(models, student, pairs, kind):
+    """Not by a head's scale of it: a threshold is a cosine too."""
+    model = free_cosine(models(kind), student)
+    u, v = (model.encode([pair[side] for pair in pairs], show_progress_bar=False) for side in (0, 1))
+    expected = (u * v).sum(axis=1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
+    assert model.raw_scores(pairs)[:, 0] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("better", [True, False])

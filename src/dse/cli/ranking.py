@@ -84,7 +84,8 @@ def _backbone(name: str | None) -> str | None:
 
 # Options of `dse distill` that also mean something for a corpus; the others are of pairs.
 SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "data", "as_json"}
-SHARED |= {"columns", "teacher_cache", "speed"}  # nothing is timed here, so there is nothing to turn off
+SHARED |= {"columns", "teacher_cache"}
+SHARED |= {"speed"}  # nothing is timed here, so nothing is to be turned off
 SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length", "teacher_pairs")  # decide the student
 
 

@@ -42,23 +42,21 @@ def threshold(
 
 
 def _text(found: Threshold) -> str:
+    from dse.evaluation.render import percent
+
     if found.value is None:
-        return f"From no score on are {_percent(found.wanted)} of the pairs right; ask for a lower --precision."
+        return f"From no score on are {percent(found.wanted)} of the pairs right; ask for a lower --precision."
     checked = "The check on pairs that did not choose it called none positive."
-    if found.precision is not None:
-        span = f"95 %: {_percent(found.low)} to {_percent(found.high)}"
+    if found.precision is not None and found.low is not None and found.high is not None:
+        span = f"95 %: {percent(found.low)} to {percent(found.high)}"
         checked = (
-            f"Checked on pairs that did not choose it: of {found.called:,} called positive {_percent(found.precision)} "
-            f"are right ({span}), and {_percent(found.recall)} of the positive ones are found."
+            f"Checked on pairs that did not choose it: of {found.called:,} called positive {percent(found.precision)} "
+            f"are right ({span}), and {percent(found.recall)} of the positive ones are found."
         )
-    share = _percent(found.positives / found.rows)
+    share = percent(found.positives / found.rows)
     rarer = (
         f"Of all {found.rows:,} pairs {share} are positive. Where these are rarer, as among all pairs of a table, "
         "fewer of those called positive are right."
     )
     chosen = f"threshold {found.value:.4f}: call a pair positive if its score is at least that."
     return "\n".join(textwrap.fill(sentence, 80) for sentence in (chosen, checked, rarer))
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"

@@ -96,11 +96,13 @@ def choose_threshold(scores: ArrayLike, label: ArrayLike, precision: float, *, s
 
 def lowest(scores: NDArray[np.float64], positive: NDArray[np.bool_], precision: float) -> float | None:
     """The lowest score from which on the share of positive pairs is at least the precision; None if none is."""
-    order = np.argsort(-scores, kind="stable")
-    share = np.cumsum(positive[order]) / np.arange(1, len(order) + 1)
-    last = np.append(np.diff(scores[order]) != 0, True)  # of equal scores all are called, or none
-    enough = np.flatnonzero(last & (share >= precision))
-    return float(scores[order][enough[-1]]) if len(enough) else None
+    from sklearn.metrics import precision_recall_curve
+
+    if not positive.any():
+        return None
+    shares, _, values = precision_recall_curve(positive, scores)  # thresholds rise; the last share has none
+    enough = np.flatnonzero(shares[:-1] >= precision)
+    return float(values[enough[0]]) if len(enough) else None
 
 
 def _interval(right: int, number: int) -> tuple[float | None, float | None]:
