@@ -67,7 +67,7 @@ LABELLED, SMALL_SHARD = 60, 6
 KILLS = [
     "rounds.draw_candidates:0",
     "_Scorer.scores:1",
-    "RankingTrainer._save:2",
+    "ranking_loop.save_checkpoint:2",
     "ranking.write_json:0",
     "_Scorer.scores:1",
     "RankingTrainer._step:2",
@@ -170,7 +170,7 @@ def rank_in_rounds(backbone: str, output: Path, kills: list[str]) -> None:
         (pair_teacher._Scorer, "scores"),
         (kept_scores.ScoreFile, "finish"),
         (ranking_loop.RankingTrainer, "_step"),
-        (ranking_loop.RankingTrainer, "_save"),
+        (ranking_loop, "save_checkpoint"),
         (DSE, "save_pretrained"),
         (ranking, "write_json"),
         (rounds.shutil, "rmtree"),

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse import DSE
 from dse.encoding.runtime import one_thread
 from dse.errors import BadDataError, MismatchError
-from dse.training import ranking, ranking_lists, ranking_loop
+from dse.training import ranking, ranking_checkpoint, ranking_lists, ranking_loop
 from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.ranking_lists import RankingLists, split_anchors
 from dse.training.scored_lists import ScoredLists
@@ -326,7 +327,7 @@ def test_random_state_of_others_neither_matters_nor_changes(backbone, tmp_path):
 
 
 def test_long_texts_are_split_and_put_back_in_order(backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(ranking_loop, "BATCH_TOKENS", 40)
+    monkeypatch.setitem(ranking_loop.BATCH_TOKENS, "cpu", 40)
     student = new_student(backbone)
     lists = RankingLists(CORPUS, QUERIES, VECTORS, SHORT, CPU)
     trainer = ranking_loop.RankingTrainer(student, [lists], dict(student.named_parameters()), tmp_path)
@@ -347,7 +348,7 @@ def test_the_bank_holds_the_last_embedding_of_each_text(backbone, tmp_path):
     """In one step the rows of the batch change, and only they; a refresh renews all."""
     trainer = new_trainer(backbone, tmp_path, SHORT)
     trainer.student.eval()
-    trainer.bank = trainer._encode_all()
+    trainer.bank = trainer._encode_bank()
     start = trainer.bank.clone()
     trainer._step(0)
     trainer.bank = torch.zeros_like(start)
@@ -355,9 +356,37 @@ def test_the_bank_holds_the_last_embedding_of_each_text(backbone, tmp_path):
     trainer._step(1)
     assert set(torch.nonzero(trainer.bank.any(dim=1)).flatten().tolist()) == set(trainer.parts[0].batch(1))
     assert torch.allclose(trainer.bank[trainer.parts[0].batch(1)], e, atol=1e-6)
-    renewed = trainer._encode_all()
+    renewed = trainer._encode_bank()
     assert not torch.equal(start, renewed)
-    assert torch.allclose(renewed.norm(dim=1), torch.ones(len(renewed)))
+    looked_up = torch.zeros(len(renewed))
+    looked_up[trainer.looked_up] = 1
+    assert torch.allclose(renewed.norm(dim=1), looked_up) and looked_up.sum() < len(renewed)
+
+
+@pytest.mark.parametrize("kinds", ["vectors", "lists", "both"])
+def test_no_list_reads_what_the_bank_does_not_hold(backbone, tmp_path, kinds):
+    """Texts that no list looks up are not encoded: NaN in their place changes nothing."""
+    random, parts = np.random.default_rng(3), []
+    if kinds != "vectors":
+        scored = [(rows, random.normal(size=4)) for rows in (random.permutation(len(CORPUS))[:4] for _ in QUERIES)]
+        parts.append(ScoredLists(CORPUS, QUERIES, scored, SHORT))
+    if kinds != "lists":
+        parts.append(RankingLists(CORPUS, QUERIES, VECTORS, SHORT, CPU))
+    trainer = ranking_loop.RankingTrainer(
+        new_student(backbone), parts, {"w": torch.nn.Parameter(torch.zeros(1))}, tmp_path
+    )
+    whole = F.normalize(torch.randn(len(trainer.texts), 8, generator=torch.manual_seed(1)), dim=1)
+    holed = torch.full_like(whole, torch.nan)
+    holed[trainer.looked_up] = whole[trainer.looked_up]
+    found = []
+    for bank in (whole, holed):
+        for part in parts:
+            part.begin(bank)
+        losses = [part.divergences(part.batch(0), whole[part.batch(0)], bank, part.candidates(0)) for part in parts]
+        trainer.fit_scale(bank, bank)
+        found.append([trainer.held_out(bank, bank), *losses, trainer.student.head.out.weight.detach().clone()])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other) and torch.isfinite(one).all()
 
 
 def test_held_out_loss_is_the_mean_over_texts(backbone, tmp_path):
@@ -366,7 +395,7 @@ def test_held_out_loss_is_the_mean_over_texts(backbone, tmp_path):
     for size in (2, 100):
         trainer = new_trainer(backbone, tmp_path, RankingTraining(batch_size=size, dtype="float32"))
         assert len(trainer.parts[0].held_out) == 5
-        trainer.bank = trainer._encode_all()
+        trainer.bank = trainer._encode_bank()
         losses.append(float(trainer.held_out(trainer.bank, trainer.bank).mean()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -390,8 +419,8 @@ def test_gradients_are_clipped_and_left_by_no_exit(backbone, tmp_path, monkeypat
 def test_refreshes_and_learning_rates(backbone, tmp_path, monkeypatch, steps, refreshes):
     settings_ = RankingTraining(steps=steps, refreshes=refreshes, warmup=0.25, batch_size=32, dtype="float32")
     trainer, encoded, rates = new_trainer(backbone, tmp_path, settings_), [], []
-    encode, step = trainer._encode_all, trainer.optimizer.step
-    monkeypatch.setattr(trainer, "_encode_all", lambda: encoded.append(len(rates)) or encode())
+    encode, step = trainer._encode_bank, trainer.optimizer.step
+    monkeypatch.setattr(trainer, "_encode_bank", lambda: encoded.append(len(rates)) or encode())
     monkeypatch.setattr(
         trainer.optimizer, "step", lambda: rates.append(trainer.optimizer.param_groups[0]["lr"]) or step()
     )
@@ -410,7 +439,7 @@ def test_refreshes_and_learning_rates(backbone, tmp_path, monkeypatch, steps, re
 def test_a_killed_run_goes_on_to_the_same_student(tmp_path, backbone):
     """Killed with -9 after a checkpoint, in a process of its own; bit for bit the same, log included."""
     killed = processes.start("ranking", backbone, tmp_path / "killed", 0.05)
-    processes.kill_when(killed, (tmp_path / "killed" / "checkpoints" / ranking_loop.STATE).exists)
+    processes.kill_when(killed, (tmp_path / "killed" / "checkpoints" / ranking_checkpoint.STATE).exists)
     assert not (tmp_path / "killed" / "training.json").exists()
     again = processes.start("ranking", backbone, tmp_path / "killed", 0)
     with one_thread():
@@ -458,7 +487,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(backbone, tmp_path, monkeyp
     replace = dse.files.os.replace
 
     def die(source, target):
-        if str(target).endswith(ranking_loop.STATE):
+        if str(target).endswith(ranking_checkpoint.STATE):
             writes.append(target)
             if len(writes) == 2:
                 raise KeyboardInterrupt
@@ -584,7 +613,8 @@ def test_texts_are_read_behind_the_prompts_that_they_are_ranked_with(backbone, t
         (slice(n, None), student.encode_query(QUERIES)),
     ):
         unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
-        np.testing.assert_allclose(trainer._encode_all()[rows], unit, atol=1e-5)
+        held = np.intersect1d(np.arange(len(trainer.texts))[rows], trainer.looked_up)
+        np.testing.assert_allclose(trainer._encode_bank()[held], unit[held - (rows.start or 0)], atol=1e-5)
         np.testing.assert_allclose(trainer._encode_batch(trainer.texts[rows]).detach(), unit, atol=1e-5)
     run(student, tmp_path / "s")
     assert DSE(str(tmp_path / "s")).pair_prompts == ("the old ", "a red ")

@@ -193,6 +193,10 @@ class RankingLists:
         """Lowest and highest score of the teacher: a cosine's."""
         return -1.0, 1.0
 
+    def looked_up(self) -> np.ndarray:
+        """Texts whose embeddings the bank must hold: documents, and what is held out."""
+        return np.union1d(np.arange(self.n), self.held_out)
+
     def begin(self, bank: Tensor) -> None:
         """Take note of the student's first embeddings; the teacher's cosines need no scaling to its own."""
 

@@ -1,9 +1,7 @@
-"""The loop that trains a student of rankings: steps, bank, held-out lists, checkpoint."""
+"""The loop that trains a student of rankings: steps, bank, held-out lists."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -13,24 +11,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from dse.encoding.runtime import length_batches, resolve_dtype
-from dse.errors import MismatchError
-from dse.files import write_tensors
 from dse.model import DSE
 from dse.ranks import ranks
 from dse.training.progress import FIRST_STEPS, tell_rest
+from dse.training.ranking_checkpoint import STATE, load_checkpoint, run_key, save_checkpoint
 from dse.training.ranking_lists import RankingLists
 from dse.training.scored_lists import ScoredLists
 
 logger = logging.getLogger(__name__)
 
-BATCH_TOKENS = 4096  # padded, of a forward pass
-STATE = "state.safetensors"
+# Padded tokens of a forward pass. On a CPU padding costs as much as text, so texts of like length go together.
+BATCH_TOKENS = {"cpu": 512}
+BATCH_TOKENS_ELSEWHERE = 4096
 
 Lists: TypeAlias = RankingLists | ScoredLists
 
@@ -58,19 +55,22 @@ class RankingTrainer:
         texts, n = parts[0].texts, parts[0].n
         self.texts = [document + text for text in texts[:n]] + [query + text for text in texts[n:]]
         self.start = {name: weight.detach().clone() for name, weight in weights.items()}
-        self.key = _key(parts, self.start, student.pair_prompts)
+        self.key = run_key(parts, self.start, student.pair_prompts)
         self.optimizer = torch.optim.AdamW(
             weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.before = self.after = 0.0  # divergence of the held-out lists
-        self.bank: Tensor  # (m, d), rows of length 1
+        self.bank: Tensor  # (m, d), rows of length 1, zeros where no list looks them up
+        looked_up = np.unique(np.concatenate([part.looked_up() for part in parts]))
+        maps = student.head.kind == "cosine-map"  # they learn from all embeddings
+        self.looked_up: list[int] = list(range(len(texts))) if maps else looked_up.tolist()
         self.log: list[dict[str, float]] = []
 
     def train(self, show_progress_bar: bool) -> None:
         """Run the steps that are left."""
-        first, losses = self._load(), []
+        first, losses = load_checkpoint(self), []
         if not first:
-            self.bank = self._encode_all()
+            self.bank = self._encode_bank()
             for part in self.parts:
                 part.begin(self.bank)
             self.before = float(self.held_out(self.bank, self.bank).mean())
@@ -86,12 +86,12 @@ class RankingTrainer:
             begin = time.monotonic()
             for step in range(first, self.steps):
                 if step and step % every == 0 and step // every <= refreshes:
-                    self.bank = self._encode_all()
+                    self.bank = self._encode_bank()
                 losses.append(self._step(step))
                 if (step + 1) % self.settings.checkpoint_steps == 0 or step + 1 == self.steps:
                     self.log.append({"step": step + 1, "loss": float(np.mean(losses))})  # since the last entry
                     losses = []
-                    self._save(step + 1)
+                    save_checkpoint(self, step + 1)
                     if not show_progress_bar:  # a log has lines in the bar's place
                         logger.info("step %d of %d: loss %.4f", step + 1, self.steps, self.log[-1]["loss"])
                     bar.set_postfix(loss=f"{self.log[-1]['loss']:.4f}", refresh=False)
@@ -132,19 +132,22 @@ class RankingTrainer:
         device, dtype = self.student.device, resolve_dtype(self.settings.dtype, self.student.device)
         lengths = [len(ids) for ids in self.student.tokenizer(list(texts), truncation=True)["input_ids"]]
         parts, order = [], []
-        for rows in length_batches(lengths, len(texts), BATCH_TOKENS):
-            features = self.student.preprocess([texts[row] for row in rows])
-            features = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in features.items()}
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            for rows in length_batches(lengths, len(texts), BATCH_TOKENS.get(device.type, BATCH_TOKENS_ELSEWHERE)):
+                features = self.student.preprocess([texts[row] for row in rows])
+                features = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in features.items()}
                 parts.append(self.student(features)["sentence_embedding"].float())
-            order += rows
+                order += rows
         return self._normalized(torch.cat(parts)[torch.tensor(order).argsort().to(device)])
 
-    def _encode_all(self) -> Tensor:
-        """Embeddings of all texts without gradient, of length 1: (m, d)."""
-        own = list(ranks().part(self.texts))  # prompts stand before them already
+    def _encode_bank(self) -> Tensor:
+        """Embeddings without gradient, of length 1, of the texts that lists look up: (m, d)."""
+        own = [self.texts[row] for row in ranks().part(self.looked_up)]  # prompts stand before them already
         embeddings = self.student.embed_texts(own, show_progress_bar=False).clone()  # out of inference mode
-        return ranks().joined(self._normalized(embeddings.float()).detach(), len(self.texts))
+        found = ranks().joined(self._normalized(embeddings.float()).detach(), len(self.looked_up))
+        bank = found.new_zeros(len(self.texts), found.shape[1])
+        bank[self.looked_up] = found
+        return bank
 
     def _normalized(self, embeddings: Tensor) -> Tensor:
         """What the head computes its cosine of, at length 1."""
@@ -157,7 +160,7 @@ class RankingTrainer:
         """The divergence of each held-out list, (h,), of all kinds or of some.
 
         Args:
-            left: Embeddings of all texts as queries, (m, d).
+            left: Embeddings of the texts as queries, (m, d).
             right: The same as documents, (m, d).
             parts: Kinds of lists; by default all.
         """
@@ -170,10 +173,10 @@ class RankingTrainer:
 
     @torch.no_grad()
     def mix(self, start: float) -> None:
-        """Give the student its first weights back, by that share, and encode all texts again."""
+        """Give the student its first weights back, by that share, and encode the bank again."""
         for name, weight in self.weights.items():
             weight.lerp_(self.start[name], start)
-        self.bank = self._encode_all()
+        self.bank = self._encode_bank()
 
     @torch.no_grad()
     def fit_scale(self, left: Tensor, right: Tensor) -> None:
@@ -188,59 +191,6 @@ class RankingTrainer:
         head: Any = self.student.head
         head.out.weight.fill_(float(slope))
         head.out.bias.fill_(float(y.mean() - slope * x.mean()))
-
-    # ---------------------------------------------------------------------------------------- checkpoint
-
-    def _save(self, step: int) -> None:
-        """Write weights, optimiser and bank to one file, whole or not at all."""
-        if not ranks().first:
-            return
-        tensors = {"bank": self.bank}
-        for name, weight in self.weights.items():
-            state = self.optimizer.state[weight]
-            tensors |= {f"weight.{name}": weight, f"first.{name}": state["exp_avg"]}
-            tensors |= {f"second.{name}": state["exp_avg_sq"]}
-        state = {"run": self.key, "step": step, "before": self.before, "log": self.log}
-        state["scales"] = [part.scale for part in self.parts]
-        arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
-        write_tensors(self.file, arrays, {"state": json.dumps(state)})
-
-    def _load(self) -> int:
-        """Take up the checkpoint, if there is one; returns the step to go on with."""
-        if not self.file.exists():
-            return 0
-        try:
-            with safe_open(self.file, framework="pt", device=str(self.student.device)) as file:
-                state = json.loads(file.metadata()["state"])
-                if state["run"] != self.key:
-                    raise MismatchError(
-                        f"{self.file} is the checkpoint of a run with other texts, vectors, settings or student; "
-                        "choose another output or delete it."
-                    )
-                self.bank = file.get_tensor("bank")
-                for name, weight in self.weights.items():
-                    with torch.no_grad():
-                        weight.copy_(file.get_tensor(f"weight.{name}"))
-                    moments = {"exp_avg": f"first.{name}", "exp_avg_sq": f"second.{name}"}
-                    self.optimizer.state[weight] = {
-                        "step": torch.tensor(float(state["step"])),
-                        **{moment: file.get_tensor(key) for moment, key in moments.items()},
-                    }
-        except SafetensorError as error:
-            raise MismatchError(f"{self.file} is no checkpoint ({error}); delete it.") from error
-        self.before, self.log = state["before"], state["log"]
-        for part, scale in zip(self.parts, state["scales"], strict=True):
-            part.scale = scale
-        logger.info("ranking: going on from step %d of %d", state["step"], self.steps)
-        return int(state["step"])
-
-
-def _key(parts: Sequence[Lists], start: dict[str, Tensor], prompts: tuple[str, str]) -> str:
-    """Hash of what is learned and of the weights it starts from: a checkpoint of another run has another one."""
-    digest = hashlib.blake2b(json.dumps([*(part.key() for part in parts), *prompts]).encode(), digest_size=16)
-    for name, weight in start.items():
-        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _fast_attention(student: DSE) -> Any:

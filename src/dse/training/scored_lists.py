@@ -1,12 +1,13 @@
 """Lists of scored documents as a student of rankings learns from them: a cross-encoder's, an API's, or labels.
 
-    t_ij = s_ij r,  r = spread of the student's cosines / spread of the scores s     # both within lists, at the start
+    t_ij = s_ij r,  r = spread of the student's cosines / spread of the scores s     # within lists, at the start
     p(j | i) = softmax_j t_ij / T                          # over the documents j that the list of query i scores
     q(j | i) = softmax_j cos(e_i, e_j) / T
     loss     = mean_i KL(p(. | i) || q(. | i))
 
-The scores come on any scale, hence r. Every step encodes queries and seven documents of each list, with gradient, and
-compares these. Held-out lists are compared whole, by the embeddings of the bank.
+The scores come on any scale, hence r, which is read off the held-out lists and some of the others. Every step encodes
+queries and seven documents of each list, with gradient, and compares these. Held-out lists are compared whole, by the
+embeddings of the bank.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ HELD_OUT = 0.1  # of the queries
 ANCHORS = 0.125  # share of queries among the texts of a step; each meets seven documents of its list
 FEWEST = 20  # lists
 MOST = 1e100  # of a score
+SCALED = 256  # lists that r is read off; encoding all would take as long as a third of the training
 
 ScoredRows = tuple[NDArray[np.int64], NDArray[np.float64]]  # rows of the documents (m,), their scores (m,)
 
@@ -67,7 +69,7 @@ class ScoredLists:
                 f"least {FEWEST} such lists, of different queries."
             )
         self.held_out, self.anchors = self._split()
-        self.spread = _spread([scores for _, scores in self._lists.values()])
+        self.scaled = [*self.held_out.tolist(), *self.anchors.tolist()][:SCALED]  # anchors are in the order drawn
         self.scale: float | None = None  # r, once the student's cosines are known
         self.queries_of_step = max(1, round(ANCHORS * settings.batch_size))
 
@@ -117,13 +119,19 @@ class ScoredLists:
         scores = np.concatenate([values for _, values in self._lists.values()])
         return float(scores.min()), float(scores.max())
 
+    def looked_up(self) -> NDArray[np.int64]:
+        """Texts whose embeddings the bank must hold: of held-out lists, and of those that r is read off."""
+        rows = [*self.held_out.tolist(), *self.scaled]
+        return np.unique(np.concatenate([rows, *(self._lists[row][0] for row in rows)]).astype(np.int64))
+
     def begin(self, bank: Tensor) -> None:
-        """Set r from the student's first embeddings of all texts, (m, d)."""
+        """Set r from the student's first embeddings, (m, d)."""
+        lists = [(row, *self._lists[row]) for row in self.scaled]
         cosines = [
             (bank[torch.from_numpy(documents).to(bank.device)] @ bank[row]).cpu().double().numpy()
-            for row, (documents, _) in self._lists.items()
+            for row, documents, _ in lists
         ]
-        self.scale = max(1e-6, _spread(cosines)) / self.spread
+        self.scale = max(1e-6, _spread(cosines)) / _spread([scores for _, _, scores in lists])
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """The texts that a step encodes: queries, and documents of their lists, each once."""
