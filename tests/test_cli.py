@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from dse import DSE
 from dse.cli import app
+from dse.data.tasks import Task
 from tests.commands import ENV, dse, dse_process
 
 
@@ -175,13 +176,33 @@ def test_a_threshold_by_precision(saved, tmp_path):
     assert (found["wanted"], found["rows"], found["positives"]) == (0.5, 60, 30)
     done = dse("threshold", saved, *source, "--precision", "0.5")
     assert (
-        f"threshold {found['value']:.4f}: call a pair positive" in done.stdout
+        f"threshold {found['value']:.6f}: call a pair positive" in done.stdout
         and "60 pairs 50.0 % are positive" in done.stdout
     )
     done = dse("threshold", saved, *source, "--precision", "90")
-    assert done.returncode == 1 and "precision is 90.0" in done.stderr
+    assert done.returncode == 2 and "90 is no share; give one above 0 and at most 1, as 0.9" in done.stderr
     (tmp_path / "few.csv").write_text("sentence1,sentence2,label\n" + "\n".join(rows[:4]) + "\n")
     done = dse("threshold", saved, *source[:-1], tmp_path / "few.csv")
     assert done.returncode == 4 and "4 pairs, 2 of them positive" in done.stderr
     done = dse("threshold", saved, "--task", "stsb", "--data", tmp_path / "test.csv")
     assert done.returncode == 2 and "kind regression has no threshold" in done.stderr
+
+
+def test_pairs_are_of_the_students_own_task_unless_another_is_named(backbone, tmp_path):
+    student = DSE.from_backbone(str(backbone))
+    student.info["task"] = Task("own", "binary", labels=("no", "yes")).to_dict()
+    student.save_pretrained(str(tmp_path / "s"))
+    rows = [f"text {i},text {i + i % 2},{'yes' if i % 2 == 0 else 'no'}" for i in range(60)]
+    (tmp_path / "test.csv").write_text("sentence1,sentence2,label\n" + "\n".join(rows) + "\n")
+    for command, *further in (["threshold", "--precision", "0.5"], ["evaluate", "--no-speed"]):
+        words = [command, tmp_path / "s", *further, "--data", tmp_path / "test.csv", "--json"]
+        named, own = dse(*words, "--kind", "binary", "--labels", "no,yes"), dse(*words)
+        assert named.returncode == own.returncode == 0, own.stderr
+        found, again = (json.loads(done.stdout) for done in (named, own))
+        assert all(found.get(key) == again.get(key) for key in ("value", "recall", "metrics"))
+        done = dse(*words, "--kind", "binary", "--labels", "yes,no")
+        assert done.returncode == 6 and "means 'yes', of these labels 'no'; give --labels no,yes" in done.stderr
+    rows = [f"a,b,{'yes' if i == 5 else 'no'}" for i in range(40)]  # equal scores: one in forty is right
+    (tmp_path / "none.csv").write_text("sentence1,sentence2,label\n" + "\n".join(rows) + "\n")
+    done = dse("threshold", tmp_path / "s", "--data", tmp_path / "none.csv")
+    assert done.returncode == 1 and "No threshold" in done.stdout and not done.stderr

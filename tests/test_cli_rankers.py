@@ -87,9 +87,13 @@ def test_a_cross_encoder_teaches(dse, shop, backbone, teacher, tmp_path):
     # the student is compared with the backbone that it was made from, read as far as it reads
     assert DSE(str(tmp_path / "s")).info["backbone"] == backbone
     source = ["--corpus", shop / "corpus.jsonl", "--queries", shop / "queries.jsonl", "--teacher", tmp_path / "teacher"]
+    source += ["--teacher-cache", tmp_path / "cache"]
     code, out, err = dse("evaluate", tmp_path / "s", *source, "--json")
     assert code == 0, err
     report = json.loads(out)
+    asked = (tmp_path / "cache" / "teacher_scores.parquet").read_bytes()
+    assert dse("evaluate", tmp_path / "s", *source, "--json")[0] == 0
+    assert (tmp_path / "cache" / "teacher_scores.parquet").read_bytes() == asked  # nothing is asked again
     assert report["backbone"] == backbone and report["agreement"][1]["name"] == "backbone's cosine"
 
 
@@ -175,6 +179,7 @@ def test_a_bad_score_is_named_by_file_and_row(dse, shop, backbone, tmp_path, row
     [
         (["distill", "--task", "mrpc", "--teacher-pairs", "480"], 2, "--teacher-pairs"),
         (["distill", "--task", "mrpc", "--teacher-cache", "c"], 2, "--teacher-cache is of students that learn"),
+        (["evaluate", "s", "--task", "mrpc", "--teacher-cache", "c"], 2, "--teacher-cache is of students that learn"),
         (["distill", "--task", "mrpc", "--config", "{pairs}"], 2, "--teacher-pairs"),
         (["distill", "--corpus", "{corpus}", "--teacher-pairs", "0", "--teacher", "t"], 2, "--teacher-pairs"),
         (["distill", "--corpus", "{corpus}"], 2, "--scores"),
@@ -188,6 +193,18 @@ def test_options_that_do_not_fit(dse, shop, tmp_path, words, code, message):
     given = [word.format(corpus=shop / "corpus.jsonl", pairs=pairs) for word in words]
     done, out, err = dse(*given, "-o", tmp_path / "s")
     assert (done, out) == (code, "") and message in err and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("kind", ["encoder", "teacher"])
+def test_a_cache_is_a_folder(dse, shop, backbone, encoder, teacher, tmp_path, kind):
+    teacher.save_pretrained(str(tmp_path / "teacher"))
+    cache = tmp_path / "cache"
+    cache.write_text("notes", encoding="utf-8")
+    asked = encoder if kind == "encoder" else tmp_path / "teacher"
+    words = distill(shop, backbone, "--teacher", asked, "--teacher-cache", cache, "-o", tmp_path / "s")
+    code, _, err = dse(*words)
+    assert code == 6 and f"Error: {cache} is a file; give the name of a folder." in err
+    assert not (tmp_path / "s").exists() and cache.read_text(encoding="utf-8") == "notes"
 
 
 def test_a_budget_that_buys_nothing(dse, shop, backbone, teacher, tmp_path):

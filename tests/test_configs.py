@@ -314,7 +314,10 @@ def test_an_option_may_stand_in_a_file_under_its_own_name():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch: 3", r"settings.yaml.*no setting 'epoch'; choose from .*alpha,.* epochs,.* folds,"),
+        (
+            "epoch: 3",
+            r"settings.yaml.*no setting 'epoch' \(did you mean epochs\?\); choose from .*alpha,.* epochs,.* folds,",
+        ),
         ("- a", "holds no settings"),
         ("a: [", "cannot be read"),
         ("preset: quick", "settings.yaml.*no known preset 'quick'; choose one of best, fast, paper"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ import transformers
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from dse import DSE
-from dse.errors import BadDataError
+from dse.errors import BadDataError, MissingModelError
 from dse.modules import PairHead, VectorInput
+from dse.teacher import load_ranking_teacher, load_teacher
 from dse.teacher.segments import segment_teacher
 from tests.conftest import make_student
 
@@ -211,3 +213,13 @@ def test_the_transformers_configuration_is_one_that_older_versions_read(saved: P
     config = json.loads((saved / "0_Transformer" / "config.json").read_text())
     assert config["output_hidden_states"] is True
     assert DSE(str(saved), device="cpu").config.output_hidden_states in ([-4, -3, -2, -1], True)
+
+
+@pytest.mark.parametrize("load", [DSE, DSE.from_backbone, load_teacher, load_ranking_teacher])
+@pytest.mark.parametrize("name", ["nowhere", "some-org/no-such-model", "nowhere/./at/all"])
+def test_a_model_that_is_not_there_is_named(load, name):
+    """Offline the libraries say only that the hub cannot be reached."""
+    with pytest.raises(MissingModelError, match=re.escape(name)) as caught:
+        load(name)
+    assert isinstance(caught.value, OSError) and caught.value.exit_code == 4
+    assert "Check your internet connection" not in str(caught.value)

@@ -17,6 +17,10 @@ class BadDataError(DSEError, ValueError):
     exit_code = 4
 
 
+class MissingModelError(BadDataError, OSError):
+    """There is no model of that name, neither here nor, as far as it can be reached, on the hub."""
+
+
 class MissingExtraError(DSEError, ImportError):
     """A package that only this feature needs is not installed."""
 

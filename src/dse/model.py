@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from dse.encoding.graphs import GRAPH_BACKENDS
 from dse.encoding.runtime import Dtype
-from dse.errors import BadDataError
+from dse.errors import BadDataError, MissingModelError
 from dse.graph_encoder import GraphEncoder
 from dse.model_card import DSEModelCardData
 from dse.modules import LayerConcat, PairHead, VectorInput
 from dse.pair_scorer import PairScorer
-from dse.saved import damaged_json, noted_length, noted_pooling, noted_prompts, read_transformer
+from dse.saved import damaged_json, naming, noted_length, noted_pooling, noted_prompts, read_transformer
 from dse.scoring.kinds import HeadKind
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
     Raises:
         ValueError: If the folder holds no pair head, or one for another number of labels.
         TypeError: If there is no argument of that name.
+        MissingModelError: If there is no such student.
         BadDataError: If a file of it is damaged.
 
     Example:
@@ -102,11 +103,14 @@ class DSE(PairScorer, metaclass=_SentenceTransformersClass):
         _check_names(kwargs)
         name = _folder_for(backend, None if model_name_or_path is None else os.fspath(model_name_or_path))
         try:
-            super().__init__(name, dtype=dtype, **kwargs)
+            with naming("student", name):
+                super().__init__(name, dtype=dtype, **kwargs)
         except SafetensorError as error:
             raise BadDataError(
                 f"The weights of {name} cannot be read ({error}); copy or download them again."
             ) from error
+        except MissingModelError:
+            raise
         except Exception as error:  # transformers, tokenizers and sentence-transformers each raise their own
             if name is None or (file := damaged_json(name)) is None:
                 raise

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dse.data.metrics import best_threshold
 from dse.data.mining import recombine, with_unlabelled
 from dse.data.overlap import among, warn_of_known, without
-from dse.data.pairs import Pairs, split_pairs
+from dse.data.pairs import Pairs, need_two_labels, split_pairs
 from dse.data.tasks import Task
 from dse.model import DSE
 from dse.recipe import Recipe, check_scores, check_teacher, folds_claim
@@ -76,11 +76,11 @@ def make_teacher(
         **kwargs: As `fit_teacher` takes them.
 
     Raises:
-        BadDataError: If the pairs have no labels.
+        BadDataError: If the pairs have no labels, or all the same.
         MismatchError: If ``output`` holds a run with other settings or data, or anything else.
         ValueError: If a teacher that judges by ``[CLS]`` is to be bootstrapped.
     """
-    need_labels(train)  # before anything is trained
+    need_labels(train, task)  # before anything is trained
     output, training = Path(output), training or Training()
     if not bootstrap_pairs:
         return fit_teacher(backbone, train, task, output, training=training, pooling=pooling, **kwargs)
@@ -139,6 +139,7 @@ def make_student(
         The report, also written to ``output/report`` and to the model card.
 
     Raises:
+        BadDataError: If there is nothing to learn from: no labels where they are needed, or all the same.
         MismatchError: If ``output`` holds a run with other settings or data, a student of another teacher or anything
             else, or the teacher does not fit the task.
         ValueError: If there are unlabelled pairs and several teachers to judge them (``recipe.folds``), or a teacher
@@ -147,6 +148,8 @@ def make_student(
     output = Path(output)
     if unlabelled is not None and recipe.folds:
         raise ValueError("Unlabelled pairs are judged by one teacher; leave out folds, whose teachers are several.")
+    if recipe.distillation.alpha == 0:
+        need_two_labels(train, task)
     if validation is None:
         train, validation = hold_out(train, recipe.training.seed)
     counts = (len(train), len(validation), len(test))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import load_file_path
 
+from dse.errors import MissingModelError
 from dse.files import share_weights, write_json
 
 INFO_FILE = "dse.json"
@@ -48,6 +51,23 @@ def finish_folder(module_folder: str, model_type: str, info: dict[str, Any] | No
     share_weights(folder.parent)
 
 
+@contextmanager
+def naming(what: str, name: str | None) -> Iterator[None]:
+    """Name the model that is not there, where the libraries say only that the hub cannot be reached.
+
+    Raises:
+        MissingModelError: If loading fails, nothing lies at the path, and the reason does not name it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if name is None or Path(name).exists() or (name.count("/") < 2 and name in str(error)):  # a hub id has one
+            raise
+        raise MissingModelError(
+            f"There is no {what} at {name}; give its folder or, where the hub can be reached, its name there."
+        ) from error
+
+
 def damaged_json(folder: str) -> Path | None:
     """The first JSON file of a model's folder that cannot be read; None if there is none."""
     for file in [*sorted(Path(folder).glob("*.json")), *sorted(Path(folder).glob("[0-9]*_*/*.json"))]:
@@ -67,13 +87,11 @@ def read_transformer(name: str, max_seq_length: int | None = None) -> Any:  # Tr
         name: Folder or hub id.
         max_seq_length: Tokens read of a text; the transformer's own limit by default.
     """
-    subfolder = _transformer_folder(name)
-    if not subfolder:
-        return Transformer(name, max_seq_length=max_seq_length)
-    hub = {"subfolder": subfolder}
-    return Transformer(
-        name, max_seq_length=max_seq_length, model_kwargs=dict(hub), processor_kwargs=dict(hub), config_kwargs=dict(hub)
-    )
+    with naming("encoder", name):
+        subfolder = _transformer_folder(name)
+        hub = {"subfolder": subfolder} if subfolder else {}
+        own = {key: dict(hub) for key in ("model_kwargs", "processor_kwargs", "config_kwargs") if hub}
+        return Transformer(name, max_seq_length=max_seq_length, **own)
 
 
 def noted_length(name: str, transformer: Any) -> int | None:

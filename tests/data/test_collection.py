@@ -161,6 +161,16 @@ def test_a_bad_corpus_is_refused(tmp_path, rows, message):
     assert str(file) in refused(load_corpus, file)
 
 
+def test_a_column_that_is_not_there_is_named_beside_those_that_are(tmp_path):
+    table = tmp_path / "corpus.csv"
+    table.write_text("article no,headline\n1,a\n", encoding="utf-8")
+    found = refused(load_corpus, table, {"id": "article", "text": "headline"})
+    assert f"{table} has no column of ids called 'article', only article no, headline;" in found
+    found = refused(load_corpus, table, {"id": "article no", "text": "words"})
+    assert "has no column of texts called 'words', only article no, headline;" in found
+    assert load_corpus(table, {"id": "article no", "text": "headline"}).ids == ["1"]
+
+
 def test_lines_that_are_no_text_are_named(tmp_path):
     file = tmp_path / "queries.txt"
     file.write_bytes(b"a bike\n\xff\n")

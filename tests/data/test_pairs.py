@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.data.pairs import Pairs, load_pairs, read_sentences, split_pairs
+from dse.data.pairs import Pairs, load_pairs, need_two_labels, read_sentences, split_pairs
 from dse.data.tasks import Task, get_task
 from dse.errors import BadDataError
 from tests.pair_files import FORMATS, NAMES, ROWS, as_rows, error_of, write
@@ -175,3 +175,23 @@ def test_bad_sentences(tmp_path):
         read_sentences(tmp_path / "empty.txt")
     with pytest.raises(BadDataError, match="there is no file"):
         read_sentences(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "message"),
+    [
+        (Task("t", "binary", labels=("no", "yes")), [1.0] * 3, "all 3 labels in memory are 'yes'; give pairs of both"),
+        (Task("t", "binary", labels=("yes", "no"), positive="yes"), [0.0] * 3, "all 3 labels in memory are 'no'"),
+        (Task("t", "multiclass", labels=("a", "b", "c")), [2, 2, 2], "are 'c'; give pairs of several classes"),
+        (Task("t", "regression", label_range=(0, 5)), [2.5] * 3, "are 2.5; give pairs with different scores"),
+    ],
+)
+def test_labels_that_are_all_the_same_teach_nothing(kind, labels, message):
+    pairs = Pairs(list("abc"), list("def"), np.array(labels))
+    with pytest.raises(BadDataError, match=message):
+        need_two_labels(pairs, kind)
+    need_two_labels(Pairs(list("abc"), list("def"), np.array([*labels[:2], 1 - labels[2]])), kind)
+    need_two_labels(Pairs(list("abc"), list("def")), kind)  # without labels that is no matter
+    masked = Pairs(list("abc"), list("def"), np.array([*labels[:2], 1 - labels[2]]), labelled=np.array([1, 1, 0], bool))
+    with pytest.raises(BadDataError, match="all 2 labels"):
+        need_two_labels(masked, kind)

@@ -220,9 +220,9 @@ def test_labels_a_regression_learns(tmp_path, backbone, monkeypatch, loss, pooli
 
 @pytest.mark.parametrize("loss", ["bce", "mse"])
 def test_scale_of_a_regression(tmp_path, backbone, loss):
-    """Every label is 2 of 1 to 5: a teacher that learned it predicts 2, or sigmoid(z) = 0.25."""
+    """Every label but one is 2 of 1 to 5: a teacher that learned it predicts 2, or sigmoid(z) = 0.25."""
     task, pairs = GRADE, make_pairs(GRADE, 48)
-    pairs = Pairs(pairs.sentence1, pairs.sentence2, np.full(len(pairs), 2, np.float32))
+    pairs = Pairs(pairs.sentence1, pairs.sentence2, np.array([3.0] + [2.0] * 47, np.float32))
     settings = Training(epochs=6, batch_size=8, learning_rate=5e-2, dtype="float32")
     fit_teacher(backbone, pairs, task, tmp_path / "t", training=settings, regression_loss=loss, device="cpu")
     teacher = load_teacher(str(tmp_path / "t"), task, device="cpu")
@@ -237,7 +237,8 @@ def test_high_scores_stand_for_the_positive_class(tmp_path, backbone):
     """Whichever of the labels comes first."""
     task = Task("answers", "binary", labels=("yes", "no"), positive="yes")
     pairs = make_pairs(BINARY, 48)
-    pairs = Pairs(pairs.sentence1, pairs.sentence2, np.full(len(pairs), task.target("yes"), np.float32))
+    labels = ["no"] + ["yes"] * 47
+    pairs = Pairs(pairs.sentence1, pairs.sentence2, np.array([task.target(label) for label in labels], np.float32))
     settings = Training(epochs=3, batch_size=8, learning_rate=1e-2, dtype="float32")
     teacher = fit_teacher(backbone, pairs, task, tmp_path / "t", training=settings, device="cpu")
     assert np.median(teacher_scores(teacher, pairs.tuples(), task)) > 1

@@ -39,7 +39,7 @@ def test_an_encoder_is_no_teacher(models, tmp_path, name):
 
 def test_nor_are_sentence_encoders_and_students(backbone, encoder, tmp_path):
     untrained(backbone).save(str(tmp_path / "student"))
-    with pytest.raises(MismatchError, match="no trained classifier"):
+    with pytest.raises(MismatchError, match="is a sentence encoder, which embeds texts one by one"):
         load_teacher(encoder)
     with pytest.raises(MismatchError, match="is a student"):
         load_teacher(str(tmp_path / "student"))

@@ -88,14 +88,7 @@ def distill(
             rich_help_panel=o.TRAIN,
         ),
     ] = None,
-    teacher_cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--teacher-cache",
-            help="With --corpus: shared folder of what teachers gave.",
-            rich_help_panel=o.DATA,
-        ),
-    ] = None,
+    teacher_cache: o.TeacherCacheOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
     speed: o.SpeedOption = True,
@@ -109,9 +102,8 @@ def distill(
         distill_corpus(context, output, collection, split or "test", as_json)
         return
     collection.check_unused()
-    for name, value in (("--teacher-pairs", teacher_pairs), ("--teacher-cache", teacher_cache)):
-        if value is not None:
-            raise typer.BadParameter(f"{name} is of students that learn from --corpus; leave it out without.")
+    o.refuse_without_corpus("--teacher-pairs", teacher_pairs)
+    o.refuse_without_corpus("--teacher-cache", teacher_cache)
     if len(student.teacher or ()) > 1:
         raise typer.BadParameter("several teachers need --corpus; pairs are labelled by one.")
     o.need_training()

@@ -26,6 +26,7 @@ def evaluate(
         ),
     ] = None,
     teacher_labels: o.TeacherLabelsOption = None,
+    teacher_cache: o.TeacherCacheOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the report and its plots.")] = None,
     speed: o.SpeedOption = True,
     as_json: o.JsonOption = False,
@@ -38,21 +39,21 @@ def evaluate(
     if ranking.corpus is not None:
         if source.task or source.kind or source.data:
             raise typer.BadParameter("--corpus ranks a collection; --task, --kind and --data are of pairs.")
-        evaluate_corpus(student, ranking, source.columns, teacher, split or "test", output, as_json)
+        evaluate_corpus(student, ranking, source.columns, teacher, teacher_cache, split or "test", output, as_json)
         return
     ranking.check_unused()
+    o.refuse_without_corpus("--teacher-cache", teacher_cache)
     split = split or "dev"
-    task = source.read_task()
-    pairs = source.read_pairs(split, task)
     from dse import DSE
     from dse.evaluation import evaluate as measure
     from dse.evaluation import table, write_report
     from dse.teacher.load import load_teacher
 
+    model = DSE(student)
+    task = source.task_of(model)
+    pairs = source.read_pairs(split, task)
     compared = load_teacher(teacher, task, o.comma(teacher_labels) or None) if teacher else None
-    report = measure(
-        DSE(student), pairs, task, teacher=compared, split=split, measure_speed=speed, command=o.command_line()
-    )
+    report = measure(model, pairs, task, teacher=compared, split=split, measure_speed=speed, command=o.command_line())
     if output is not None:
         write_report(report, output, student_folder=student if Path(student).is_dir() else None)
     o.show(report.to_dict(), table(report), as_json)

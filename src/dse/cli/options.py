@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
@@ -20,6 +21,7 @@ from dse.cli.parsing import comma as comma  # where the commands look for it
 if TYPE_CHECKING:
     from dse.data.pairs import Pairs
     from dse.data.tasks import Task
+    from dse.model import DSE
 
 _stdin_is_read = False
 
@@ -43,6 +45,10 @@ BackboneOption = Annotated[
 TeacherLabelsOption = Annotated[
     str | None,
     typer.Option("--teacher-labels", help="Names of the teacher's outputs, in order.", rich_help_panel=MODEL),
+]
+TeacherCacheOption = Annotated[
+    Path | None,
+    typer.Option("--teacher-cache", help="With --corpus: shared folder of what teachers gave.", rich_help_panel=DATA),
 ]
 BatchOption = Annotated[int, typer.Option("--batch-size", min=1, help="Pairs in a batch.", rich_help_panel=TRAIN)]
 DtypeOption = Annotated[
@@ -129,6 +135,17 @@ class PairOptions:
     columns: ColumnsOption = None
     skip_bad_rows: SkipOption = False
 
+    def task_of(self, student: DSE) -> Task:
+        """The task given, else the one that the student was made for."""
+        from dse.data.tasks import TASKS, Task, check_meaning
+
+        own = student.info.get("task")
+        if self.task is None and self.kind is None and own is not None:
+            return TASKS.get(own["name"]) or Task(**own)
+        task = self.read_task()
+        check_meaning(task, own)
+        return task
+
     def read_task(self) -> Task:
         """The registered task, or one described by --kind and its companions."""
         from dse.data.tasks import Task, get_task
@@ -214,6 +231,12 @@ class CollectionOptions:
         for field in fields(self):
             if field.name != "corpus" and getattr(self, field.name):
                 raise typer.BadParameter(f"--{field.name} needs --corpus, the documents to rank.")
+
+
+def refuse_without_corpus(name: str, value: object) -> None:
+    """Refuse an option of students that rank a corpus in a command that has none."""
+    if value is not None:
+        raise typer.BadParameter(f"{name} is of students that learn from --corpus; leave it out without.")
 
 
 def backbone_or_offline(backbone: str | None) -> str:

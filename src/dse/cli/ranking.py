@@ -36,6 +36,7 @@ def evaluate_corpus(
     options: RankingOptions,
     columns: str | None,
     teacher: str | None,
+    teacher_cache: Path | None,
     split: str,
     output: Path | None,
     as_json: bool,
@@ -55,13 +56,15 @@ def evaluate_corpus(
     from dse import DSE
     from dse.evaluation.ranking import evaluate_ranking, ranking_table, write_ranking_report
     from dse.teacher import load_ranking_teacher
+    from dse.teacher.together import one_teacher
 
     model = DSE(student)
+    loaded = [load_ranking_teacher(teacher)] if teacher else []
     report = evaluate_ranking(
         model,
         collection,
         backbone=_backbone(options.backbone or model.info.get("backbone")),
-        teacher=load_ranking_teacher(teacher) if teacher else None,
+        teacher=one_teacher(loaded, teacher_cache, "auto")[0],
         pool=options.pool,
         split=split,
         command=o.command_line(),

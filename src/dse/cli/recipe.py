@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
+from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from dse.cli.config import ALIASES
 from dse.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ TEACHER = "teacher_"  # before a name: the setting of the teacher alone
 PARTS = ("student", "distillation", "training", "teacher_training")  # fields of Recipe that hold settings by name
 OF_RANKINGS = ("steps", "kept", "refreshes")  # settings of a student that learns from a corpus, and of no other
 NOT_SETTINGS = ("backbone", "num_labels", "kwargs", "return")  # hints of `DSE.from_backbone`
+SPELLED = {name: alias for alias, name in ALIASES.items()}  # as files and options write them
 ONLY_IF_GIVEN = ("head_dimension", "head_dropout")  # not noted in run.json otherwise, as in runs made before they were
 
 
@@ -51,8 +55,12 @@ def convert(settings: Mapping[str, Any], command: str, options: Iterable[str], f
     types, converted = setting_types(command), {}
     for name, value in settings.items():
         if name not in types:
-            known = ", ".join(sorted({*types, *options}))
-            raise BadDataError(f"{file}: `dse {command}` has no setting {name!r}; choose from {known}.")
+            known = sorted(SPELLED.get(known, known) for known in {*types, *options})
+            near = get_close_matches(name, known, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise BadDataError(
+                f"{file}: `dse {command}` has no setting {name!r}{meant}; choose from {', '.join(known)}."
+            )
         try:
             converted[name] = TypeAdapter(types[name]).validate_python(value)
         except ValidationError as error:
@@ -61,6 +69,16 @@ def convert(settings: Mapping[str, Any], command: str, options: Iterable[str], f
     return converted
 
 
+@contextmanager
+def _in_range() -> Iterator[None]:
+    """A setting that cannot train is a fault of the person's settings, as one of a wrong type is."""
+    try:
+        yield
+    except ValueError as error:
+        raise BadDataError(str(error)) from error
+
+
+@_in_range()
 def make_training(settings: Mapping[str, Any]) -> Training:
     """The fields of `Training` among the settings."""
     from dse.training.settings import Training
@@ -68,6 +86,7 @@ def make_training(settings: Mapping[str, Any]) -> Training:
     return Training(**_fields(Training, settings))
 
 
+@_in_range()
 def make_recipe(settings: Mapping[str, Any]) -> Recipe:
     """The recipe that settings of `dse distill` describe."""
     from dse.model import DSE
@@ -96,6 +115,7 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
     )
 
 
+@_in_range()
 def make_ranking_recipe(backbone: str, teachers: Iterable[str], settings: Mapping[str, Any]) -> RankingRecipe:
     """The recipe of a student of rankings.
 

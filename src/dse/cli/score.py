@@ -31,7 +31,7 @@ def score(
         if as_json:
             print(o.to_json({"sentence1": first, "sentence2": second, "score": row}))
         else:
-            print("\t".join(f"{value:.4f}" for value in (row if isinstance(row, list) else [row])))
+            print("\t".join(f"{value:.6f}" for value in (row if isinstance(row, list) else [row])))
 
 
 def rank(

@@ -14,21 +14,27 @@ if TYPE_CHECKING:
     from dse.evaluation.threshold import Threshold
 
 
+def _share(value: float) -> float:
+    if not 0 < value <= 1:
+        raise typer.BadParameter(f"{value:g} is no share; give one above 0 and at most 1, as 0.9.")
+    return value
+
+
 @o.grouped
 def threshold(
     student: Annotated[str, typer.Argument(help="Student: folder or hub id.")],
     source: o.PairOptions,
     precision: Annotated[
-        float, typer.Option("--precision", "-p", help="Share of right ones among the pairs called positive.")
+        float,
+        typer.Option("--precision", "-p", callback=_share, help="Share of right ones among the pairs called positive."),
     ] = 0.9,
     split: o.SplitOption = "dev",
     as_json: o.JsonOption = False,
 ) -> None:
-    """Choose a threshold by precision, on labelled pairs that the student did not learn from."""
-    task = source.read_task()
-    if task.kind != "binary":
-        raise typer.BadParameter(f"a task of kind {task.kind} has no threshold; give --kind binary.")
-    pairs = source.read_pairs(split, task)
+    """Choose a threshold by precision, on labelled pairs that the student did not learn from.
+
+    The exit code is 1 if no score has the precision.
+    """
     from dse import DSE
     from dse.errors import MismatchError
     from dse.evaluation.threshold import choose_threshold
@@ -36,17 +42,26 @@ def threshold(
     model = DSE(student)
     if model.num_labels != 1:
         raise MismatchError(f"{student} gives {model.num_labels} scores a pair; a threshold needs one.")
+    task = source.task_of(model)
+    if task.kind != "binary":
+        raise typer.BadParameter(f"a task of kind {task.kind} has no threshold; give --kind binary.")
+    pairs = source.read_pairs(split, task)
     scores = model.predict(pairs.tuples(), show_progress_bar=o.on_terminal())
     found = choose_threshold(scores, pairs.label, precision)  # type: ignore[arg-type]
     o.show(asdict(found), _text(found), as_json)
+    if found.value is None:
+        raise typer.Exit(1)
 
 
 def _text(found: Threshold) -> str:
     from dse.evaluation.render import percent
 
     if found.value is None:
-        return f"From no score on are {percent(found.wanted)} of the pairs right; ask for a lower --precision."
-    checked = "The check on pairs that did not choose it called none positive."
+        return (
+            "No threshold: from whatever score on pairs are called positive, fewer than "
+            f"{percent(found.wanted)} of them are right. Ask for a lower --precision."
+        )
+    checked = "Checked on pairs that did not choose it: none was called positive."
     if found.precision is not None and found.low is not None and found.high is not None:
         span = f"95 %: {percent(found.low)} to {percent(found.high)}"
         checked = (
@@ -58,5 +73,8 @@ def _text(found: Threshold) -> str:
         f"Of all {found.rows:,} pairs {share} are positive. Where these are rarer, as among all pairs of a table, "
         "fewer of those called positive are right."
     )
-    chosen = f"threshold {found.value:.4f}: call a pair positive if its score is at least that."
+    chosen = (
+        f"threshold {found.value:.6f}: call a pair positive if its score is at least that. It is the lowest with "
+        f"{percent(found.wanted)} right among the pairs that chose it, all {found.rows:,}."
+    )
     return "\n".join(textwrap.fill(sentence, 80) for sentence in (chosen, checked, rarer))

@@ -126,9 +126,10 @@ def known_column(table: Table, known: Sequence[str], what: str, advised: str | N
     if found is None:
         if next(iter(table.read(table.columns[:1])), None) is None:
             raise BadDataError(f"{table.name} holds no rows; give a file with a column of {what}")
+        asked = [f" called {table.absent[name]!r}" for name in known if name in table.absent]
         raise BadDataError(
-            f"{table.name} has no column of {what}, only {', '.join(table.columns) or 'nothing'}; name it "
-            f"{(advised or known[0])!r}{remedy}"
+            f"{table.name} has no column of {what}{''.join(asked[:1])}, only {', '.join(table.own) or 'nothing'}; name "
+            f"it {(advised or known[0])!r}{remedy}"
         )
     return found
 

@@ -155,7 +155,8 @@ def load_pairs(
     if no_gold := len(rows) - len(good) - len(bad):
         logger.info("left out %d of %d rows of %s without a gold label", no_gold, len(rows), origin)
     if not good:
-        raise BadDataError(f"{origin} has no usable row among {len(rows)}; give a source with labelled pairs")
+        found = f"no usable row among {len(rows)}" if rows else "no rows"
+        raise BadDataError(f"{origin} has {found}; give a source of {'labelled ' * bool(label_task)}pairs")
     first, second, labels = (list(column) for column in zip(*good, strict=True))
     dtype = np.int64 if label_task and label_task.kind == "multiclass" else np.float32
     return Pairs(first, second, np.array(labels, dtype) if label_task else None, origin, len(bad))
@@ -245,6 +246,30 @@ def split_pairs(pairs: Pairs, fraction: float, seed: int) -> tuple[Pairs, Pairs]
             "leaves one side empty; give more distinct pairs, or another fraction"
         )
     return pairs.select(~held_out), pairs.select(held_out)
+
+
+def need_two_labels(pairs: Pairs, task: Task) -> None:
+    """Refuse to learn from labels that are all the same, which any score fits.
+
+    Raises:
+        BadDataError: If they are.
+
+    Example:
+        >>> need_two_labels(Pairs(["a", "b"], ["c", "d"], np.array([1.0, 1.0])), Task("same", "binary"))
+        Traceback (most recent call last):
+        dse.errors.BadDataError: all 2 labels in memory are '1'; give pairs of both classes
+    """
+    known = None if pairs.label is None else pairs.label[pairs.labelled]
+    if known is None or len(np.unique(known)) != 1:
+        return
+    if task.kind == "regression":
+        label, wanted = f"{float(known[0]):g}", "pairs with different scores"
+    else:
+        positive = task.labels.index(str(task.positive)) if task.kind == "binary" else 0
+        place = int(known[0]) if task.kind == "multiclass" else positive if known[0] == 1 else 1 - positive
+        label = repr(task.labels[place])
+        wanted = "pairs of both classes" if task.kind == "binary" else "pairs of several classes"
+    raise BadDataError(f"all {len(known):,} labels in {pairs.source} are {label}; give {wanted}")
 
 
 def _checked(cells: tuple[Any, ...] | str, names: Sequence[str]) -> tuple[Any, ...]:

@@ -152,8 +152,12 @@ def _missing_columns(table: Table, what: str, roles: Sequence[str]) -> NoReturn:
     )
 
 
-def sentence_column(table: Table, column: str | None) -> str:
-    """Return the column to read sentences from: the one asked for, a usual name, or the only one."""
+def sentence_column(table: Table, column: str | None, option: str = "--column") -> str:
+    """Return the column to read sentences from: the one asked for, a usual name, or the only one.
+
+    Raises:
+        BadDataError: If there is none; ``option`` is how one is named.
+    """
     own = _spellings(table)
     known = [own[name] for name in _TEXT_COLUMNS if name in own] or table.columns[: len(table.columns) == 1]
     name = column or next(iter(known), None)
@@ -161,6 +165,6 @@ def sentence_column(table: Table, column: str | None) -> str:
         missing = f"column {name!r}" if name else "column of sentences"
         raise BadDataError(
             f"{table.name} has no {missing}, only {', '.join(table.columns) or 'nothing'}; name the column that holds "
-            "the sentences"
+            f"the sentences with {option}"
         )
     return name

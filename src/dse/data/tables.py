@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,11 +37,19 @@ class Table:
         name: What messages call it.
         columns: Names of the columns.
         read: Takes names of columns, yields every row with just these cells.
+        own: What the source calls its columns, for messages.
+        absent: Names that were asked for by `renamed` and are none of its columns, by ours.
     """
 
     name: str
     columns: list[str]
     read: Callable[[Sequence[str]], Iterable[Row]]
+    own: list[str] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Unless they are renamed, columns are called as in the source."""
+        object.__setattr__(self, "own", self.own or self.columns)
 
     def renamed(self, names: Mapping[str, str]) -> Table:
         """The same table under other names of columns: those it has among the values are called as their keys.
@@ -55,7 +63,10 @@ class Table:
         theirs = {ours: name for ours, name in names.items() if name in self.columns}
         kept = [name for name in self.columns if name not in theirs.values() and name not in theirs]
         order = [*theirs, *kept]
-        return Table(self.name, order, lambda wanted: self.read([theirs.get(name, name) for name in wanted]))
+        absent = {ours: name for ours, name in names.items() if ours not in theirs}
+        return replace(
+            self, columns=order, read=lambda wanted: self.read([theirs.get(n, n) for n in wanted]), absent=absent
+        )
 
 
 def is_text(value: str) -> bool:

@@ -230,3 +230,34 @@ def align_labels(model_labels: Sequence[str], task: Task) -> list[int]:
             f"({', '.join(task.labels)}); name the teacher's outputs in their order with --teacher-labels"
         )
     return [given.index(name) for name in wanted]
+
+
+def check_meaning(task: Task, trained: Mapping[str, Any] | None) -> None:
+    """Refuse labels that are those of a student's own task the other way round, or in another order.
+
+    Args:
+        task: Whose pairs are to be judged by the student.
+        trained: The student's own task, as `Task.to_dict` gives it; None if it has none.
+
+    Raises:
+        MismatchError: If a high score, or one of several classes, would be taken for another one.
+
+    Example:
+        >>> own = Task("own", "binary", labels=("no", "yes"))
+        >>> check_meaning(own, own.to_dict())
+        >>> check_meaning(Task("own", "binary", labels=("yes", "no")), own.to_dict())
+        Traceback (most recent call last):
+        dse.errors.MismatchError: a high score of the student means 'yes', of these labels 'no'; give --labels no,yes
+    """
+    own = None if trained is None else Task(**trained)
+    if own is None or own.kind != task.kind or set(map(_key, own.labels)) != set(map(_key, task.labels)):
+        return
+    spelled = f"give --labels {','.join(own.labels)}"
+    if task.kind == "binary" and not same_label(own.positive, task.positive):
+        raise MismatchError(
+            f"a high score of the student means {own.positive!r}, of these labels {task.positive!r}; {spelled}"
+        )
+    if task.kind == "multiclass" and list(map(_key, own.labels)) != list(map(_key, task.labels)):
+        raise MismatchError(
+            f"the student's classes are {', '.join(own.labels)}, these {', '.join(task.labels)}; {spelled}"
+        )

@@ -10,10 +10,10 @@ Example:
 
 from __future__ import annotations
 
-from dse.data.task import HubSplit, Task, align_labels, is_missing, same_label
+from dse.data.task import HubSplit, Task, align_labels, check_meaning, is_missing, same_label
 from dse.errors import DSEError
 
-__all__ = ["TASKS", "HubSplit", "Task", "align_labels", "get_task", "is_missing", "same_label"]
+__all__ = ["TASKS", "HubSplit", "Task", "align_labels", "check_meaning", "get_task", "is_missing", "same_label"]
 
 
 def _on_hub(path: str, config: str | None, **splits: str) -> dict[str, tuple[HubSplit, ...]]:

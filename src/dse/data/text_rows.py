@@ -86,7 +86,7 @@ def _checked(batch: Batch, source: str, id_column: str | None, text_column: str 
     if id_column is not None and id_column not in names:
         raise BadDataError(f"{source} has no column {id_column!r}, only {', '.join(names)}; name that of the ids")
     own = [name for name in names if name != (id_column or ID)]  # an id is no text, whatever its column is called
-    text = text_column or sentence_column(Table(source, own, lambda _: ()), None)
+    text = text_column or sentence_column(Table(source, own, lambda _: ()), None, "--text-column")
     if text not in names:
         raise BadDataError(f"{source} has no column {text!r}, only {', '.join(names)}; name that of the texts")
     texts = _column(rows, text, place)

@@ -10,7 +10,7 @@ import numpy as np
 from sentence_transformers import CrossEncoder
 
 from dse.data.pairs import Pairs
-from dse.data.tasks import Task
+from dse.data.tasks import Task, check_meaning
 from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
 from dse.evaluation import speed
@@ -75,6 +75,7 @@ def evaluate(
         raise BadDataError(
             f"{pairs.source} has no labels and there is no teacher to compare with; add labels or give the teacher"
         )
+    check_meaning(task, student.info.get("task"))
     threshold = student.raw_threshold if task.kind == "binary" else None
     thresholds = {"threshold": threshold or 0.0, "teacher_threshold": teacher_threshold}
     thresholds["cosine_threshold"] = cosine_threshold

@@ -15,7 +15,7 @@ from dse.evaluation.plots import Plot
 from dse.evaluation.render import Group, as_rate, groups, headline, notes
 from dse.evaluation.report import Report
 from dse.evaluation.speed import Speed
-from dse.files import write_json, write_text
+from dse.files import refuse_file, write_json, write_text
 
 WORDS = {
     "retention": "the student's metric divided by the teacher's, on the same rows.",
@@ -63,8 +63,7 @@ def check_report_folder(folder: str | Path) -> None:
         MismatchError: If there is something else.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise MismatchError(f"{folder} is a file; give the name of a folder for the report.")
+    refuse_file(folder, " for the report")
     names = {path.name for path in folder.iterdir() if path.name[0] != "."} if folder.exists() else set()
     if names <= {"plots"}:  # drawn first
         return
@@ -150,7 +149,9 @@ def facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     """The same as names and values."""
     made = [(f"fingerprint of the {name}", value) for name, value in report["fingerprints"].items()]
     told = {"task", *report["fingerprints"], *(["backbone"] if report.get("backbone") else [])}  # elsewhere on the page
-    info = [(f"{name} (dse.json)", as_text(v)) for name, v in report["student_info"].items() if name not in told]
+    raw = {"threshold": "raw threshold, before the activation"}
+    own = {name: value for name, value in report["student_info"].items() if name not in told}
+    info = [(f"{raw.get(name, name)} (dse.json)", as_text(value)) for name, value in own.items()]
     surroundings = {"date": report["date"], **report["machine"], **report["versions"]}
     return [*made, *info, *((name, str(value)) for name, value in surroundings.items())]
 

@@ -71,7 +71,7 @@ def choose_threshold(scores: ArrayLike, label: ArrayLike, precision: float, *, s
         raise ValueError(f"precision is {precision}; give a share above 0 and at most 1, as 0.9.")
     if len(s) < 2 * FOLDS or positive.all() or not positive.any():
         raise BadDataError(
-            f"{len(s)} pairs, {positive.sum()} of them positive, choose no threshold; give 20 or more of both classes"
+            f"{len(s)} pairs, {positive.sum()} of them positive, choose no threshold; give 20 or more, of both classes"
         )
     called = np.zeros(len(s), bool)
     for part in np.array_split(np.random.default_rng(seed).permutation(len(s)), FOLDS):

@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
 from dse.data.collection import Collection, Texts
 from dse.data.lists import Lists
-from dse.encoding.runtime import Dtype
 from dse.errors import MismatchError
 from dse.model import DSE
 from dse.ranking.inputs import held_back_texts, join_labels, rows_of_lists, training_queries
 from dse.ranking.rounds import BOUGHT, LIST, ROUNDS, plan_rounds, train_in_rounds
-from dse.teacher.pair_teacher import PairTeacher
+from dse.teacher.together import one_teacher
 from dse.teacher.vectors import EncoderTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.ranking_lists import check_documents, split_anchors
@@ -244,7 +242,7 @@ def choose_way(
         "bar": bar,
         "held_back": frozenset(held_back),
     }
-    shared["teacher"], encoder = _teacher(teachers, cache or output, training.dtype)
+    shared["teacher"], encoder = one_teacher(teachers, cache or output, training.dtype)
     rows: list[ScoredRows] = []
     if lists is not None:
         texts, rows = rows_of_lists(lists, corpus, held_back)
@@ -270,23 +268,3 @@ def _lists_hash(lists: Iterable[ScoredRows]) -> str:
     for rows, scores in lists:
         digest.update(rows.tobytes() + scores.tobytes())
     return digest.hexdigest()
-
-
-def _teacher(
-    teachers: Sequence[Any], kept: Path, dtype: Dtype
-) -> tuple[EncoderTeacher | PairTeacher | None, EncoderTeacher | None]:
-    """All as one teacher, with vectors or of pairs, and the encoders among them, whose vectors both of them use."""
-    if not teachers:
-        return None, None
-    encoders = [teacher for teacher in teachers if isinstance(teacher, SentenceTransformer) and _has_vectors(teacher)]
-    encoder = EncoderTeacher(encoders, kept / "teacher_vectors") if encoders else None
-    if encoder is not None and len(encoders) == len(teachers):
-        return encoder, encoder
-    scorers = [encoder.single(teacher) if encoder and teacher in encoders else teacher for teacher in teachers]
-    return PairTeacher(scorers, kept / "teacher_scores.parquet", dtype=dtype), encoder
-
-
-def _has_vectors(teacher: Any) -> bool:
-    if isinstance(teacher, DSE):
-        return teacher.head.kind == "cosine"
-    return callable(getattr(teacher, "encode_document", None))

@@ -14,7 +14,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from torch import nn
 
-from dse.data.pairs import Pairs
+from dse.data.pairs import Pairs, need_two_labels
 from dse.data.tasks import Task
 from dse.encoding.fast_copy import FastCopy
 from dse.encoding.identity import fingerprint
@@ -103,17 +103,18 @@ def further_settings(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {"further": json.loads(named)} if further else {}
 
 
-def need_labels(train: Pairs) -> None:
+def need_labels(train: Pairs, task: Task) -> None:
     """Check that pairs can train a teacher.
 
     Raises:
-        BadDataError: If one of them has no label.
+        BadDataError: If one of them has no label, or all have the same.
     """
     if train.label is None:
         raise BadDataError(f"{train.source} has no labels; a teacher is fine-tuned on labelled pairs.")
     if not train.labelled.all():
         row = int(np.flatnonzero(~train.labelled)[0])
         raise BadDataError(f"row {row + 1} of {train.source} has no label; a teacher is fine-tuned on labelled pairs.")
+    need_two_labels(train, task)
 
 
 def _untrained(backbone: str, task: Task, pooling: TeacherPooling, linear: bool, **kwargs: Any) -> CrossEncoder:
@@ -174,7 +175,7 @@ def _loss(teacher: CrossEncoder, task: Task, linear: bool) -> nn.Module:
 def _dataset(train: Pairs, task: Task, linear: bool) -> Any:  # datasets.Dataset
     from datasets import Dataset
 
-    need_labels(train)
+    need_labels(train, task)
     assert train.label is not None
     label = unit_labels(train.label, task) if task.kind == "regression" and not linear else train.label
     return Dataset.from_dict({"sentence1": train.sentence1, "sentence2": train.sentence2, "label": label})

@@ -16,13 +16,15 @@ from transformers import AutoConfig
 from dse.data.tasks import Task, align_labels, same_label
 from dse.encoding.encoder import FastEncoder
 from dse.encoding.runtime import Dtype
-from dse.errors import BadDataError, MismatchError
+from dse.errors import MismatchError, MissingModelError
 from dse.model import DSE
 from dse.modules import PairHead, SegmentPooling
+from dse.saved import naming
 
 logger = logging.getLogger(__name__)
 
 GENERIC = re.compile(r"label_?\d*|scores?|", re.IGNORECASE)  # names of a single output that say nothing
+CONFIG = "config_sentence_transformers.json"  # names the kind of a model of sentence-transformers
 HEAD = f"{PairHead.__module__}.{PairHead.__qualname__}"
 
 
@@ -52,6 +54,7 @@ def load_teacher(
         **kwargs: As `CrossEncoder` takes them.
 
     Raises:
+        MissingModelError: If there is no such teacher.
         MismatchError: If the folder holds no trained cross-encoder, or number or names of the outputs do not fit the
             task.
     """
@@ -59,7 +62,13 @@ def load_teacher(
     modules = _read_json(path, "modules.json", **hub) or []
     if HEAD in [module["type"] for module in modules]:
         raise MismatchError(f"{path} is a student, which embeds sentences one by one; give a cross-encoder as teacher.")
-    teacher: CrossEncoder = Teacher(path, **kwargs)
+    if modules and (_read_json(path, CONFIG, **hub) or {}).get("model_type") != "CrossEncoder":
+        raise MismatchError(
+            f"{path} is a sentence encoder, which embeds texts one by one; pairs are labelled by a cross-encoder, "
+            "which can be fine-tuned from it with `dse teacher`."
+        )
+    with naming("teacher", path):
+        teacher: CrossEncoder = Teacher(path, **kwargs)
     if new := _new_weights(teacher):
         raise MismatchError(
             f"{path} has no trained classifier ({', '.join(new[:2])} would start at random), so its scores mean "
@@ -150,7 +159,7 @@ def load_ranking_teacher(path: str, *, dtype: Dtype = "auto") -> CrossEncoder | 
         >>> type(load_ranking_teacher(folder)).__name__
         'DSE'
     """
-    config, modules = (_read_json(path, name) for name in ("config_sentence_transformers.json", "modules.json"))
+    config, modules = (_read_json(path, name) for name in (CONFIG, "modules.json"))
     if config is not None and config.get("model_type") == "CrossEncoder":
         return load_teacher(path)
     if modules is not None:
@@ -159,7 +168,7 @@ def load_ranking_teacher(path: str, *, dtype: Dtype = "auto") -> CrossEncoder | 
     try:
         architectures = AutoConfig.from_pretrained(path).architectures or []
     except (OSError, ValueError) as error:
-        raise BadDataError(
+        raise MissingModelError(
             f"There is no model at {path}; give a teacher's folder or, where the hub can be reached, its name there."
         ) from error
     if any(name.endswith("ForSequenceClassification") for name in architectures):

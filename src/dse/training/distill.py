@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from torch import Tensor
 
 from dse.data.metrics import best_threshold
-from dse.data.pairs import Pairs
+from dse.data.pairs import Pairs, need_two_labels
 from dse.data.tasks import Task
 from dse.encoding.identity import weights_hash
 from dse.errors import BadDataError, MismatchError
@@ -197,6 +197,8 @@ def _dataset(train: Pairs, scores: np.ndarray | None, task: Task, distillation: 
             raise BadDataError(
                 f"{train.source} has no labels; add them, or use alpha 1, which learns from scores alone."
             )
+        if distillation.alpha == 0:
+            need_two_labels(train, task)
         columns["label"] = train.label
         if not train.labelled.all():
             columns["labelled"] = train.labelled

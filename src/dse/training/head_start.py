@@ -8,6 +8,7 @@ the task.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -25,6 +26,8 @@ from dse.model import DSE
 from dse.modules import LayerConcat, PairHead
 from dse.training.losses import TARGETS, DistillationLoss
 from dse.training.settings import Training
+
+logger = logging.getLogger(__name__)
 
 ROWS = 8_192  # of the training rows, read once without gradients
 BATCH = 32
@@ -69,6 +72,7 @@ def start_student_head(student: DSE, dataset: Any, loss: DistillationLoss, train
     sample = dataset[rows]
     labels = {name: torch.tensor(sample[name]) for name in TARGETS if name in sample}
     texts = [*sample["sentence1"], *sample["sentence2"]]
+    logger.info("pair head: fitted first, on embeddings of %d pairs", len(rows))
     embeddings = student.embed_texts(texts, show_progress_bar=False)
     left, right = embeddings.float().clone().split(len(rows))  # (n, d) each, out of inference mode
     head, width = student.head, cast(Any, student.config).hidden_size

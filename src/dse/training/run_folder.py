@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dse.data.pairs import Pairs
 from dse.errors import MismatchError
-from dse.files import write_json
+from dse.files import refuse_file, write_json
 
 NOTE = "run.json"
 SHOWN = 4  # differences that an error names
@@ -101,8 +101,7 @@ def _note(output: Path) -> dict[str, Any] | None:
 
 def _visible(output: Path) -> list[str]:
     """What a folder holds; hidden files, as of version control, are no concern of a run."""
-    if output.exists() and not output.is_dir():
-        raise MismatchError(f"{output} is a file; give the name of a folder.")
+    refuse_file(output)
     return sorted(path.name for path in output.iterdir() if path.name[0] != ".") if output.exists() else []
 
 
