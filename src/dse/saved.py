@@ -24,6 +24,7 @@ from dse.files import share_weights, write_json
 
 INFO_FILE = "dse.json"
 STUDENT = "DSE student: load it with dse.DSE(path), as dse.integrations does for other frameworks"
+MISSING = "There is no {} at {}; give its folder or, where the hub can be reached, its name there."
 SEGMENTS = "DSE teacher: load it with CrossEncoder(path, trust_remote_code=True) where dse is installed"
 
 
@@ -63,9 +64,21 @@ def naming(what: str, name: str | None) -> Iterator[None]:
     except OSError as error:
         if name is None or Path(name).exists() or (name.count("/") < 2 and name in str(error)):  # a hub id has one
             raise
-        raise MissingModelError(
-            f"There is no {what} at {name}; give its folder or, where the hub can be reached, its name there."
-        ) from error
+        raise MissingModelError(MISSING.format(what, name)) from error
+
+
+def noted_task(name: str) -> dict[str, Any] | None:
+    """The task that a student was made for, read without its weights; None if it has none.
+
+    Raises:
+        MissingModelError: If there is no such student.
+    """
+    file = load_file_path(name, INFO_FILE)
+    if file is None and load_file_path(name, "modules.json") is None:
+        raise MissingModelError(MISSING.format("student", name))
+    info = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
+    task: dict[str, Any] | None = info.get("task")
+    return task
 
 
 def damaged_json(folder: str) -> Path | None:

@@ -44,16 +44,17 @@ def evaluate(
     ranking.check_unused()
     o.refuse_without_corpus("--teacher-cache", teacher_cache)
     split = split or "dev"
+    task = source.task_of(student)
+    pairs = source.read_pairs(split, task)
     from dse import DSE
     from dse.evaluation import evaluate as measure
     from dse.evaluation import table, write_report
     from dse.teacher.load import load_teacher
 
-    model = DSE(student)
-    task = source.task_of(model)
-    pairs = source.read_pairs(split, task)
     compared = load_teacher(teacher, task, o.comma(teacher_labels) or None) if teacher else None
-    report = measure(model, pairs, task, teacher=compared, split=split, measure_speed=speed, command=o.command_line())
+    report = measure(
+        DSE(student), pairs, task, teacher=compared, split=split, measure_speed=speed, command=o.command_line()
+    )
     if output is not None:
         write_report(report, output, student_folder=student if Path(student).is_dir() else None)
     o.show(report.to_dict(), table(report), as_json)

@@ -21,7 +21,6 @@ from dse.cli.parsing import comma as comma  # where the commands look for it
 if TYPE_CHECKING:
     from dse.data.pairs import Pairs
     from dse.data.tasks import Task
-    from dse.model import DSE
 
 _stdin_is_read = False
 
@@ -135,16 +134,17 @@ class PairOptions:
     columns: ColumnsOption = None
     skip_bad_rows: SkipOption = False
 
-    def task_of(self, student: DSE) -> Task:
-        """The task given, else the one that the student was made for."""
-        from dse.data.tasks import TASKS, Task, check_meaning
+    def task_of(self, student: str) -> Task:
+        """The task given, else the one that a student was made for; its weights are not read yet."""
+        if self.task is not None or self.kind is not None:
+            return self.read_task()
+        from dse.data.tasks import TASKS, Task
+        from dse.saved import noted_task
 
-        own = student.info.get("task")
-        if self.task is None and self.kind is None and own is not None:
-            return TASKS.get(own["name"]) or Task(**own)
-        task = self.read_task()
-        check_meaning(task, own)
-        return task
+        own = noted_task(student)
+        if own is None:
+            raise typer.BadParameter(f"{student} was made for no task; give --task NAME, or --kind.")
+        return TASKS.get(own["name"]) or Task(**own)
 
     def read_task(self) -> Task:
         """The registered task, or one described by --kind and its companions."""

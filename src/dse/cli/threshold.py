@@ -35,17 +35,19 @@ def threshold(
 
     The exit code is 1 if no score has the precision.
     """
+    task = source.task_of(student)
+    if task.kind != "binary":
+        raise typer.BadParameter(f"a task of kind {task.kind} has no threshold; give --kind binary.")
+    pairs = source.read_pairs(split, task)
     from dse import DSE
+    from dse.data.tasks import check_meaning
     from dse.errors import MismatchError
     from dse.evaluation.threshold import choose_threshold
 
     model = DSE(student)
     if model.num_labels != 1:
         raise MismatchError(f"{student} gives {model.num_labels} scores a pair; a threshold needs one.")
-    task = source.task_of(model)
-    if task.kind != "binary":
-        raise typer.BadParameter(f"a task of kind {task.kind} has no threshold; give --kind binary.")
-    pairs = source.read_pairs(split, task)
+    check_meaning(task, model.info.get("task"))
     scores = model.predict(pairs.tuples(), show_progress_bar=o.on_terminal())
     found = choose_threshold(scores, pairs.label, precision)  # type: ignore[arg-type]
     o.show(asdict(found), _text(found), as_json)
