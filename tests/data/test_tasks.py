@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
-from dse.data.tasks import TASKS, Task, align_labels, get_task, is_missing
+from dse.data.tasks import TASKS, Task, align_labels, check_meaning, get_task, is_missing
 from dse.errors import DSEError, MismatchError
 
 BINARY = Task("own", "binary", labels=("no", "yes"))
@@ -249,3 +249,24 @@ def test_align_labels_refuses_to_guess(task, model_labels):
 def test_a_score_that_only_python_reads_as_a_number_is_refused(label):
     with pytest.raises(ValueError, match="is not a number"):
         get_task("stsb").target(label)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "message"),
+    [
+        (("binary", ("no", "yes"), None), ("binary", ("Yes", "No"), None), "give --labels no,yes$"),
+        (("binary", ("yes", "no"), "yes"), ("binary", ("yes", "no"), None), "give --labels yes,no --positive yes$"),
+        (("multiclass", ("a", "b", "c"), None), ("multiclass", ("b", "a", "c"), None), "give --labels a,b,c$"),
+        (("binary", ("no", "yes"), None), ("binary", ("yes", "no"), "yes"), None),  # the same class, in another order
+        (("binary", ("no", "yes"), None), ("binary", ("0", "1"), None), None),  # other names say nothing
+        (("binary", ("no", "yes"), None), ("multiclass", ("yes", "no"), None), None),
+    ],
+)
+def test_labels_that_mean_another_class_are_refused(own, other, message):
+    trained, asked = (Task("t", kind, labels, positive) for kind, labels, positive in (own, other))
+    if message is None:
+        check_meaning(asked, trained.to_dict())
+    else:
+        with pytest.raises(MismatchError, match=message):
+            check_meaning(asked, trained.to_dict())
+    check_meaning(asked, None)

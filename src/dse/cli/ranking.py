@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,12 +59,14 @@ def evaluate_corpus(
     from dse.teacher.together import one_teacher
 
     model = DSE(student)
-    loaded = [load_ranking_teacher(teacher)] if teacher else []
+    asked: Any = load_ranking_teacher(teacher) if teacher else None
+    if asked is not None and not (isinstance(asked, DSE) and teacher_cache is None):  # a student ranks a whole corpus
+        asked = one_teacher([asked], teacher_cache, "auto")[0]
     report = evaluate_ranking(
         model,
         collection,
         backbone=_backbone(options.backbone or model.info.get("backbone")),
-        teacher=one_teacher(loaded, teacher_cache, "auto")[0],
+        teacher=asked,
         pool=options.pool,
         split=split,
         command=o.command_line(),

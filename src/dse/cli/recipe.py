@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from dse.cli.config import ALIASES
-from dse.errors import BadDataError
+from dse.errors import BadDataError, DSEError
 
 if TYPE_CHECKING:
     from dse.ranking import RankingRecipe
@@ -74,6 +74,8 @@ def _in_range() -> Iterator[None]:
     """A setting that cannot train is a fault of the person's settings, as one of a wrong type is."""
     try:
         yield
+    except DSEError:
+        raise
     except ValueError as error:
         raise BadDataError(str(error)) from error
 

@@ -253,6 +253,8 @@ def check_meaning(task: Task, trained: Mapping[str, Any] | None) -> None:
     if own is None or own.kind != task.kind or set(map(_key, own.labels)) != set(map(_key, task.labels)):
         return
     spelled = f"give --labels {','.join(own.labels)}"
+    if task.kind == "binary" and own.positive != own.labels[-1]:  # which a high score means by default
+        spelled += f" --positive {own.positive}"
     if task.kind == "binary" and not same_label(own.positive, task.positive):
         raise MismatchError(
             f"a high score of the student means {own.positive!r}, of these labels {task.positive!r}; {spelled}"
