@@ -20,6 +20,7 @@ from benchmarks.ranking.plan import (
     ELSEWHERE_QUERIES,
     LABELLED,
     METRICS,
+    STUDENT,
     TEACHER_PAIRS,
     TOKENS,
     Setup,
@@ -32,7 +33,7 @@ from dse.ranking.rounds import LIST, plan_rounds, train_in_rounds
 from dse.teacher import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
-from dse.training.ranking import RankingTraining, distill_ranking
+from dse.training.ranking import distill_ranking
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +109,14 @@ def from_encoder(measured: Measured, output: Path) -> DSE:
     """A student of the encoder's vectors."""
     documents, log = measured.documents().texts, measured.log().texts
     vectors = encoder_teacher(measured.setup).vectors(documents, log, show_progress_bar=True)
-    settings = RankingTraining(seed=measured.setup.seed)
+    settings = replace(STUDENT, seed=measured.setup.seed)
     student = measured.backbone("cosine-map")
     return distill_ranking(student, documents, log, output, teacher_vectors=vectors, settings=settings)
 
 
 def from_cross_encoder(measured: Measured, output: Path) -> DSE:
     """A student of pairs that the cross-encoder and the encoder score."""
-    documents, settings = measured.documents(), RankingTraining(seed=measured.setup.seed)
+    documents, settings = measured.documents(), replace(STUDENT, seed=measured.setup.seed)
     queries = training_queries(documents, measured.log(), TEACHER_PAIRS // LIST)
     encoder = encoder_teacher(measured.setup)
     return train_in_rounds(

@@ -22,7 +22,7 @@ from dse.ranking.rounds import BOUGHT, LIST, ROUNDS, plan_rounds, train_in_round
 from dse.teacher.together import one_teacher
 from dse.teacher.vectors import EncoderTeacher
 from dse.training.ranking import RankingTraining, distill_ranking
-from dse.training.ranking_lists import check_documents, split_anchors
+from dse.training.ranking_lists import TEMPERATURES, check_documents, split_anchors
 from dse.training.run_folder import finished, texts_hash
 from dse.training.scored_lists import ScoredLists, ScoredRows
 
@@ -118,7 +118,7 @@ class FromVectors(Way):
         return (
             f"Trained{self._unlabelled()} on {self._learned_from()}, to order the documents as the cosine of its "
             "teacher does: Kullback-Leibler divergence of its lists from the teacher's over the whole corpus, at "
-            f"temperature {self.training.temperature:g}. Its score estimates the teacher's cosine."
+            f"{_at(self.training.temperature)}. Its score estimates the teacher's cosine."
         )
 
 
@@ -261,6 +261,13 @@ def choose_way(
     if labels is not None:  # refused before the teacher is asked
         ScoredLists(documents.texts, way.log.texts, way.labels_of_log() or [], training, labels.source)
     return way
+
+
+def _at(temperature: float | None) -> str:
+    """The temperature of an encoder's lists, in words."""
+    if temperature is not None:
+        return f"temperature {temperature:g}"
+    return f"temperatures {' and '.join(f'{t:g}' for t in TEMPERATURES)}"
 
 
 def _lists_hash(lists: Iterable[ScoredRows]) -> str:

@@ -29,6 +29,7 @@ HELD_OUT = 0.1  # of the queries
 ANCHORS = 0.125  # share of queries among the texts of a step; each meets seven documents of its list
 FEWEST = 20  # lists
 MOST = 1e100  # of a score
+TEMPERATURE = 0.1
 SCALED = 256  # lists that r is read off; encoding all would take as long as a third of the training
 
 ScoredRows = tuple[NDArray[np.int64], NDArray[np.float64]]  # rows of the documents (m,), their scores (m,)
@@ -186,7 +187,7 @@ class ScoredLists:
         assert self.scale is not None
         teacher, student, none = self.cosines(rows, e, bank, candidates)
         teacher = (self.scale * (teacher - teacher[:, :1])).to(e)  # a large number that all scores share is no loss
-        return divergence(teacher, student, none, self.settings.temperature)
+        return divergence(teacher, student, none, self.settings.temperature or TEMPERATURE)
 
 
 def draw_of(text: str, seed: int) -> float:
