@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,15 +65,18 @@ def test_cosine_of_several_is_the_mean_of_theirs(encoder, other, sentences):
     assert np.abs(both @ both.T - (one @ one.T + two @ two.T) / 2).max() < 2e-3
 
 
-def test_no_text_is_embedded_twice(encoder, sentences, tmp_path, monkeypatch):
+def test_no_text_is_embedded_twice(encoder, sentences, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "dse")
     teacher = load(encoder)[0]
     seen = count_texts(monkeypatch, teacher)
     first = teacher_vectors([teacher], [*sentences[:6], sentences[0]], sentences[:2], tmp_path / "v")
     assert seen == [*sentences[:6], *sentences[:2]]  # each once in each role
     assert np.array_equal(first[0], first[6])
+    assert "already" not in caplog.text
     seen.clear()
     again = teacher_vectors([teacher], [*sentences[:6], sentences[0]], sentences[:2], tmp_path / "v")
     assert seen == [] and np.array_equal(first, again)
+    assert f"teacher: 8 vectors are in {tmp_path / 'v'} already" in caplog.text
     more = teacher_vectors([teacher], sentences, [], tmp_path / "v")
     assert seen == sentences[6:]
     assert np.array_equal(more[:6], first[:6])

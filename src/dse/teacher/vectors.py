@@ -184,6 +184,8 @@ class VectorStore:
         self._places: dict[bytes, tuple[int, int]] = {}  # shard, row
         for file in self._files():
             self._take(*_read(file))
+        if len(self):
+            logger.info("teacher: %d vectors are in %s already", len(self), self.folder)
 
     def __len__(self) -> int:
         """Return how many vectors are kept."""
