@@ -13,7 +13,8 @@ import typer
 
 from dse import DSE, get_task
 from dse.cli import app
-from dse.cli.config import ALIASES, PRESETS, read_config
+from dse.cli.config import PRESETS, read_config
+from dse.cli.parsing import ALIASES
 from dse.cli.recipe import OF_RANKINGS, setting_types
 from dse.data.pairs import Pairs
 from dse.encoding.offline import offline_backbone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 
 class DSEError(Exception):
@@ -44,3 +45,13 @@ def need_extra(package: str, extra: str) -> None:
     """
     if find_spec(package) is None:
         raise MissingExtraError(f'{package} is not installed; run: pip install "dse[{extra}]"')
+
+
+def refuse_file(folder: str | Path, purpose: str = "") -> None:
+    """Refuse a file where a folder is meant, before any work.
+
+    Raises:
+        MismatchError: If it is one.
+    """
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise MismatchError(f"{folder} is a file; give the name of a folder{purpose}.")

@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dse.errors import MismatchError
-
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -28,16 +26,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-
-
-def refuse_file(folder: str | Path, purpose: str = "") -> None:
-    """Refuse a file where a folder is meant, before any work.
-
-    Raises:
-        MismatchError: If it is one.
-    """
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise MismatchError(f"{folder} is a file; give the name of a folder{purpose}.")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -30,6 +30,11 @@ def pairs() -> Pairs:
     return Pairs([a for a, _ in rows], [b for _, b in rows], np.ones(len(rows), np.float32), "rows of the test")
 
 
+def of_both(pairs: Pairs) -> Pairs:
+    """The same, one of them of the other class: a teacher is not fine-tuned on one class."""
+    return replace(pairs, label=np.array([0.0, *pairs.label[1:]], np.float32))
+
+
 @pytest.fixture
 def fitting(monkeypatch):
     """The head start has a useful rate and the training that follows none: its effect is that of the head start."""
@@ -53,7 +58,7 @@ def test_the_head_start_of_a_student_learns(backbone, pairs, tmp_path, fitting):
 
 
 def test_the_head_start_of_a_segment_teacher_learns(backbone, pairs, tmp_path, fitting):
-    teacher = fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=STILL, pooling="segments")
+    teacher = fit_teacher(backbone, of_both(pairs), TASK, tmp_path / "t", training=STILL, pooling="segments")
     assert teacher_scores(teacher, pairs.tuples(), TASK).mean() > 1
 
 
@@ -85,7 +90,7 @@ def test_without_head_steps_there_is_no_head_start(backbone, pairs, tmp_path, mo
     for name in ("training.distill.start_student_head", "teacher.fit.start_teacher_head"):
         monkeypatch.setattr(f"dse.{name}", lambda *_: pytest.fail("the head start ran"))
     off = replace(STILL, head_steps=0)
-    fit_teacher(backbone, pairs, TASK, tmp_path / "t", training=off, pooling="segments")
+    fit_teacher(backbone, of_both(pairs), TASK, tmp_path / "t", training=off, pooling="segments")
     distill(
         DSE.from_backbone(backbone), pairs, TASK, tmp_path / "s", teacher_scores=np.ones((len(pairs), 1)), training=off
     )

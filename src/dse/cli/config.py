@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dse.cli.parsing import ALIASES
 from dse.errors import BadDataError
 
-ALIASES = {"layers": "num_layers", "range": "span", "json": "as_json"}  # options not named after their parameter
 PRESETS = Path(__file__).parent / "presets"
 Preset = Literal["fast", "best", "paper"]
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+ALIASES = {"layers": "num_layers", "range": "span", "json": "as_json"}  # options not named after their parameter
+
 
 def comma(text: str | None) -> tuple[str, ...]:
     """Split a comma-separated option; what stands in double quotes is not split.

@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from dse.cli.config import ALIASES
+from dse.cli.parsing import ALIASES
 from dse.errors import BadDataError, DSEError
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from dse.errors import MismatchError
+from dse.errors import MismatchError, refuse_file
 from dse.evaluation import plots
 from dse.evaluation.plots import Plot
 from dse.evaluation.render import Group, as_rate, groups, headline, notes
 from dse.evaluation.report import Report
 from dse.evaluation.speed import Speed
-from dse.files import refuse_file, write_json, write_text
+from dse.files import write_json, write_text
 
 WORDS = {
     "retention": "the student's metric divided by the teacher's, on the same rows.",

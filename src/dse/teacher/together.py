@@ -9,7 +9,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from dse.encoding.runtime import Dtype
-from dse.files import refuse_file
+from dse.errors import refuse_file
 from dse.model import DSE
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,17 +15,16 @@ from torch import Tensor
 from dse.errors import MismatchError
 from dse.files import write_tensors
 from dse.ranks import ranks
-
-if TYPE_CHECKING:
-    from dse.training.ranking_loop import Lists, RankingTrainer
+from dse.training.ranking_lists import RankingLists
+from dse.training.scored_lists import ScoredLists
 
 logger = logging.getLogger(__name__)
 
 STATE = "state.safetensors"
 
 
-def save_checkpoint(trainer: RankingTrainer, step: int) -> None:
-    """Write weights, optimiser and bank to one file, whole or not at all."""
+def save_checkpoint(trainer: Any, step: int) -> None:
+    """Write weights, optimiser and bank of a `RankingTrainer` to one file, whole or not at all."""
     if not ranks().first:
         return
     tensors = {"bank": trainer.bank}
@@ -39,7 +38,7 @@ def save_checkpoint(trainer: RankingTrainer, step: int) -> None:
     write_tensors(trainer.file, arrays, {"state": json.dumps(state)})
 
 
-def load_checkpoint(trainer: RankingTrainer) -> int:
+def load_checkpoint(trainer: Any) -> int:
     """Take up the checkpoint, if there is one; returns the step to go on with.
 
     Raises:
@@ -73,7 +72,7 @@ def load_checkpoint(trainer: RankingTrainer) -> int:
     return int(state["step"])
 
 
-def run_key(parts: Sequence[Lists], start: dict[str, Tensor], prompts: tuple[str, str]) -> str:
+def run_key(parts: Sequence[RankingLists | ScoredLists], start: dict[str, Tensor], prompts: tuple[str, str]) -> str:
     """Hash of what is learned and of the weights it starts from: a checkpoint of another run has another one."""
     digest = hashlib.blake2b(json.dumps([*(part.key() for part in parts), *prompts]).encode(), digest_size=16)
     for name, weight in start.items():

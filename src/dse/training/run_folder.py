@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.data.pairs import Pairs
-from dse.errors import MismatchError
-from dse.files import refuse_file, write_json
+from dse.errors import MismatchError, refuse_file
+from dse.files import write_json
 
 NOTE = "run.json"
 SHOWN = 4  # differences that an error names
