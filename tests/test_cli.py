@@ -202,6 +202,10 @@ def test_pairs_are_of_the_students_own_task_unless_another_is_named(backbone, tm
         assert all(found.get(key) == again.get(key) for key in ("value", "recall", "metrics"))
         done = dse(*words, "--kind", "binary", "--labels", "yes,no")
         assert done.returncode == 6 and "means 'yes', of these labels 'no'; give --labels no,yes" in done.stderr
+    student.info["task"] = Task("qqp", "binary", labels=("no", "yes")).to_dict()  # not the known task of that name
+    student.save_pretrained(str(tmp_path / "named"))
+    done = dse("threshold", tmp_path / "named", "--precision", "0.5", "--data", tmp_path / "test.csv")
+    assert done.returncode == 0, done.stderr
     rows = [f"a,b,{'yes' if i == 5 else 'no'}" for i in range(40)]  # equal scores: one in forty is right
     (tmp_path / "none.csv").write_text("sentence1,sentence2,label\n" + "\n".join(rows) + "\n")
     done = dse("threshold", tmp_path / "s", "--data", tmp_path / "none.csv")

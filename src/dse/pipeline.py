@@ -22,6 +22,7 @@ from dse.data.pairs import Pairs, need_two_labels, split_pairs
 from dse.data.tasks import Task
 from dse.model import DSE
 from dse.recipe import Recipe, check_scores, check_teacher, folds_claim
+from dse.saved import check_there
 from dse.teacher import TeacherPooling, cross_fit, fit_teacher, label_pairs, load_teacher, teacher_name
 from dse.teacher.bootstrap import bootstrap, check_bootstrap
 from dse.teacher.cross_fitting import folds_folder
@@ -162,6 +163,8 @@ def make_student(
     file = Path(scores or output / "teacher_scores.parquet")
     with claiming(output, claim):
         check_scores(file, train, task, recipe)
+        if recipe.init == "backbone" and not finished(output):  # a finished run only reports
+            check_there("encoder", recipe.backbone)
         teacher = _teacher(train, validation, task, recipe, output)
         if teacher is not None:
             check_teacher(output, teacher, task)

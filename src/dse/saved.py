@@ -67,15 +67,24 @@ def naming(what: str, name: str | None) -> Iterator[None]:
         raise MissingModelError(MISSING.format(what, name)) from error
 
 
+def check_there(what: str, name: str) -> None:
+    """Refuse the name of a model that is not there, before it is needed.
+
+    Raises:
+        MissingModelError: If neither this machine nor the hub, as far as it can be reached, has files of it.
+    """
+    if all(load_file_path(name, file) is None for file in ("modules.json", "config.json")):
+        raise MissingModelError(MISSING.format(what, name))
+
+
 def noted_task(name: str) -> dict[str, Any] | None:
     """The task that a student was made for, read without its weights; None if it has none.
 
     Raises:
         MissingModelError: If there is no such student.
     """
+    check_there("student", name)
     file = load_file_path(name, INFO_FILE)
-    if file is None and load_file_path(name, "modules.json") is None:
-        raise MissingModelError(MISSING.format("student", name))
     info = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
     task: dict[str, Any] | None = info.get("task")
     return task
@@ -102,9 +111,16 @@ def read_transformer(name: str, max_seq_length: int | None = None) -> Any:  # Tr
     """
     with naming("encoder", name):
         subfolder = _transformer_folder(name)
-        hub = {"subfolder": subfolder} if subfolder else {}
-        own = {key: dict(hub) for key in ("model_kwargs", "processor_kwargs", "config_kwargs") if hub}
-        return Transformer(name, max_seq_length=max_seq_length, **own)
+        if not subfolder:
+            return Transformer(name, max_seq_length=max_seq_length)
+        hub = {"subfolder": subfolder}
+        return Transformer(
+            name,
+            max_seq_length=max_seq_length,
+            model_kwargs=dict(hub),
+            processor_kwargs=dict(hub),
+            config_kwargs=dict(hub),
+        )
 
 
 def noted_length(name: str, transformer: Any) -> int | None:

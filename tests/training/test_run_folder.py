@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dse import DSE
 from dse.data.pairs import Pairs
-from dse.errors import DSEError, MismatchError
+from dse.errors import DSEError, MismatchError, MissingModelError
 from dse.pipeline import Recipe, make_student, make_teacher
 from dse.teacher import cross_fit, fit_teacher
 from dse.teacher.bootstrap import bootstrap
@@ -261,6 +261,18 @@ def test_a_refused_teacher_leaves_the_folder_as_it_was(tmp_path, backbone, encod
         with pytest.raises(DSEError, match=r"no trained classifier|is a sentence encoder"):
             make_student(make_pairs(BINARY, 30), make_pairs(BINARY, 4), BINARY, Recipe(backbone, teacher=wrong), output)
         assert output.exists() == exists and not (exists and list(output.iterdir()))
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_a_backbone_that_is_not_there_leaves_the_folder_as_it_was(tmp_path, exists, alpha):
+    output = tmp_path / "run"
+    if exists:
+        output.mkdir()
+    recipe = Recipe("some/where", distillation=Distillation(alpha=alpha))
+    with pytest.raises(MissingModelError, match="There is no encoder at some/where"):
+        make_student(make_pairs(BINARY, 30), make_pairs(BINARY, 4), BINARY, recipe, output)
+    assert output.exists() == exists and not (exists and list(output.iterdir()))
 
 
 def test_pairs_that_are_never_equal_have_other_hashes():

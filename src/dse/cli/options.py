@@ -144,7 +144,8 @@ class PairOptions:
         own = noted_task(student)
         if own is None:
             raise typer.BadParameter(f"{student} was made for no task; give --task NAME, or --kind.")
-        return TASKS.get(own["name"]) or Task(**own)
+        known = TASKS.get(own["name"])  # has splits and files too, but a task of one's own may bear its name
+        return known if known is not None and known.to_dict() == own else Task(**own)
 
     def read_task(self) -> Task:
         """The registered task, or one described by --kind and its companions."""

@@ -20,6 +20,7 @@ from dse.encoding.fast_copy import FastCopy
 from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
 from dse.files import share_weights, write_json
+from dse.saved import naming
 from dse.teacher.load import Teacher, config_of, default_prompt, load_teacher
 from dse.teacher.scoring import teacher_scores
 from dse.teacher.segments import segment_teacher, start_teacher_head
@@ -122,7 +123,8 @@ def _untrained(backbone: str, task: Task, pooling: TeacherPooling, linear: bool,
     if linear:
         kwargs["activation_fn"] = nn.Identity()
     make: Callable[..., CrossEncoder] = segment_teacher if pooling == "segments" else Teacher
-    teacher = make(backbone, num_labels=task.num_labels, **kwargs)
+    with naming("encoder", backbone):
+        teacher = make(backbone, num_labels=task.num_labels, **kwargs)
     names = list(task.labels) if task.kind == "multiclass" else [task.positive or "score"]
     config_of(teacher).id2label = dict(enumerate(names))
     config_of(teacher).label2id = {name: i for i, name in enumerate(names)}
