@@ -65,11 +65,10 @@ def score_pairs(head: PairFunction, u: Tensor, v: Tensor, left: Tensor, right: T
         Scores without activation, (n, C) float32.
     """
     kind = head.formula
-    left_parts, right_parts = kind.left_part(head, u), kind.right_part(head, v)  # (m, h), (k, h)  once per sentence
+    left_parts, right_parts = kind.left_part(head, u), kind.right_part(head, v)  # (m, p), (k, r)  once per sentence
     scores = u.new_empty(len(left), head.num_labels)  # (n, C)
     for block in blocks(len(left), exact_block(u.device)):
-        i, j = left[block], right[block]
-        scores[block] = kind.exact(head, u[i], v[j], left_parts[i] + right_parts[j])
+        scores[block] = kind.exact(head, left_parts[left[block]], right_parts[right[block]])
     return scores
 
 
@@ -90,12 +89,12 @@ def score_matrix(head: PairFunction, queries: Tensor, candidates: Embeddings) ->
     """
     check_width(candidates, head, "candidates")
     kind = head.formula
-    left_parts = kind.left_part(head, queries)  # (q, h)
+    left_parts = kind.left_part(head, queries)  # (q, p)
     scores = queries.new_empty(len(queries), len(candidates), head.num_labels)
     for block in blocks(len(candidates), exact_block(queries.device)):
         v = rows_of(candidates, block, queries.device)  # (B, d)
         check_finite(v, "candidates", block.start)
-        right_parts = kind.right_part(head, v)  # (B, h)
-        for i, u in enumerate(queries):
-            scores[i, block] = kind.exact(head, u, v, left_parts[i] + right_parts)
+        right_parts = kind.right_part(head, v)  # (B, r)
+        for i, left in enumerate(left_parts):
+            scores[i, block] = kind.exact(head, left, right_parts)
     return scores

@@ -132,22 +132,19 @@ class Kind(ABC):
         """
         return 1.0
 
-    # Exact scores in float32, with the parts of one sentence computed once.
+    # Exact scores in float32, from what is computed once per sentence.
 
     def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
-        """What depends on the left sentence only, (m, d) to (m, h); h = 0 where there is no such part."""
-        return u.new_empty(len(u), 0)
+        """All that `exact` needs of left sentences, (m, d) to (m, p); the embeddings, where nothing can be computed."""
+        return u
 
     def right_part(self, head: PairFunction, v: Tensor) -> Tensor:
-        """What depends on the right sentence only, (k, d) to (k, h)."""
-        return v.new_empty(len(v), 0)
+        """The same of right sentences, (k, d) to (k, r)."""
+        return v
 
     @abstractmethod
-    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
-        """Scores of aligned rows: u (B, d) or (d,), v (B, d), left part + right part (B, h); returns (B, C).
-
-        ``parts`` may be overwritten.
-        """
+    def exact(self, head: PairFunction, left: Tensor, right: Tensor) -> Tensor:
+        """Scores of aligned parts, left (B, p) or (p,) and right (B, r), to (B, C)."""
 
     def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
         """Vectors of left and right sentences, (m, c) and (k, c), whose dot product orders pairs as the score does.

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from dse.scoring import kernels
 from dse.scoring.head import Folded, Kind, PairFunction
-from dse.scoring.products import stable_product
-from dse.scoring.similarity import FIRST_COSINE_SLOPE, exact_cosine, fold_cosine
+from dse.scoring.products import normalized, stable_product
+from dse.scoring.similarity import FIRST_COSINE_SLOPE, fold_cosine
 
 
 class MLP(Kind):
@@ -47,17 +47,19 @@ class MLP(Kind):
         return wu, wv, wp, wd
 
     def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
-        """Wu u + b1."""
-        return stable_product(u, self.weights(head)[0]) + head.dense.bias.float()  # (m, h)
+        """U, and Wu u + b1."""
+        return torch.cat([u, stable_product(u, self.weights(head)[0]) + head.dense.bias.float()], dim=1)  # (m, d + h)
 
     def right_part(self, head: PairFunction, v: Tensor) -> Tensor:
-        """Wv v."""
-        return stable_product(v, self.weights(head)[1])  # (k, h)
+        """V, and Wv v."""
+        return torch.cat([v, stable_product(v, self.weights(head)[1])], dim=1)  # (k, d + h)
 
-    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
-        """W2 relu(parts + Wp (u*v) + Wd |u-v|) + b2."""
+    def exact(self, head: PairFunction, left: Tensor, right: Tensor) -> Tensor:
+        """W2 relu(Wu u + b1 + Wv v + Wp (u*v) + Wd |u-v|) + b2."""
         _, _, wp, wd = self.weights(head)
-        hidden = parts  # (B, h)   Wu u + b1 + Wv v
+        sizes = [head.embedding_dimension, head.hidden_dimension]
+        (u, of_u), (v, of_v) = left.split(sizes, dim=-1), right.split(sizes, dim=-1)
+        hidden = of_u + of_v  # (B, h)   Wu u + b1 + Wv v
         hidden += stable_product(u * v, wp)
         hidden += stable_product((v - u).abs_(), wd)
         return stable_product(hidden.relu_(), head.out.weight.float()) + head.out.bias.float()  # (B, C)
@@ -111,9 +113,19 @@ class CosineMLP(MLP):
         super().rescale(head, slope, shift)
         head.slope.mul_(slope)
 
-    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
+    def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
+        """The mlp's, and u' / |u'|."""
+        return torch.cat([super().left_part(head, u), normalized(head.cosine_part(u))], dim=1)  # (m, d + h + c)
+
+    def right_part(self, head: PairFunction, v: Tensor) -> Tensor:
+        """The mlp's, and v' / |v'|."""
+        return torch.cat([super().right_part(head, v), normalized(head.cosine_part(v))], dim=1)  # (k, d + h + c)
+
+    def exact(self, head: PairFunction, left: Tensor, right: Tensor) -> Tensor:
         """The mlp's exact score and the cosine's."""
-        return super().exact(head, u, v, parts) + exact_cosine(head, u, v).unsqueeze(-1) * head.slope.float()
+        width = head.embedding_dimension + head.hidden_dimension
+        cosine = (left[..., width:] * right[:, width:]).sum(dim=1, keepdim=True)
+        return super().exact(head, left[..., :width], right[:, :width]) + cosine * head.slope.float()
 
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """The mlp's fold, and u' / |u'|: one more product, a quarter as wide where four layers stand side by side."""

@@ -36,10 +36,13 @@ class Bilinear(Kind):
         """4 / d: a score adds up d * d weights, not 4d."""
         return 4 / head.embedding_dimension
 
-    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
-        """U' M_c, then its product with v."""
-        u = u.expand_as(v)
-        classes = [(stable_product(u, m.T) * v).sum(dim=1) for m in head.weight.float()]
+    def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
+        """U' M_c of all classes side by side, (m, C d)."""
+        return torch.cat([stable_product(u, m.T) for m in head.weight.float()], dim=1)
+
+    def exact(self, head: PairFunction, left: Tensor, right: Tensor) -> Tensor:
+        """Their products with v."""
+        classes = [(u * right).sum(dim=1) for u in left.chunk(head.num_labels, dim=-1)]
         return torch.stack(classes, dim=1) + head.bias.float()  # (B, C)
 
     def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,9 +75,9 @@ class Dot(Kind):
         scores: Tensor = head.out((u * v).sum(dim=-1, keepdim=True))
         return scores
 
-    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
-        """The formula in float32."""
-        return affine(head, (u * v).sum(dim=1))
+    def exact(self, head: PairFunction, left: Tensor, right: Tensor) -> Tensor:
+        """The product of the parts."""
+        return affine(head, (left * right).sum(dim=1))
 
     def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
         """Both as they are, but for the sign of a."""
@@ -101,13 +104,17 @@ class Cosine(Dot):
         scores: Tensor = head.out(nn.functional.cosine_similarity(u, v, dim=-1).unsqueeze(-1))
         return scores
 
-    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
-        """The formula in float32."""
-        return affine(head, exact_cosine(head, u, v))
+    def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
+        """U / |u|, (m, c)."""
+        return normalized(head.cosine_part(u))
+
+    def right_part(self, head: PairFunction, v: Tensor) -> Tensor:
+        """V / |v|, (k, c)."""
+        return normalized(head.cosine_part(v))
 
     def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Both brought to length one."""
-        return super().product_vectors(head, normalized(head.cosine_part(u)), normalized(head.cosine_part(v)))
+        """The parts, but for the sign of a."""
+        return super().product_vectors(head, self.left_part(head, u), self.right_part(head, v))
 
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """U / |u|."""
@@ -144,36 +151,17 @@ class CosineMap(Cosine):
         scores: Tensor = head.out(cosine.unsqueeze(-1))
         return scores
 
-    def left_vectors(self, head: PairFunction, u: Tensor) -> Tensor:
-        """The moved vectors of left sentences, of length one, (m, d) to (m, c)."""
-        return _moved(normalized(head.cosine_part(u)), head.left)
-
-    def right_vectors(self, head: PairFunction, v: Tensor) -> Tensor:
-        """The moved vectors of right sentences, of length one, (k, d) to (k, c)."""
-        return _moved(normalized(head.cosine_part(v)), head.right)
-
     def left_part(self, head: PairFunction, u: Tensor) -> Tensor:
-        """The moved vector, and zeros in the right one's place: the sum of two parts holds both."""
-        moved = self.left_vectors(head, u)
-        return torch.cat([moved, torch.zeros_like(moved)], dim=1)  # (m, 2c)
+        """The moved vectors of left sentences, of length one, (m, c)."""
+        return _moved(super().left_part(head, u), head.left)
 
     def right_part(self, head: PairFunction, v: Tensor) -> Tensor:
-        """Zeros, and the moved vector."""
-        moved = self.right_vectors(head, v)
-        return torch.cat([torch.zeros_like(moved), moved], dim=1)  # (k, 2c)
-
-    def exact(self, head: PairFunction, u: Tensor, v: Tensor, parts: Tensor) -> Tensor:
-        """The product of the moved vectors."""
-        left, right = parts.chunk(2, dim=1)  # (B, c) each
-        return affine(head, (left * right).sum(dim=1))
-
-    def product_vectors(self, head: PairFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The moved vectors."""
-        return self.left_vectors(head, u) * head.out.weight.float().sign(), self.right_vectors(head, v)
+        """The moved vectors of right sentences, of length one, (k, c)."""
+        return _moved(super().right_part(head, v), head.right)
 
     def fold(self, head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:
         """The queries' moved vectors; each candidate is moved once, for all queries of the pass."""
-        folded = self.left_vectors(head, queries).to(dtype)  # (q, c)
+        folded = self.left_part(head, queries).to(dtype)  # (q, c)
         weight, shift = head.right.weight.to(dtype), head.right.bias.float()
 
         def scores(v: Tensor) -> Tensor:
@@ -187,11 +175,6 @@ class CosineMap(Cosine):
 def _moved(x: Tensor, linear: nn.Linear) -> Tensor:
     """X + A x + p, brought to length one."""
     return normalized(x + stable_product(x, linear.weight.float()) + linear.bias.float())
-
-
-def exact_cosine(head: PairFunction, u: Tensor, v: Tensor) -> Tensor:
-    """cos(u, v) of aligned rows in float32: u (B, d) or (d,), v (B, d), to (B,)."""
-    return (normalized(head.cosine_part(u)) * normalized(head.cosine_part(v))).sum(dim=1)
 
 
 def fold_cosine(head: PairFunction, queries: Tensor, dtype: torch.dtype) -> Folded:

@@ -191,7 +191,7 @@ class _Fit:
         batch = self.order[places]
         columns, gains, mask = self._candidates(batch, places)
         u, v = (F.dropout(x, self.settings.dropout) for x in (data.queries[batch], data.documents[columns]))
-        left, right = self.kind.left_vectors(self.head, u), self.kind.right_vectors(self.head, v)  # (B, d), (m, d)
+        left, right = self.kind.left_part(self.head, u), self.kind.right_part(self.head, v)  # (B, d), (m, d)
         q = (SCALE * left @ right.T).masked_fill(mask, -torch.inf).log_softmax(dim=1)  # (B, m)
         p = gains / gains.sum(dim=1, keepdim=True)
         loss = -(p * q.masked_fill(mask, 0.0)).sum(dim=1).mean()  # KL up to the entropy of p, which is constant
@@ -231,8 +231,8 @@ class _Fit:
 
         `scoring.topk` moves the documents again for every few queries, which saves memory; here they are few.
         """
-        right = self.kind.right_vectors(self.head, self.data.documents[pool])  # (n, d)
-        left = self.kind.left_vectors(self.head, self.data.queries[lists])  # (lists, d)
+        right = self.kind.right_part(self.head, self.data.documents[pool])  # (n, d)
+        left = self.kind.left_part(self.head, self.data.queries[lists])  # (lists, d)
         best = [(part @ right.T).topk(min(k, len(pool)), dim=1).indices for part in left.split(QUERIES)]
         nearest: np.ndarray = pool[torch.cat(best).numpy()]
         return nearest

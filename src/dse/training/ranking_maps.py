@@ -54,8 +54,8 @@ def fit_maps(head: PairHead, trainer: RankingTrainer) -> dict[str, float]:
         rows, orders[place] = np.array(orders[place][:QUERIES]), orders[place][QUERIES:]
         with torch.random.fork_rng(devices=[bank.device] if bank.is_cuda else []):
             torch.manual_seed(trainer.settings.seed + step)
-            left = kind.left_vectors(head, F.dropout(bank[torch.from_numpy(rows).to(bank.device)], DROPOUT))  # (B, d)
-        right = kind.right_vectors(head, bank)  # (m, d)
+            left = kind.left_part(head, F.dropout(bank[torch.from_numpy(rows).to(bank.device)], DROPOUT))  # (B, d)
+        right = kind.right_part(head, bank)  # (m, d)
         part.divergences(rows, left, right, part.candidates(step)).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -87,7 +87,7 @@ def fit_maps(head: PairHead, trainer: RankingTrainer) -> dict[str, float]:
 def moved(head: PairHead, bank: Tensor) -> tuple[Tensor, Tensor]:
     """The embeddings of all texts as queries, and as documents: (m, d) each."""
     kind = CosineMap()
-    return kind.left_vectors(head, bank), kind.right_vectors(head, bank)
+    return kind.left_part(head, bank), kind.right_part(head, bank)
 
 
 def _held_out(head: PairHead, trainer: RankingTrainer, bank: Tensor) -> Tensor:
