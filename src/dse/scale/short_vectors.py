@@ -18,7 +18,7 @@ from dse.index.scout_training import train_scout
 from dse.modules import PairHead
 from dse.scoring.products import normalized
 
-WIDE, NARROW = 384, 192  # vectors of more numbers than WIDE are projected on NARROW directions
+WIDE, NARROW = 384, 128  # vectors of more numbers than WIDE are projected on NARROW directions
 PIECE = 16_384  # rows whose vectors are made at a time
 SAMPLE_ROWS = 65_536  # that the scout learns from
 DIRECTION_ROWS = 16_384  # of a side, that decide the directions
