@@ -111,8 +111,8 @@ def test_second_call_only_reports(binary, monkeypatch):
     output, recipe, report = binary
     before = tensors(DSE(str(output)))
     for module, name in [
-        (pipeline, "distill"),
-        (pipeline, "fit_teacher"),
+        (pipeline.student, "distill"),
+        (pipeline.teacher, "fit_teacher"),
         (labelling, "teacher_scores"),
     ]:
         monkeypatch.setattr(module, name, fail)
@@ -169,8 +169,8 @@ def test_names_of_a_teachers_outputs(tmp_path, backbone):
 
 
 def test_alpha_0_needs_no_teacher(tmp_path, backbone, monkeypatch):
-    monkeypatch.setattr(pipeline, "fit_teacher", fail)
-    monkeypatch.setattr(pipeline, "load_teacher", fail)
+    monkeypatch.setattr(pipeline.teacher, "fit_teacher", fail)
+    monkeypatch.setattr(pipeline.teacher, "load_teacher", fail)
     report = make(BINARY, tmp_path / "s", recipe_of(backbone, distillation=Distillation(alpha=0.0)))
     student = check_folder(tmp_path / "s", BINARY, report)
     assert report.metrics.keys() == {"student", "cosine"} and not report.has_teacher
@@ -180,7 +180,7 @@ def test_alpha_0_needs_no_teacher(tmp_path, backbone, monkeypatch):
 
 def test_start_from_the_teachers_layers(tmp_path, backbone, monkeypatch):
     starts = []
-    monkeypatch.setattr(pipeline, "distill", lambda student, *args, **kwargs: starts.append(student) or stop())
+    monkeypatch.setattr(pipeline.student, "distill", lambda student, *args, **kwargs: starts.append(student) or stop())
     for init in ("teacher", "backbone"):
         with pytest.raises(KeyboardInterrupt):
             make(BINARY, tmp_path / init, recipe_of(backbone, init=init))
@@ -193,7 +193,7 @@ def test_start_from_the_teachers_layers(tmp_path, backbone, monkeypatch):
 
 def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
     recorded = []
-    monkeypatch.setattr(pipeline, "distill", lambda *a, teacher_scores, **k: recorded.append(teacher_scores) or stop())
+    monkeypatch.setattr(pipeline.student, "distill", lambda *a, teacher_scores, **k: recorded.append(teacher_scores) or stop())
     with pytest.raises(KeyboardInterrupt):
         make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2))
     learned, _ = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
@@ -204,7 +204,7 @@ def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
 
 def test_folds_share_what_needs_no_labels(tmp_path, backbone, monkeypatch):
     """The cosine is learned once, and both teachers start from it."""
-    learned, started, learn, fit = [], [], pipeline.bootstrap, cross_fitting.fit_teacher
+    learned, started, learn, fit = [], [], pipeline.teacher.bootstrap, cross_fitting.fit_teacher
 
     def bootstrap_recording(*args):
         learned.append(learn(*args))
@@ -214,9 +214,9 @@ def test_folds_share_what_needs_no_labels(tmp_path, backbone, monkeypatch):
         started.append(backbone)
         return fit(backbone, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "bootstrap", bootstrap_recording)
+    monkeypatch.setattr(pipeline.teacher, "bootstrap", bootstrap_recording)
     monkeypatch.setattr(cross_fitting, "fit_teacher", fit_recording)
-    monkeypatch.setattr(pipeline, "distill", stop)
+    monkeypatch.setattr(pipeline.student, "distill", stop)
     recipe = recipe_of(backbone, folds=2, teacher_pooling="segments", bootstrap_pairs=16)
     for _ in range(2):  # the second run resumes
         with pytest.raises(KeyboardInterrupt):
@@ -244,7 +244,7 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
     recorded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
+            pipeline.student, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
         )
         with pytest.raises(KeyboardInterrupt):
             make(task, tmp_path / "again", recipe, scores=tmp_path / "s" / "teacher_scores.parquet")
@@ -273,7 +273,7 @@ def test_unlabelled_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, mo
     recorded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
+            pipeline.student, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
         )
         with pytest.raises(KeyboardInterrupt):
             make(BINARY, tmp_path / "again", recipe, unlabelled=unlabelled)
@@ -296,8 +296,8 @@ def test_pairs_of_the_report_are_not_learned_from(tmp_path, backbone, monkeypatc
     new = [("a is a new sentence", "b is a new sentence")]
     unlabelled = Pairs([a for a, _ in [*shared, *new]], [b for _, b in [*shared, *new]], source="more.csv")
     recorded = []
-    monkeypatch.setattr(pipeline, "distill", lambda student, *args, **k: recorded.append(args[0]) or stop())
-    monkeypatch.setattr(pipeline, "recombine", lambda train, *args: test.select([7, 8]))
+    monkeypatch.setattr(pipeline.student, "distill", lambda student, *args, **k: recorded.append(args[0]) or stop())
+    monkeypatch.setattr(pipeline.student, "recombine", lambda train, *args: test.select([7, 8]))
     with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING, "dse"):
         make(BINARY, tmp_path / "s", recipe_of(backbone, teacher=given, extra_pairs=0.1), unlabelled=unlabelled)
     assert "more.csv: 6 of 7 pairs are left out, because the report is on them" in caplog.text
@@ -306,7 +306,7 @@ def test_pairs_of_the_report_are_not_learned_from(tmp_path, backbone, monkeypatc
 
 
 def test_training_pairs_in_the_report_are_spoken_of(tmp_path, backbone, monkeypatch, caplog):
-    monkeypatch.setattr(pipeline, "distill", stop)
+    monkeypatch.setattr(pipeline.student, "distill", stop)
     train = make_pairs(BINARY, 40, 1)
     turned = Pairs(train.sentence2[:5], train.sentence1[:5], train.label[:5], "test.csv")
     recipe = recipe_of(backbone, distillation=Distillation(alpha=0.0))
@@ -329,7 +329,7 @@ def test_invalid_extra_pairs(backbone):
 
 def test_validation_given(tmp_path, backbone, monkeypatch):
     recorded = {}
-    monkeypatch.setattr(pipeline, "distill", lambda student, train, *a, **k: recorded.update(k, train=train) or stop())
+    monkeypatch.setattr(pipeline.student, "distill", lambda student, train, *a, **k: recorded.update(k, train=train) or stop())
     validation = make_pairs(BINARY, 20, 9)
     with pytest.raises(KeyboardInterrupt):
         make(
@@ -366,8 +366,13 @@ def other_label(pairs: Pairs) -> Pairs:
 )
 def test_other_settings_in_the_same_folder(binary, monkeypatch, changes, named):
     output, recipe, _ = binary
-    for name in ("load_teacher", "fit_teacher", "distill", "DSE"):
-        monkeypatch.setattr(pipeline, name, fail)
+    for module, name in [
+        (pipeline.teacher, "load_teacher"),
+        (pipeline.teacher, "fit_teacher"),
+        (pipeline.student, "distill"),
+        (pipeline.student, "DSE"),
+    ]:
+        monkeypatch.setattr(module, name, fail)
     with pytest.raises(MismatchError, match=rf"holds a run with other settings \(.*{named}"):
         make(BINARY, output, replace(recipe, **changes))
 
@@ -377,14 +382,14 @@ def test_other_settings_in_the_same_folder(binary, monkeypatch, changes, named):
 )
 def test_other_data_in_the_same_folder(binary, monkeypatch, change):
     output, recipe, _ = binary
-    monkeypatch.setattr(pipeline, "load_teacher", fail)
+    monkeypatch.setattr(pipeline.teacher, "load_teacher", fail)
     with pytest.raises(MismatchError, match=r"data\.(train|validation) was '\d+ rows \w+', now"):
         make_student(change(make_pairs(BINARY, 80, 1)), make_pairs(BINARY, 24, 2), BINARY, recipe, output)
 
 
 def test_another_task_in_the_same_folder(binary, monkeypatch):
     output, recipe, _ = binary
-    monkeypatch.setattr(pipeline, "load_teacher", fail)
+    monkeypatch.setattr(pipeline.teacher, "load_teacher", fail)
     with pytest.raises(MismatchError, match=r"task.name was 'same-subject', now 'other'"):
         make(replace(BINARY, name="other"), output, recipe)
 
@@ -414,7 +419,7 @@ def at_batch(number: int):
     ("where", "name", "made"),
     [
         (labelling, "teacher_scores", lambda: stop),  # the teacher is finished, none of its scores
-        (pipeline, "distill", lambda: stop),  # its scores too
+        (pipeline.student, "distill", lambda: stop),  # its scores too
         (distillation.DistillationCollator, "__call__", lambda: at_batch(4)),  # a checkpoint too
         (distillation, "best_threshold", lambda: stop),  # trained to the end, not saved
     ],
@@ -428,7 +433,7 @@ def test_stopped_and_run_again_gives_the_same_student(binary, tmp_path, monkeypa
             make(BINARY, tmp_path / "s", recipe)
     assert not (tmp_path / "s" / "training.json").exists()
     assert (tmp_path / "s" / "checkpoints").exists() == (name in ("__call__", "best_threshold"))
-    monkeypatch.setattr(pipeline, "fit_teacher", fail)
+    monkeypatch.setattr(pipeline.teacher, "fit_teacher", fail)
     again = make(BINARY, tmp_path / "s", recipe)
     student = check_folder(tmp_path / "s", BINARY, again)
     assert difference(tensors(DSE(str(output))), tensors(student)) == 0.0
@@ -486,7 +491,7 @@ def test_stopped_while_reporting(binary, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             make(BINARY, tmp_path / "s", replace(recipe, teacher=str(output / "teacher")))
     assert (tmp_path / "s" / "training.json").exists() and (tmp_path / "s" / "checkpoints").exists()
-    monkeypatch.setattr(pipeline, "distill", fail)
+    monkeypatch.setattr(pipeline.student, "distill", fail)
     again = make(BINARY, tmp_path / "s", replace(recipe, teacher=str(output / "teacher")))
     assert again.metrics == report.metrics
     check_folder(tmp_path / "s", BINARY, again)

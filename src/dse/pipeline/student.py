@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,26 +14,21 @@ import torch
 from sentence_transformers import CrossEncoder
 from torch import Tensor, nn
 
-from dse.data.metrics import best_threshold
 from dse.data.mining import recombine, with_unlabelled
 from dse.data.overlap import among, warn_of_known, without
 from dse.data.pairs import Pairs, need_two_labels, split_pairs
 from dse.data.tasks import Task
 from dse.model import DSE
-from dse.recipe import Recipe, check_scores, check_teacher, folds_claim
+from dse.pipeline.report import reported
+from dse.pipeline.teacher import cross_fitted, teacher_of
+from dse.recipe import Recipe, check_scores, check_teacher
 from dse.saved import check_there
-from dse.teacher import TeacherPooling, cross_fit, fit_teacher, label_pairs, load_teacher, teacher_name
-from dse.teacher.bootstrap import bootstrap, check_bootstrap
-from dse.teacher.cross_fitting import folds_folder
-from dse.teacher.fit import further_settings, need_labels
+from dse.teacher import label_pairs, teacher_name
 from dse.training.distill import distill
-from dse.training.run_folder import claim_folder, claiming, data_hashes, finished
-from dse.training.settings import Training
+from dse.training.run_folder import claiming, data_hashes, finished
 
 if TYPE_CHECKING:
     from dse.evaluation import Report
-
-__all__ = ["HELD_OUT", "Recipe", "hold_out", "make_student", "make_teacher"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,56 +43,6 @@ def hold_out(train: Pairs, seed: int) -> tuple[Pairs, Pairs]:
     no split for them.
     """
     return split_pairs(train, VALIDATION_FRACTION, seed)
-
-
-def make_teacher(
-    backbone: str,
-    train: Pairs,
-    task: Task,
-    output: str | Path,
-    *,
-    training: Training | None = None,
-    pooling: TeacherPooling = "cls",
-    bootstrap_pairs: int = 0,
-    **kwargs: Any,
-) -> CrossEncoder:
-    """Fine-tune a teacher from a backbone, or from one that learned its own cosine first.
-
-    Args:
-        backbone: Folder or hub id of an encoder.
-        train: Labelled pairs.
-        task: What their labels mean.
-        output: Folder of the teacher: a new or empty one, or that of the run to continue; the bootstrapped backbone is
-            in ``output/bootstrap`` until the teacher is done.
-        training: Optimiser settings.
-        pooling: As `fit_teacher` takes it.
-        bootstrap_pairs: On how many pairs of the training sentences the backbone first learns its cosine (see
-            `dse.teacher.bootstrap`); 0 leaves that out.
-        **kwargs: As `fit_teacher` takes them.
-
-    Raises:
-        BadDataError: If the pairs have no labels, or all the same.
-        MismatchError: If ``output`` holds a run with other settings or data, or anything else.
-        ValueError: If a teacher that judges by ``[CLS]`` is to be bootstrapped.
-    """
-    need_labels(train, task)  # before anything is trained
-    output, training = Path(output), training or Training()
-    if not bootstrap_pairs:
-        return fit_teacher(backbone, train, task, output, training=training, pooling=pooling, **kwargs)
-    check_bootstrap(pooling)
-    length, validation = kwargs.get("max_seq_length"), kwargs.get("validation")
-    claim: dict[str, Any] = {"kind": "teacher", "task": task.to_dict(), "training": training.to_dict()}
-    claim |= {"backbone": backbone, "bootstrap_pairs": bootstrap_pairs, "max_seq_length": length}
-    claim |= {"loss": kwargs.get("regression_loss"), "data": data_hashes(train=train, validation=validation)}
-    known = ("max_seq_length", "validation", "regression_loss")
-    claim |= further_settings({name: value for name, value in kwargs.items() if name not in known})
-    claim_folder(output, claim)
-    if not finished(output):
-        backbone = bootstrap(backbone, train, output / "bootstrap", bootstrap_pairs, training, length)
-    settings: dict[str, Any] = {"training": training, "pooling": pooling, "claim": claim}
-    teacher = fit_teacher(backbone, train, task, output, **settings, **kwargs)
-    shutil.rmtree(output / "bootstrap", ignore_errors=True)
-    return teacher
 
 
 def make_student(
@@ -165,7 +109,7 @@ def make_student(
         check_scores(file, train, task, recipe)
         if recipe.init == "backbone" and not finished(output):  # a finished run only reports
             check_there("encoder", recipe.backbone)
-        teacher = _teacher(train, validation, task, recipe, output)
+        teacher = teacher_of(train, validation, task, recipe, output)
         if teacher is not None:
             check_teacher(output, teacher, task)
     if finished(output):
@@ -184,67 +128,18 @@ def make_student(
             file=file,
             bar=show_progress_bar,
         )
-    from dse.evaluation import evaluate, write_card
-
-    label = partial(label_pairs, task=task, output=file, dtype=recipe.training.dtype)
-    cosine = _free_cosine(recipe.backbone, student, task)
-    report = evaluate(
+    return reported(
         student,
         test,
+        validation,
         task,
+        recipe,
+        output,
         teacher=teacher,
-        teacher_scores=None if teacher is None else label(teacher, test),
-        teacher_threshold=0.0 if teacher is None else _threshold(partial(label, teacher), validation, task),
-        cosine_scores=None if cosine is None else cosine(test),
-        cosine_threshold=0.0 if cosine is None else _threshold(cosine, validation, task),
+        file=file,
         split=split,
         measure_speed=measure_speed,
         command=command,
-    )
-    write_card(output, report)
-    return report
-
-
-def _threshold(score: Callable[[Pairs], np.ndarray], validation: Pairs, task: Task) -> float:
-    """The best on the rows that choose the student's threshold, so that no model is flattered; else 0."""
-    if task.kind != "binary" or validation.label is None or not validation.labelled.any():
-        return 0.0  # and nothing is scored for it
-    known = validation.select(validation.labelled)
-    return best_threshold(score(known).reshape(len(known)), known.label, task)  # type: ignore[arg-type]
-
-
-def _free_cosine(backbone: str, student: DSE, task: Task) -> Callable[[Pairs], np.ndarray] | None:
-    """What the untrained backbone's cosine says of pairs; None for several classes, or if the backbone is gone."""
-    if task.num_labels > 1:
-        return None
-    from dse.evaluation.free_cosine import free_cosine
-
-    try:
-        model = free_cosine(backbone, student)
-    except OSError:  # a finished run only reports, and needs no backbone for that
-        logger.warning("%s is not there any more, so the report has no free cosine", backbone)
-        return None
-    return lambda pairs: model.raw_scores(pairs.tuples())
-
-
-def _teacher(train: Pairs, validation: Pairs, task: Task, recipe: Recipe, output: Path) -> CrossEncoder | None:
-    """The teacher given, the one made by an earlier run, or a new one; None if no step needs one."""
-    if recipe.teacher is not None:
-        return load_teacher(recipe.teacher, task, recipe.teacher_labels)
-    if recipe.distillation.alpha == 0 and recipe.init == "backbone":
-        return None  # the student neither learns from it nor starts from it
-    folder = output / "teacher"
-    if finished(folder):
-        return load_teacher(str(folder), task)
-    return make_teacher(
-        recipe.backbone,
-        train,
-        task,
-        folder,
-        validation=validation,
-        training=recipe.teacher_training,
-        pooling=recipe.teacher_pooling,
-        bootstrap_pairs=recipe.bootstrap_pairs,
     )
 
 
@@ -266,7 +161,7 @@ def _train_student(
     label = partial(label_pairs, task=task, output=file, dtype=recipe.training.dtype, show_progress_bar=bar)
     scores = None
     if recipe.distillation.alpha > 0 and recipe.folds:
-        scores = _cross_fit(train, task, recipe, file, bar)
+        scores = cross_fitted(train, task, recipe, file, bar)
     elif recipe.distillation.alpha > 0 and teacher is not None:
         scores = label(teacher, train)
     student = _new_student(task, recipe, output, teacher)
@@ -284,26 +179,6 @@ def _train_student(
         distillation=recipe.distillation,
         training=recipe.training,
         claim=claim,
-    )
-
-
-def _cross_fit(train: Pairs, task: Task, recipe: Recipe, file: Path, bar: bool) -> np.ndarray:
-    """Out-of-fold scores; the teachers share one bootstrapped backbone, as that reads no labels."""
-    backbone, training, pooling = recipe.backbone, recipe.teacher_training, recipe.teacher_pooling
-    if recipe.bootstrap_pairs:
-        check_bootstrap(pooling)
-        backbone = bootstrap(backbone, train, folds_folder(file) / "bootstrap", recipe.bootstrap_pairs, training)
-    return cross_fit(
-        backbone,
-        train,
-        task,
-        file,
-        folds=recipe.folds,
-        training=training,
-        dtype=recipe.training.dtype,
-        show_progress_bar=bar,
-        claim=folds_claim(train, task, recipe),
-        pooling=pooling,
     )
 
 
