@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,13 +11,14 @@ from dse.scale import unit_costs
 from dse.scale.costs import MACHINES, plan
 from dse.scale.unit_costs import UnitCosts
 from tests.commands import dse
+from tests.processes import ROOT
 
 COSTS = UnitCosts(0.004, 0.04, 20.0, 100.0, 12.0, {})
 
 
-def figures(**settings):
+def figures(costs=COSTS, **settings):
     job = {"rows": 1e6, "dimension": 1536, "queries_per_second": 10, "pairs": 1e6, "machine": MACHINES["cpu-16"]}
-    return {figure["figure"]: figure["value"] for figure in plan(COSTS, **(job | settings))}
+    return {figure["figure"]: figure["value"] for figure in plan(costs, **(job | settings))}
 
 
 def test_costs_grow_with_the_job_and_shrink_with_the_machine():
@@ -36,6 +38,17 @@ def test_costs_grow_with_the_job_and_shrink_with_the_machine():
 def test_a_job_that_cannot_be_is_refused(job):
     with pytest.raises(ValueError, match=f"{next(iter(job))} is"):
         figures(**job)
+
+
+@pytest.mark.parametrize("rows", [1_000_000, 10_000_000])
+def test_searching_is_planned_as_it_was_measured(rows):
+    """Within a quarter of the search page's indexes: 128 numbers a row, a query encoded in 12 ms."""
+    page = json.loads((ROOT / "docs/results/search.json").read_text(encoding="utf-8"))
+    measured = next(row for row in page["table"] if row["rows"] == f"{rows:,}")
+    planned = figures(replace(COSTS, query_ms=12.0), rows=rows, dimension=128)
+    assert planned["query"] == pytest.approx(measured["p50 ms"], rel=0.25)
+    assert planned["memory"] == pytest.approx(measured["RSS GiB"], rel=0.25)
+    assert planned["disk"] == pytest.approx(measured["disk x"] * rows * 2 * 128 / 2**30, rel=0.25)
 
 
 def test_costs_are_measured_once_and_kept(backbone, tmp_path, monkeypatch):
