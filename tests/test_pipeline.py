@@ -193,7 +193,9 @@ def test_start_from_the_teachers_layers(tmp_path, backbone, monkeypatch):
 
 def test_out_of_fold_scores(tmp_path, backbone, monkeypatch):
     recorded = []
-    monkeypatch.setattr(pipeline.student, "distill", lambda *a, teacher_scores, **k: recorded.append(teacher_scores) or stop())
+    monkeypatch.setattr(
+        pipeline.student, "distill", lambda *a, teacher_scores, **k: recorded.append(teacher_scores) or stop()
+    )
     with pytest.raises(KeyboardInterrupt):
         make(BINARY, tmp_path / "s", recipe_of(backbone, folds=2))
     learned, _ = hold_out(make_pairs(BINARY, 80, 1), QUICK.seed)
@@ -244,7 +246,9 @@ def test_extra_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, monkeyp
     recorded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline.student, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
+            pipeline.student,
+            "distill",
+            lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop(),
         )
         with pytest.raises(KeyboardInterrupt):
             make(task, tmp_path / "again", recipe, scores=tmp_path / "s" / "teacher_scores.parquet")
@@ -273,7 +277,9 @@ def test_unlabelled_pairs_are_judged_by_the_teacher_alone(tmp_path, backbone, mo
     recorded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline.student, "distill", lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop()
+            pipeline.student,
+            "distill",
+            lambda student, *args, **k: recorded.append((args[0], k["teacher_scores"])) or stop(),
         )
         with pytest.raises(KeyboardInterrupt):
             make(BINARY, tmp_path / "again", recipe, unlabelled=unlabelled)
@@ -329,7 +335,9 @@ def test_invalid_extra_pairs(backbone):
 
 def test_validation_given(tmp_path, backbone, monkeypatch):
     recorded = {}
-    monkeypatch.setattr(pipeline.student, "distill", lambda student, train, *a, **k: recorded.update(k, train=train) or stop())
+    monkeypatch.setattr(
+        pipeline.student, "distill", lambda student, train, *a, **k: recorded.update(k, train=train) or stop()
+    )
     validation = make_pairs(BINARY, 20, 9)
     with pytest.raises(KeyboardInterrupt):
         make(
