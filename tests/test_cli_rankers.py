@@ -146,6 +146,23 @@ def test_without_queries_the_scores_name_them(dse, shop, backbone, encoder, tmp_
     assert code == 4 and "names queries and documents by id" in err and not (tmp_path / "t").exists()
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_scores_alone_are_enough(dse, shop, backbone, tmp_path, asked):
+    """Neither judgements nor a teacher to ask: the report compares with the lists that were held out."""
+    path = scores_file(tmp_path, "parquet")
+    words = distill(shop, backbone, "--scores", path) if asked else ["distill", "--corpus", shop / "corpus.jsonl"]
+    words += [] if asked else ["--backbone", backbone, "--config", shop / "run.yaml", "--scores", path]
+    code, out, err = dse(*words, "-o", tmp_path / "s")
+    assert code == 0, err
+    held_out = json.loads((tmp_path / "s" / "training.json").read_text())["held_out"]["queries"]
+    assert f"split held out: {len(held_out)} queries, ranked in their scored documents" in out
+    report = json.loads((tmp_path / "s" / "report" / "report.json").read_text())
+    assert report["pool"] and not report["rows"] and report["agreement_queries"] == len(held_out)
+    assert [row["name"] for row in report["agreement"]] == ["BM25", "backbone's cosine", "student"]
+    assert "scored documents are ranked" in (tmp_path / "s" / "report" / "report.md").read_text()
+    assert dse(*words, "-o", tmp_path / "s")[1].splitlines()[:8] == out.splitlines()[:8]  # a finished run only reports
+
+
 @pytest.mark.parametrize("option", ["--data", "--scores"])
 def test_a_file_of_too_few_lists_is_named(dse, shop, backbone, encoder, tmp_path, option):
     rows = [{"query_id": f"q{query}", "doc_id": f"d{i}", "score": i} for query in range(2, 12) for i in range(2)]

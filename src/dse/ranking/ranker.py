@@ -18,7 +18,7 @@ from dse.errors import MismatchError, need_extra
 from dse.model import DSE
 from dse.ranking.inputs import check_texts
 from dse.ranking.rounds import BOUGHT
-from dse.ranking.ways import FromPairs, Way, choose_way
+from dse.ranking.ways import FromLists, FromPairs, Way, choose_way
 from dse.ranks import ranks, together
 from dse.teacher.load import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
@@ -93,7 +93,8 @@ def make_ranker(
             turn with them. Queries that the report is on are left out.
         teacher_cache: Folder for what the teacher gave, which several students may share; by default ``output``.
         judgements: For the metrics of the report; without them it shows agreement with the teacher, on the queries of
-            ``split`` or, where there are none, on texts that were held out of training.
+            ``split`` or, where there are none, on texts that were held out of training. Of lists without a teacher it
+            shows agreement with the scores of lists that were held out.
         split: Which queries are reported on.
         name: Of the collection, for the report.
         command: The command line, for the report.
@@ -152,7 +153,11 @@ def make_ranker(
     from dse.evaluation.card import write_results
     from dse.evaluation.ranking import evaluate_ranking, ranking_results, write_ranking_report
 
-    asked, split = _asked(collection, way, split, recipe.teacher_pairs)
+    held_out = None
+    if isinstance(way, FromLists) and way.teacher is None and not collection.judgements:
+        asked, held_out, split = collection, way.held_out_lists(), HELD_OUT
+    else:
+        asked, split = _asked(collection, way, split, recipe.teacher_pairs)
 
     def evaluate() -> RankingReport:
         report = evaluate_ranking(
@@ -160,6 +165,7 @@ def make_ranker(
             asked,
             backbone=start,
             teacher=way.teacher,
+            lists=held_out,
             split=split,
             command=command,
             show_progress_bar=show_progress_bar,

@@ -205,6 +205,17 @@ class FromLists(Way):
             show_progress_bar=self.bar,
         )
 
+    def held_out_lists(self) -> Lists:
+        """The lists that were held out of training, for a report without judgements and teacher."""
+        chosen = set(self.held_out().texts)
+        kept = [(text, *rows) for text, rows in zip(self.log.texts, self.lists, strict=True) if text in chosen]
+        return Lists(
+            [text for text, _, _ in kept],
+            [[self.documents.texts[row] for row in rows] for _, rows, _ in kept],
+            [scores for _, _, scores in kept],
+            self.log.source,
+        )
+
     def how(self) -> str:
         """The lists and the loss."""
         return (

@@ -11,12 +11,14 @@ import numpy as np
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from dse.data.collection import Collection
+from dse.data.lists import Lists
 from dse.encoding.identity import fingerprint
 from dse.errors import BadDataError
 from dse.evaluation.free_cosine import free_cosine
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.agreement import agreement, ordered
 from dse.evaluation.ranking.curve import K, nested_rankings
+from dse.evaluation.ranking.given import GivenScores, questions_of
 from dse.evaluation.ranking.intervals import Draws, draw_queries, interval
 from dse.evaluation.ranking.metrics import DEPTH, METRICS, Floats, ranking_metrics
 from dse.evaluation.ranking.questions import Questions, ask
@@ -38,6 +40,7 @@ def evaluate_ranking(
     *,
     backbone: str | SentenceTransformer | None = None,
     teacher: Any = None,
+    lists: Lists | None = None,
     pool: bool = False,
     split: str = "test",
     seed: int = 0,
@@ -54,6 +57,7 @@ def evaluate_ranking(
             is taken, or a model, whose own embeddings are. None leaves its cosine out.
         teacher: A `CrossEncoder`, any object with ``predict(pairs)``, or a `SentenceTransformer` or
             `EncoderTeacher`, whose cosine ranks the whole corpus too.
+        lists: In place of teacher and judgements, scores that were given: each query's scored documents are ranked.
         pool: Rank each query's judged documents instead of the corpus, for collections that judge them all.
         split: Name of the split, for the reader; without judgements also which queries are taken.
         seed: Of the draws of queries and the subsets of the phantom-hit curve.
@@ -75,10 +79,14 @@ def evaluate_ranking(
     check_scorer(student)
     if teacher is not None:
         check_scorer(teacher)
-    questions = ask(collection, split, pool)
+    if lists is None:
+        questions = ask(collection, split, pool)
+    else:
+        questions, teacher, pool = questions_of(lists, collection.corpus), GivenScores(lists), True
     if not questions.has_judgements and teacher is None:
         raise BadDataError(
-            f"{collection.name} has no judgements and there is no teacher to compare with; give one of the two"
+            f"{collection.name} has no judgements and there is no teacher to compare with; give one of the two, "
+            "on the command line --qrels or --teacher."
         )
     encoder = _encoder(backbone, student)
     rankers: dict[str, Ranker] = {BM25: BM25Ranker(questions.queries.texts, questions.corpus.texts)}
@@ -100,7 +108,7 @@ def evaluate_ranking(
         split=split,
         pool=pool,
         corpus=collection.corpus.source,
-        queries=collection.queries.source,
+        queries=questions.queries.source,
         documents=len(collection.corpus),
         query_count=len(questions.queries),
         judgement_count=sum(map(len, questions.grades)),

@@ -91,7 +91,8 @@ def words(report: RankingReport) -> dict[str, str]:
 def data(report: RankingReport) -> str:
     """Which queries and documents were reported on."""
     judged = f", {report.judgement_count:,} judgements" if report.judgement_count else ", no judgements"
-    pool = " Each query's judged documents are ranked, not the corpus." if report.pool else ""
+    kind = "judged" if report.judgement_count else "scored"
+    pool = f" Each query's {kind} documents are ranked, not the corpus." if report.pool else ""
     return (
         f"{report.query_count:,} queries from `{report.queries}`, split {report.split}{judged}; {report.documents:,} "
         f"documents from `{report.corpus}`.{pool}"

@@ -26,7 +26,8 @@ NAME = 24  # width of the column of names: that of the longest
 
 def ranking_table(report: RankingReport) -> str:
     """The result as plain text, at most 80 columns wide."""
-    asked = "ranked in the pools of judged documents" if report.pool else f"{report.documents:,} documents"
+    pools = "ranked in the pools of judged documents" if report.judgement_count else "ranked in their scored documents"
+    asked = pools if report.pool else f"{report.documents:,} documents"
     title = f"{report.collection}, split {report.split}: {_queries(report.query_count)}, {asked}"
     groups = [_metrics(report), _lead(report), _agreement(report), curve_cells(report)]
     blocks = [_plain(group) for group in groups if len(group) > 1]
