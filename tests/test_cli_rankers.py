@@ -212,13 +212,14 @@ def test_options_that_do_not_fit(dse, shop, tmp_path, words, code, message):
     assert (done, out) == (code, "") and message in err and not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("inside", ["", "a/b"])
 @pytest.mark.parametrize("kind", ["encoder", "teacher"])
-def test_a_cache_is_a_folder(dse, shop, backbone, encoder, teacher, tmp_path, kind):
+def test_a_cache_is_a_folder(dse, shop, backbone, encoder, teacher, tmp_path, kind, inside):
     teacher.save_pretrained(str(tmp_path / "teacher"))
     cache = tmp_path / "cache"
     cache.write_text("notes", encoding="utf-8")
     asked = encoder if kind == "encoder" else tmp_path / "teacher"
-    words = distill(shop, backbone, "--teacher", asked, "--teacher-cache", cache, "-o", tmp_path / "s")
+    words = distill(shop, backbone, "--teacher", asked, "--teacher-cache", cache / inside, "-o", tmp_path / "s")
     code, _, err = dse(*words)
     assert code == 6 and f"Error: {cache} is a file; give the name of a folder." in err
     assert not (tmp_path / "s").exists() and cache.read_text(encoding="utf-8") == "notes"

@@ -223,3 +223,19 @@ def test_a_model_that_is_not_there_is_named(load, name):
         load(name)
     assert isinstance(caught.value, OSError) and caught.value.exit_code == 4
     assert "Check your internet connection" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["empty", "other", "file"])
+@pytest.mark.parametrize("what", ["student", "teacher", "encoder"])
+def test_what_is_no_model_is_named(tmp_path, kind, what):
+    """A folder without a model, whatever it holds, and a file."""
+    path = tmp_path / "notes"
+    if kind == "file":
+        path.write_text("a bike\n")
+    else:
+        path.mkdir()
+        if kind == "other":
+            (path / "notes.txt").write_text("a bike\n")
+    load = {"student": DSE, "teacher": load_ranking_teacher, "encoder": DSE.from_backbone}[what]
+    with pytest.raises(MissingModelError, match=rf"There is no \w+ at {path}; give "):
+        load(str(path))

@@ -48,10 +48,13 @@ def need_extra(package: str, extra: str) -> None:
 
 
 def refuse_file(folder: str | Path, purpose: str = "") -> None:
-    """Refuse a file where a folder is meant, before any work.
+    """Refuse a file where a folder is meant, or is to be made, before any work.
 
     Raises:
-        MismatchError: If it is one.
+        MismatchError: If the folder, or what it would lie in, is a file.
     """
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise MismatchError(f"{folder} is a file; give the name of a folder{purpose}.")
+    for path in (Path(folder), *Path(folder).parents):
+        if path.is_dir():
+            return
+        if path.exists():
+            raise MismatchError(f"{path} is a file; give the name of a folder{purpose}.")

@@ -25,6 +25,7 @@ from dse.files import share_weights, write_json
 INFO_FILE = "dse.json"
 STUDENT = "DSE student: load it with dse.DSE(path), as dse.integrations does for other frameworks"
 MISSING = "There is no {} at {}; give its folder or, where the hub can be reached, its name there."
+MODEL_FILES = ("modules.json", "config.json")  # every model's folder has one of them
 SEGMENTS = "DSE teacher: load it with CrossEncoder(path, trust_remote_code=True) where dse is installed"
 
 
@@ -54,17 +55,23 @@ def finish_folder(module_folder: str, model_type: str, info: dict[str, Any] | No
 
 @contextmanager
 def naming(what: str, name: str | None) -> Iterator[None]:
-    """Name the model that is not there, where the libraries say only that the hub cannot be reached.
+    """Name the model that is not there, where the libraries say only that the hub cannot be reached, or what they miss.
 
     Raises:
-        MissingModelError: If loading fails, nothing lies at the path, and the reason does not name it.
+        MissingModelError: If loading fails, and no model lies at the path; of a hub id if the reason does not name it.
     """
     try:
         yield
-    except OSError as error:
-        if name is None or Path(name).exists() or (name.count("/") < 2 and name in str(error)):  # a hub id has one
+    except (OSError, ValueError) as error:
+        if name is None:
             raise
-        raise MissingModelError(MISSING.format(what, name)) from error
+        if Path(name).exists():
+            missing = not any((Path(name) / file).exists() for file in MODEL_FILES)
+        else:  # a hub id has one slash
+            missing = isinstance(error, OSError) and not (name.count("/") < 2 and name in str(error))
+        if missing:
+            raise MissingModelError(MISSING.format(what, name)) from error
+        raise
 
 
 def check_there(what: str, name: str) -> None:
@@ -73,7 +80,7 @@ def check_there(what: str, name: str) -> None:
     Raises:
         MissingModelError: If neither this machine nor the hub, as far as it can be reached, has files of it.
     """
-    if all(load_file_path(name, file) is None for file in ("modules.json", "config.json")):
+    if all(load_file_path(name, file) is None for file in MODEL_FILES):
         raise MissingModelError(MISSING.format(what, name))
 
 

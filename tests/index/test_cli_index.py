@@ -45,8 +45,8 @@ def test_the_whole_story(saved, tmp_path, backbone):
     assert cut_short.returncode == 4 and "'AMD' after" in cut_short.stderr
     dry = ok("index", "delete", index, "--where", "lang = 'en'", "--dry-run")
     assert dry == "2 of 3 rows would be removed.\n"
-    removed = ok("index", "delete", index, "1", "no such id")
-    assert removed == "1 rows removed.\n"
+    removed = dse("index", "delete", index, "1", "no such id")
+    assert removed.stdout == "1 rows removed.\n" and "1 of 2 ids are of no row." in removed.stderr
     info = json.loads(ok("index", "info", index, "--json"))
     assert info["rows"] == 2 and info["columns"] == {"price": "int64", "lang": "string"}
     assert "2 rows" not in ok("index", "optimize", index) and "every row is scored" in ok("index", "info", index)
@@ -76,6 +76,28 @@ def test_shards_are_combined_searched_and_calibrated(saved, tmp_path):
     assert refused.returncode == 4 and refused.stderr.endswith(
         "names the shards of an index; run this on each of them.\n"
     )
+
+
+def test_texts_and_ids_stay_on_their_line(saved, tmp_path):
+    """What a stored text holds does not reach the terminal as a command."""
+    rows = tmp_path / "rows.jsonl"
+    texts = {"a\nb": "red \x1b[31m bike\x07", "x" * 500: "a tent"}
+    rows.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in texts.items()))
+    ok("index", "create", tmp_path / "odd", "--student", saved)
+    ok("index", "add", tmp_path / "odd", rows)
+    shown = ok("search", tmp_path / "odd", "-q", "a \x07 bike")
+    assert shown.count("\n") == 2 and "a b " in shown and r"red \x1b[31m bike\x07" in shown
+    assert not {"\x1b", "\x07"} & set(shown) and all(len(line) < 600 for line in shown.splitlines())
+    (tmp_path / "one.txt").write_text("a \x1b[31m tent\n")
+    assert r"a \x1b[31m tent" in ok("rank", saved, "-q", "a tent", "-c", tmp_path / "one.txt")
+
+
+@pytest.mark.parametrize("inside", ["", "a/b"])
+def test_an_index_is_not_made_of_a_file(saved, tmp_path, inside):
+    file = tmp_path / "notes"
+    file.write_text("")
+    done = dse("index", "create", file / inside, "--student", saved)
+    assert done.returncode == 6 and f"{file} is a file; give the name of a folder." in done.stderr
 
 
 @pytest.mark.parametrize(

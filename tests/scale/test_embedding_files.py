@@ -109,6 +109,14 @@ def test_a_row_that_cannot_be_used_is_named_before_any_work(student, tmp_path, c
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_is_not_made_in_a_file(student, tmp_path):
+    file = tmp_path / "bikes.txt"
+    file.write_text("a red bicycle\n")
+    with pytest.raises(MismatchError, match=r"bikes.txt is a file; give the name of a folder\.$"):
+        encode_files(student, [file], file / "embeddings")
+    assert file.read_text() == "a red bicycle\n"
+
+
 def test_no_rows_give_an_empty_folder_and_no_file_an_error(student, tmp_path):
     (tmp_path / "empty.csv").write_text("id,text\n", "utf-8")
     assert encode_files(student, [tmp_path / "empty.csv"], tmp_path / "out")["rows"] == 0

@@ -139,7 +139,7 @@ def delete(
 ) -> None:
     """Remove rows by id, or all that meet a condition; says first how many these are."""
     if bool(ids) == (where is not None):
-        raise typer.BadParameter("give ids, or --where CONDITION.")
+        raise typer.BadParameter("give ids or --where CONDITION, one of the two.")
     if ids == ["-"]:
         from dse.data.pairs import read_sentences
 
@@ -148,13 +148,22 @@ def delete(
     if dry_run:
         count = store.count_ids(ids) if ids else store.count(where)
         rows = store.count()
+        _say_unknown(ids, count)
         return o.show({"deleted": 0, "matching": count, "rows": rows}, _of(count, rows, "would be removed."), as_json)
     with store.writing():
         count = store.count_ids(ids) if ids else store.count(where)
+        _say_unknown(ids, count)
         if not as_json:
             typer.echo(_of(count, store.count(), "are going to be removed."), err=True)
         count = store.delete(ids) if ids else store.delete_where(str(where))
     o.show({"deleted": count}, f"{count:,} rows removed.", as_json)
+
+
+def _say_unknown(ids: list[str] | None, count: int) -> None:
+    """How many of the ids are of no row, if any."""
+    distinct = len(set(ids or ()))
+    if ids and count < distinct:
+        typer.echo(f"{distinct - count:,} of {distinct:,} ids are of no row.", err=True)
 
 
 def _of(count: int, rows: int, end: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import unicodedata
 from typing import Any
 
 import typer
@@ -39,6 +40,18 @@ def column_names(text: str | None) -> dict[str, str] | None:
             "double quotes."
         )
     return {ours.strip(): theirs.strip() for ours, theirs in parts}
+
+
+def on_one_line(text: str) -> str:
+    r"""A text as a terminal may show it: white space as blanks, and no control characters.
+
+    Example:
+        >>> on_one_line("a\ttent\x1b[31m\nred")
+        'a tent\\x1b[31m red'
+    """
+    return "".join(
+        " " if sign.isspace() else ascii(sign)[1:-1] if unicodedata.category(sign) == "Cc" else sign for sign in text
+    )
 
 
 def readable(text: Any) -> Any:

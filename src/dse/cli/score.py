@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dse.cli import options as o
-from dse.cli.parsing import readable
+from dse.cli.parsing import on_one_line, readable
 
 
 def score(
@@ -51,5 +51,5 @@ def rank(
     from dse import DSE
 
     results = DSE(student).rank(query, sentences, top_k=top_k, return_documents=True, show_progress_bar=False)
-    lines = [f"{place:>3}  {r['score']:.4f}  {r['text']}" for place, r in enumerate(results, start=1)]
+    lines = [f"{place:>3}  {r['score']:.4f}  {on_one_line(str(r['text']))}" for place, r in enumerate(results, start=1)]
     o.show(results, "\n".join(lines), as_json)

@@ -8,7 +8,9 @@ import typer
 
 from dse.cli import options as o
 from dse.cli.index import IndexArgument, StudentOption, WhereOption, open_whole
-from dse.cli.parsing import readable
+from dse.cli.parsing import on_one_line, readable
+
+LONGEST_ID = 40  # to which the other ids are padded
 
 
 def search(
@@ -38,7 +40,7 @@ def search(
             print(o.to_json(shown))
             continue
         if len(queries) > 1:
-            print(f"{'' if number == 0 else chr(10)}{text}")
+            print(f"{'' if number == 0 else chr(10)}{on_one_line(text)}")
         print(_hits(answer["hits"], explain))
         if explain:
             print(_explained(answer))
@@ -47,13 +49,15 @@ def search(
 def _hits(hits: list[dict[str, Any]], explain: bool) -> str:
     if not hits:
         return "No row meets this."
-    width = max(len(hit["id"]) for hit in hits)
+    ids = [on_one_line(hit["id"]) for hit in hits]
+    width = min(LONGEST_ID, max(map(len, ids)))
     lines = []
-    for place, hit in enumerate(hits, start=1):
+    for place, (hit, name) in enumerate(zip(hits, ids, strict=True), start=1):
         known = {name: value for name, value in hit["metadata"].items() if value is not None}
-        more = f"  {', '.join(f'{name}={value}' for name, value in known.items())}" if known else ""
+        more = f"  {', '.join(f'{column}={value}' for column, value in known.items())}" if known else ""
         rank = f"  scout {hit['scout_rank']:>5}" if explain and "scout_rank" in hit else ""
-        lines.append(f"{place:>3}  {hit['score']:.4f}{rank}  {hit['id']:<{width}}  {hit['text']}{more}")
+        text = on_one_line(f"{hit['text']}{more}")
+        lines.append(f"{place:>3}  {hit['score']:.4f}{rank}  {name:<{width}}  {text}")
     return "\n".join(lines)
 
 

@@ -37,13 +37,17 @@ def threshold(
     """
     task = source.task_of(student)
     if task.kind != "binary":
-        raise typer.BadParameter(f"a task of kind {task.kind} has no threshold; give --kind binary.")
+        raise typer.BadParameter(
+            f"a task of kind {task.kind} has no threshold; give --kind binary and, unless labels are 0 and 1, "
+            "--labels NEGATIVE,POSITIVE."
+        )
     pairs = source.read_pairs(split, task)
     from dse import DSE
     from dse.data.tasks import check_meaning
     from dse.errors import MismatchError
-    from dse.evaluation.threshold import choose_threshold
+    from dse.evaluation.threshold import check_labels, choose_threshold
 
+    check_labels(pairs.label)  # type: ignore[arg-type]
     model = DSE(student)
     if model.num_labels != 1:
         raise MismatchError(f"{student} gives {model.num_labels} scores a pair; a threshold needs one.")

@@ -41,6 +41,20 @@ class Threshold:
     rows: int
 
 
+def check_labels(label: ArrayLike) -> None:
+    """Refuse labels that choose no threshold, before anything is scored.
+
+    Raises:
+        BadDataError: If there are fewer than 20, or all are of one class.
+    """
+    positive = np.asarray(label) == 1
+    if len(positive) < 2 * FOLDS or positive.all() or not positive.any():
+        raise BadDataError(
+            f"{len(positive)} pairs, {positive.sum()} of them positive, choose no threshold; give 20 or more, of both "
+            "classes"
+        )
+
+
 def choose_threshold(scores: ArrayLike, label: ArrayLike, precision: float, *, seed: int = 0) -> Threshold:
     """Choose the lowest threshold whose pairs are right as often as asked for.
 
@@ -69,10 +83,7 @@ def choose_threshold(scores: ArrayLike, label: ArrayLike, precision: float, *, s
         raise ValueError(f"scores {s.shape} and labels {positive.shape} do not fit; give one finite score a pair.")
     if not 0 < precision <= 1:
         raise ValueError(f"precision is {precision}; give a share above 0 and at most 1, as 0.9.")
-    if len(s) < 2 * FOLDS or positive.all() or not positive.any():
-        raise BadDataError(
-            f"{len(s)} pairs, {positive.sum()} of them positive, choose no threshold; give 20 or more, of both classes"
-        )
+    check_labels(label)
     called = np.zeros(len(s), bool)
     for part in np.array_split(np.random.default_rng(seed).permutation(len(s)), FOLDS):
         others = np.ones(len(s), bool)

@@ -14,7 +14,7 @@ from sentence_transformers import CrossEncoder
 
 from dse.data.collection import Collection, Judgements, Texts
 from dse.data.lists import Lists
-from dse.errors import MismatchError, need_extra
+from dse.errors import MismatchError, need_extra, refuse_file
 from dse.model import DSE
 from dse.ranking.inputs import check_texts
 from dse.ranking.rounds import BOUGHT
@@ -119,6 +119,8 @@ def make_ranker(
     for package in ("bm25s", "ir_measures", "Stemmer"):
         need_extra(package, "ranking")  # before any work
     output = Path(output)
+    for folder in (output, *([] if teacher_cache is None else [teacher_cache])):
+        refuse_file(folder)
     collection = Collection(corpus, Texts([], []) if queries is None else queries, judgements or {}, name)
     check_texts(collection.corpus, "document")
     check_texts(collection.queries, "query")
