@@ -59,7 +59,10 @@ def test_binary_metrics_are_those_at_the_stored_threshold(student, teacher, bina
     assert moved.metrics["teacher"] == compute_metrics(t, binary.label, BINARY, middle) != report.metrics["teacher"]
     assert moved.fidelity["agreement"] == np.mean((s > student.raw_threshold) == (t > middle))
     assert moved.metrics["student"] == report.metrics["student"] and f"raw score of {middle:.3g}" in table(moved)
-    assert f"stored threshold {student.threshold:.3f}" in table(report)
+    assert f"stored threshold {student.threshold:.3f}" in table(report) and "chose this" not in table(report)
+    del student.info["threshold"]
+    report_at_half = evaluate(student, binary, BINARY, measure_speed=False)
+    assert "so no pairs chose this one" in " ".join(table(report_at_half).split())
     assert report.retention["accuracy"] == pytest.approx(
         report.metrics["student"]["accuracy"] / report.metrics["teacher"]["accuracy"]
     )

@@ -112,6 +112,11 @@ def notes(report: Report) -> list[str]:
         sentences.append(
             f"The student predicts at {stored} {report.threshold:.3f} (of scores as predict returns them){teacher}."
         )
+        if "threshold" not in report.student_info:
+            sentences.append(
+                "No threshold is stored with the student, so no pairs chose this one. Accuracy and F1 depend on it; "
+                "`dse threshold` chooses one."
+            )
     if report.kind == "regression" and report.metrics:
         sentences.append("The metrics are those of activated scores, as predict returns them.")
     if "cosine" in report.metrics:
