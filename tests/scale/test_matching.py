@@ -42,12 +42,12 @@ def saved(tmp_path_factory, backbone):
 
 
 def test_two_tables_are_joined_as_every_pair_is_scored(saved, tmp_path):
-    left, right = write(tmp_path / "l.jsonl", SENTENCES[:5]), write(tmp_path / "r.jsonl", SENTENCES[3:])
+    left, right = write(tmp_path / "l.jsonl", SENTENCES[:5]), write(tmp_path / "r.jsonl", SENTENCES[3:-1])
     args = ("match", saved, left, right, "-o", tmp_path / "out", "-k", 3, "--min-score", 0.552, "--dtype", "float32")
     done = dse(*args, "--json")
     assert done.returncode == 0, done.stderr
     student = DSE(str(saved), dtype="float32")
-    u, v = (halves(student.embed_texts(t).numpy(), t).astype(np.float32) for t in (SENTENCES[:5], SENTENCES[3:]))
+    u, v = (halves(student.embed_texts(t).numpy(), t).astype(np.float32) for t in (SENTENCES[:5], SENTENCES[3:-1]))
     scores = student.score_matrix(u, v)
     expected = []
     for i, row in enumerate(scores):
@@ -58,7 +58,7 @@ def test_two_tables_are_joined_as_every_pair_is_scored(saved, tmp_path):
         "output": str(tmp_path / "out"),
         "pairs": len(expected),
         "left": 5,
-        "right": 9,
+        "right": 8,
     } | {"shortlist": None}
     assert not (tmp_path / "out" / "clusters.parquet").exists()
     refused = dse(*args[:-4], "--min-score", 0.4, "--dtype", "float32")
@@ -169,7 +169,7 @@ def test_a_left_row_looks_into_the_nearest_cells_until_they_hold_its_share():
 
 def test_a_stopped_match_goes_on_and_equals_an_undisturbed_one(student, tmp_path, monkeypatch):
     monkeypatch.setattr("dse.scale.matching.SHARD_ROWS", 5)
-    table = write(tmp_path / "t.jsonl", SENTENCES)
+    table = write(tmp_path / "t.jsonl", SENTENCES[:-1])
     done = []
 
     def stopping(function, tasks):
@@ -220,6 +220,15 @@ def test_wrong_use_is_one_sentence_and_leaves_nothing(student, tmp_path, options
     write(tmp_path / "t.jsonl", ["a tent"])
     with pytest.raises(MismatchError, match="data was"):
         match_tables(student, tmp_path / "t.jsonl", output=tmp_path / "out")
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\t"])
+def test_a_row_without_a_text_is_named(student, tmp_path, blank):
+    """Such rows would all be duplicates of each other."""
+    table = write(tmp_path / "t.jsonl", ["a tent", "a bike", blank])
+    with pytest.raises(BadDataError, match=r"t.jsonl:3: has an empty text; leave the row out$"):
+        match_tables(student, table, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_arrays_that_may_not_be_written_are_searched_without_a_warning(tmp_path, small, recwarn):

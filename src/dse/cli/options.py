@@ -237,7 +237,7 @@ class CollectionOptions:
 def refuse_without_corpus(name: str, value: object) -> None:
     """Refuse an option of students that rank a corpus in a command that has none."""
     if value is not None:
-        raise typer.BadParameter(f"{name} is of students that learn from --corpus; leave it out without.")
+        raise typer.BadParameter(f"{name} is of students that learn from --corpus; give that, or leave it out.")
 
 
 def backbone_or_offline(backbone: str | None) -> str:

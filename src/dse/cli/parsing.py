@@ -58,9 +58,11 @@ def readable(text: Any) -> Any:
     """A text option whose bytes are UTF-8, or several; Python keeps other bytes as signs that no model reads.
 
     Raises:
-        BadParameter: If they are not.
+        BadParameter: If they are not, or there is no text in it.
     """
     for part in [text] if isinstance(text, str) else text or []:
+        if not part.strip():
+            raise typer.BadParameter("the text is empty; give one.")
         try:
             part.encode("utf-8")
         except UnicodeEncodeError as error:

@@ -98,7 +98,7 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
 
     for name in OF_RANKINGS:
         if name in settings:
-            raise BadDataError(f"{name} is a setting of students that learn from --corpus; leave it out without.")
+            raise BadDataError(f"{name} is a setting of students that learn from --corpus; give that, or leave it out.")
     training = _fields(Training, settings)
     own = {name.removeprefix(TEACHER): value for name, value in settings.items() if name.startswith(TEACHER)}
     shared = {name: value for name, value in training.items() if name in SHARED}

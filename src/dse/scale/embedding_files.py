@@ -148,12 +148,19 @@ def encode_files(
 def check_texts(
     files: Sequence[str | os.PathLike[str]], id_column: str | None = None, text_column: str | None = None
 ) -> None:
-    """Check every row as `encode_files` does.
+    """Check every row as `encode_files` does, and that it has a text: rows without one are all alike.
 
     Raises:
-        BadDataError: If a file cannot be read, a row cannot be used, or an id occurs twice.
+        BadDataError: If a file cannot be read, a row cannot be used or has an empty text, or an id occurs twice.
     """
-    rows = partial(read_texts, files, id_column, text_column)
+
+    def rows() -> Iterator[TextRows]:
+        for part in read_texts(files, id_column, text_column):
+            for position, text in enumerate(part.texts):
+                if not text.strip():
+                    raise BadDataError(f"{part.place(position)}: has an empty text; leave the row out")
+            yield part
+
     _survey(partial(_shards, rows, SHARD_ROWS, ""), rows)
 
 

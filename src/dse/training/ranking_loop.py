@@ -169,7 +169,7 @@ class RankingTrainer:
             rows, candidates = part.held_out, part.candidates(0)
             blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
             found += [part.divergences(block, left[block.tolist()], right, candidates) for block in blocks]  # type: ignore[arg-type]
-        return torch.cat(found)
+        return torch.cat(found).clamp_min(0)  # no divergence is negative, but its rounding may be
 
     @torch.no_grad()
     def mix(self, start: float) -> None:
