@@ -71,6 +71,13 @@ def test_binary_metrics_are_those_at_the_stored_threshold(student, teacher, bina
     assert report.fingerprints == {"student": fingerprint(student), "teacher": fingerprint(teacher)}
 
 
+def test_a_task_of_other_classes_is_refused_before_anything_is_scored(student, teacher, binary, monkeypatch):
+    monkeypatch.setattr(student, "raw_scores", None)
+    monkeypatch.setattr(teacher, "predict", None)
+    with pytest.raises(MismatchError, match=r"gives 1 score\(s\) a pair, and task 'nli' needs 3; name the task"):
+        evaluate(student, binary, NLI, teacher=teacher, measure_speed=False)
+
+
 def test_regression_metrics_are_those_of_activated_scores(student, teacher, rows):
     data = labelled(rows, np.linspace(0, 5, 10))
     report = evaluate(student, data, REGRESSION, teacher=teacher, measure_speed=False)

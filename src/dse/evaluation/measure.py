@@ -12,7 +12,7 @@ from sentence_transformers import CrossEncoder
 from dse.data.pairs import Pairs
 from dse.data.tasks import Task, check_meaning
 from dse.encoding.identity import fingerprint
-from dse.errors import BadDataError
+from dse.errors import BadDataError, MismatchError
 from dse.evaluation import speed
 from dse.evaluation.disagreements import find_disagreements
 from dse.evaluation.machine import machine, versions
@@ -69,13 +69,18 @@ def evaluate(
         raise BadDataError(
             f"{pairs.source} has pairs without a label; evaluate pairs.select(pairs.labelled), or leave all labels out"
         )
+    check_meaning(task, student.info.get("task"))
+    if student.num_labels != task.num_labels:
+        raise MismatchError(
+            f"The student gives {student.num_labels} score(s) a pair, and task {task.name!r} needs {task.num_labels}; "
+            "name the task that it was made for."
+        )
     if teacher is not None and teacher_scores is None:
         teacher_scores = score_with(teacher, pairs.tuples(), task)
     if teacher_scores is None and pairs.label is None:
         raise BadDataError(
             f"{pairs.source} has no labels and there is no teacher to compare with; add labels or give the teacher"
         )
-    check_meaning(task, student.info.get("task"))
     threshold = student.raw_threshold if task.kind == "binary" else None
     thresholds = {"threshold": threshold or 0.0, "teacher_threshold": teacher_threshold}
     thresholds["cosine_threshold"] = cosine_threshold
