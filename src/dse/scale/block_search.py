@@ -26,7 +26,7 @@ from dse.scale.thread_pool import run_here
 logger = logging.getLogger(__name__)
 
 EXACT_ROWS = 2048  # up to so many rows on a side every pair is scored
-SAMPLE, PARTS = 512, 8  # left rows that decide the length, and shards of them
+SAMPLE, PARTS = 512, 8  # left rows that decide the length, and shards of them at most; large ones share products
 CONFIDENCE = 0.95
 LENGTHS = (1024, 512, 256, 181, 128, 108, 91, 76, 64, 54, 45, 38, 32)
 EXACT_PAIRS = 4096  # scored at a time: at d = 1536 their embeddings take 24 MiB, which are not mapped anew each time
@@ -134,7 +134,8 @@ class BlockSearch:
     def _shortest(self, recall: float) -> int | None:
         """The shortest shortlist that keeps a recall of the exact k best; None if the longest does not."""
         sample = np.sort(np.random.default_rng(0).permutation(len(self.u))[:SAMPLE])
-        parts, run = np.array_split(sample, PARTS), run_here(self.scorer.head.device)
+        parts = np.array_split(sample, min(PARTS, torch.get_num_threads()))
+        run = run_here(self.scorer.head.device)
         logger.info("the exact best of %d rows among %d decide how many are scored", len(sample), len(self.v))
 
         def scores(search: BlockSearch) -> np.ndarray:
