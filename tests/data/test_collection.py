@@ -146,11 +146,17 @@ def test_a_hub_data_set_has_beirs_configurations(monkeypatch):
         ([{"_id": "1", "text": "a"}, {"_id": "1", "text": "b"}], ":2: repeats the id '1' of row 1"),
         ([{"_id": "1", "text": "a"}, {"_id": 1, "text": "b"}], ":2: repeats the id '1' of row 1"),
         ([{"_id": "1", "text": "a"}, {"_id": "2"}], ":2: has no text"),
-        ([{"_id": "1", "text": 3}], ":1: has no text"),
+        ([{"_id": "1", "text": 3}], ":1: has 3 for a text"),
         ([{"_id": "1", "text": " "}], ":1: has an empty text"),
         ([{"_id": "", "text": "a"}], ":1: has no id"),
         ([{"_id": "1", "text": "a"}, {"text": "b"}], ":2: has no id"),
-        ([{"_id": "1", "title": 5, "text": "a"}], ":1: is not valid text"),
+        ([{"_id": "1", "title": 5, "text": "a"}], ":1: has 5 for a title; give a text, or leave it out"),
+        ([{"_id": "1", "text": 12}], ":1: has 12 for a text; give every row one"),
+        ([{"_id": "1", "text": ["a"]}], ":1: has ['a'] for a text; give every row one"),
+        (
+            [{"_id": "1", "text": "half \ud83d"}],
+            ":1: is not valid text; save the file as UTF-8, without lone surrogates",
+        ),
         ([{"number": "1", "text": "a"}], "no column of ids, only number, text; name it 'id', map it"),
         ([{"_id": "1", "words": "a"}], "no column of texts"),
     ],
@@ -276,7 +282,7 @@ def test_an_id_that_is_no_text_and_no_whole_number_is_refused(tmp_path, name):
 def test_a_title_is_text_or_missing(tmp_path, title, is_refused):
     file = write_parquet(tmp_path / "corpus.parquet", id=["a"], title=[title], text=["a tent"])
     if is_refused:
-        assert f"{file}:1: is not valid text" in refused(load_corpus, file)
+        assert f"{file}:1: has 0 for a title; give a text, or leave it out" in refused(load_corpus, file)
     else:
         assert load_corpus(file).texts == ["a tent"]
 
@@ -284,7 +290,7 @@ def test_a_title_is_text_or_missing(tmp_path, title, is_refused):
 @pytest.mark.parametrize("title", [False, [], {}, 0])
 def test_a_title_that_is_empty_but_no_text_is_refused(tmp_path, title):
     file = write_jsonl(tmp_path / "corpus.jsonl", [{"id": "a", "title": title, "text": "a tent"}])
-    assert f"{file}:1: is not valid text" in refused(load_corpus, file)
+    assert f"{file}:1: has {title!r} for a title; give a text, or leave it out" in refused(load_corpus, file)
 
 
 @pytest.mark.parametrize("split", [True, False, 1.5, ["test"], []])

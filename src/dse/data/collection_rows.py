@@ -79,9 +79,12 @@ def _checked(rows: Iterable[tuple[int, tuple[Any, ...]]], source: str, what: str
         if split != "" and as_id(split) is None:
             refuse(source, number, f"has {split!r} for a split; give its name")
         if not isinstance(text, str):
-            refuse(source, number, "has no text; give every row one")
-        if not isinstance(title, str) or not is_text(name + title + text):
-            refuse(source, number, "is not valid text; save the file as UTF-8")
+            what_it_has = "no text" if is_absent(text) else f"{text!r:.40} for a text"
+            refuse(source, number, f"has {what_it_has}; give every row one")
+        if not isinstance(title, str):
+            refuse(source, number, f"has {title!r:.40} for a title; give a text, or leave it out")
+        if not is_text(name + title + text):
+            refuse(source, number, "is not valid text; save the file as UTF-8, without lone surrogates")
         joined = f"{title}\n{text}" if title and text else title or text
         if not joined.strip():
             refuse(source, number, "has an empty text; leave the row out")
