@@ -225,6 +225,15 @@ def test_a_cache_is_a_folder(dse, shop, backbone, encoder, teacher, tmp_path, ki
     assert not (tmp_path / "s").exists() and cache.read_text(encoding="utf-8") == "notes"
 
 
+def test_a_cache_is_of_a_teacher(dse, shop, tmp_path, student):
+    """Of none it would be left out in silence."""
+    student.save_pretrained(str(tmp_path / "s"))
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1\n", encoding="utf-8")
+    source = ["--corpus", shop / "corpus.jsonl", "--queries", shop / "queries.jsonl", "--qrels", tmp_path / "qrels.tsv"]
+    code, _, err = dse("evaluate", tmp_path / "s", *source, "--teacher-cache", tmp_path / "cache")
+    assert code == 2 and "what a teacher gave" in err and not (tmp_path / "cache").exists()
+
+
 def test_a_budget_that_buys_nothing(dse, shop, backbone, teacher, tmp_path):
     teacher.save_pretrained(str(tmp_path / "teacher"))
     words = ["--teacher", tmp_path / "teacher", "--teacher-pairs", 100, "-o", tmp_path / "s"]

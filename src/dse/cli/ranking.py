@@ -59,6 +59,8 @@ def evaluate_corpus(
     from dse.teacher import load_ranking_teacher
     from dse.teacher.together import one_teacher
 
+    if teacher_cache is not None and teacher is None:
+        raise typer.BadParameter("--teacher-cache holds what a teacher gave; give --teacher too, or leave it out.")
     if teacher_cache is not None:
         refuse_file(teacher_cache)
     model = DSE(student)
