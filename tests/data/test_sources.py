@@ -276,3 +276,13 @@ def test_an_exact_column_name_wins_over_another_case(tmp_path):
     for names in (("Sentence1", "sentence1"), ("sentence1", "Sentence1")):
         file = write(tmp_path / "x.csv", [(*names, "b", 1)], (*names, "sentence2", "label"))
         assert load_pairs(file, MRPC).sentence1 == ["sentence1"]
+
+
+def test_where_no_row_can_be_used_none_is_to_be_left_out(tmp_path):
+    """Labels of another task are the likeliest reason."""
+    file = tmp_path / "pairs.csv"
+    file.write_text("sentence1,sentence2,label\na,b,yes\nc,d,no\n")
+    assert error_of(file, MRPC).endswith("correct them, or name the labels, with --kind and --labels (Task)")
+    missing = tmp_path / "pairs.jsonl"
+    missing.write_text('{"sentence1": "a", "sentence2": null, "label": 1}\n')
+    assert error_of(missing, MRPC).endswith("; correct them")

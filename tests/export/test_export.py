@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dse import DSE
-from dse.errors import BadDataError, MissingExtraError
+from dse.errors import BadDataError, MismatchError, MissingExtraError
 from dse.export import WorseExportError, export_student, gate, read_comparison
 from dse.scoring import HEAD_KINDS
 from tests.conftest import SENTENCES, backbones, make_student
@@ -148,6 +148,8 @@ def test_what_cannot_be_exported_or_run_is_refused(folder, backbone, tmp_path, m
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(BadDataError, match="holds no export"):
         export_student(folder, tmp_path / "mine")
+    with pytest.raises(MismatchError, match=r"thesis.txt is a file; give the name of a folder\.$"):
+        export_student(folder, tmp_path / "mine" / "thesis.txt" / "e")
     with pytest.raises(BadDataError, match="-o"):
         export_student("me/student")
     saved(tmp_path / "plain", backbone)

@@ -148,8 +148,7 @@ def load_pairs(
             bad.append(f"{name}:{number}: {error}")
     origin = ", ".join(table.name for table in opened)
     if bad and not skip_bad_rows:
-        advice = "correct them, or leave them out with --skip-bad-rows (skip_bad_rows=True)"
-        raise BadDataError(f"{_summary(bad, len(rows))}; {advice}")
+        raise BadDataError(f"{_summary(bad, len(rows))}; {_advice(bad, len(good))}")
     if bad:
         logger.warning("left out: %s", _summary(bad, len(rows)))
     if no_gold := len(rows) - len(good) - len(bad):
@@ -290,6 +289,14 @@ def _has_label(task: Task | None, cells: tuple[Any, ...] | str) -> bool:
     if task is None or isinstance(cells, str):
         return False
     return not (is_missing(cells[2]) or task.has_no_gold(cells[2]))
+
+
+def _advice(bad: list[str], good: int) -> str:
+    if good:
+        return "correct them, or leave them out with --skip-bad-rows (skip_bad_rows=True)"
+    if all("unknown label" in reason for reason in bad):
+        return "correct them, or name the labels, with --kind and --labels (Task)"
+    return "correct them"
 
 
 def _summary(bad: list[str], total: int) -> str:
