@@ -54,6 +54,7 @@ def export_student(
 
     Raises:
         BadDataError: If the student cannot be exported, or the folder holds something else.
+        MismatchError: If the folder is a file, or would lie in one.
         MissingExtraError: If a package is missing.
         WorseExportError: If the export scores otherwise. Nothing is written then.
     """
