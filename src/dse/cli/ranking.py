@@ -59,9 +59,9 @@ def evaluate_corpus(
     from dse.teacher import load_ranking_teacher
     from dse.teacher.together import one_teacher
 
-    if teacher_cache is not None and teacher is None:
-        raise typer.BadParameter("--teacher-cache holds what a teacher gave; give --teacher too, or leave it out.")
     if teacher_cache is not None:
+        if teacher is None:
+            raise typer.BadParameter("--teacher-cache holds what a teacher gave; give --teacher too, or leave it out.")
         refuse_file(teacher_cache)
     model = DSE(student)
     asked: Any = load_ranking_teacher(teacher) if teacher else None

@@ -119,8 +119,9 @@ def make_ranker(
     for package in ("bm25s", "ir_measures", "Stemmer"):
         need_extra(package, "ranking")  # before any work
     output = Path(output)
-    for folder in (output, *([] if teacher_cache is None else [teacher_cache])):
-        refuse_file(folder)
+    refuse_file(output)
+    if teacher_cache is not None:
+        refuse_file(teacher_cache)
     collection = Collection(corpus, Texts([], []) if queries is None else queries, judgements or {}, name)
     check_texts(collection.corpus, "document")
     check_texts(collection.queries, "query")

@@ -9,7 +9,6 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from dse.encoding.runtime import Dtype
-from dse.errors import refuse_file
 from dse.model import DSE
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
@@ -26,10 +25,8 @@ def one_teacher(
         dtype: In which cross-encoders compute.
 
     Raises:
-        MismatchError: If ``kept`` is a file, or a teacher does not fit.
+        MismatchError: If a teacher does not fit.
     """
-    if kept is not None:
-        refuse_file(kept)
     if not teachers:
         return None, None
     encoders = [teacher for teacher in teachers if isinstance(teacher, SentenceTransformer) and _has_vectors(teacher)]
