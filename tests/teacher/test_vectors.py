@@ -58,11 +58,40 @@ def test_vectors_are_the_encoders_with_its_prompts(other, sentences):
     assert np.abs(found[5] - found[8]).max() > 0.01  # one text, as a document and as a query
 
 
-def test_cosine_of_several_is_the_mean_of_theirs(encoder, other, sentences):
-    both = teacher_vectors(load(encoder, other), sentences, [])
-    one, two = (expected(folder, sentences, []) for folder in (encoder, other))
-    assert both.shape == (len(sentences), 8 + 16)
-    assert np.abs(both @ both.T - (one @ one.T + two @ two.T) / 2).max() < 2e-3
+def spread(t: np.ndarray) -> float:
+    """Standard deviation of the cosines of a text with the others, on average."""
+    cosines = t @ t.T
+    return float(np.mean([np.delete(row, i).std() for i, row in enumerate(cosines)]))
+
+
+def test_cosine_of_several_is_the_mean_of_theirs_each_at_the_same_spread(encoder, other, sentences):
+    both = teacher_vectors(load(encoder, other), sentences, sentences[:3])
+    one, two = (expected(folder, sentences, sentences[:3]) for folder in (encoder, other))
+    n = len(sentences)  # the documents decide
+    weights = np.array([1 / spread(one[:n]), 1 / spread(two[:n])])
+    weights /= weights.sum()
+    assert both.shape == (n + 3, 8 + 16) and abs(weights[0] - 0.5) > 0.01
+    assert np.abs(both @ both.T - (weights[0] * one @ one.T + weights[1] * two @ two.T)).max() < 2e-3
+    assert np.allclose(np.linalg.norm(both, axis=1), 1, atol=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), offset=st.floats(0, 6), texts=st.integers(3, 40))
+def test_an_encoder_of_a_narrow_range_has_as_much_say(seed, offset, texts):
+    """A direction that all vectors share makes cosines alike; their differences count as much as before."""
+    random = np.random.default_rng(seed)
+    narrow, wide = random.normal(size=(2, texts, 12)).astype(np.float32)
+    narrow[:, 0] += 3 * offset
+    parts = [t / np.linalg.norm(t, axis=1, keepdims=True) for t in (narrow, wide)]
+    weights = vectors._weights(parts)
+    assert weights.sum() == pytest.approx(1) and weights[0] * spread(parts[0]) == pytest.approx(
+        weights[1] * spread(parts[1]), rel=1e-3
+    )
+
+
+def test_encoders_of_texts_that_do_not_differ_weigh_the_same():
+    parts = [np.ones((texts, 1), np.float32) for texts in (3, 3)]
+    assert vectors._weights(parts).tolist() == vectors._weights([part[:1] for part in parts]).tolist() == [0.5, 0.5]
 
 
 def test_no_text_is_embedded_twice(encoder, sentences, tmp_path, monkeypatch, caplog):

@@ -43,8 +43,8 @@ class RankingRecipe:
 
     Attributes:
         backbone: Folder or hub id of the encoder that the student starts from.
-        teachers: Folders or hub ids. Encoders are one teacher, whose score is the mean of their cosines; with a
-            cross-encoder among them, the score is the mean of theirs, each normalised.
+        teachers: Folders or hub ids. Encoders are one teacher, the mean of their cosines, each at the same spread;
+            with a cross-encoder among them, the score is the mean of theirs, each normalised.
         student: Keywords of `DSE.from_backbone` besides head and number of layers.
         training: Optimiser settings.
         teacher_pairs: How many pairs a teacher that is no encoder scores at most for the student to learn from. The

@@ -185,8 +185,8 @@ class _Scorer:
             sides = [list(dict.fromkeys(side)) for side in zip(*pairs, strict=True)]
             settings: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": bar}
             settings["batch_size"] = self.batch_size
-            q = np.asarray(model.encode_query(sides[0], **settings))  # (q, D)
             d = np.asarray(model.encode_document(sides[1], **settings))  # (n, D)
+            q = np.asarray(model.encode_query(sides[0], **settings))  # (q, D)
             places = [{text: row for row, text in enumerate(side)} for side in sides]
             rows = np.array([[places[0][a], places[1][b]] for a, b in pairs])
             return np.einsum("nd,nd->n", q[rows[:, 0]], d[rows[:, 1]])

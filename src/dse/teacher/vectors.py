@@ -29,13 +29,20 @@ from dse.teacher.kept_scores import score_key
 logger = logging.getLogger(__name__)
 
 SHARD = 500  # texts between two writes: what a killed run loses at most
+COMPARED = 1_000  # texts that the weights of several encoders are read off
+NO_SPREAD = 1e-4  # half precision has no finer differences
 SHARD_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.safetensors")  # fingerprint of the teacher, hash of the keys
 
 Role = Literal["document", "query"]
 
 
 class EncoderTeacher:
-    """One or several encoders as one teacher: its cosine is the mean of theirs.
+    """One or several encoders as one teacher: its cosine is the weighted mean of theirs.
+
+        cos(i, j) = sum_k w_k cos_k(i, j),   w_k = (1 / s_k) / sum_l (1 / s_l)
+
+    s_k is the standard deviation of encoder k's cosines with a text, over the first texts that are embedded. The
+    cosines of one encoder lie between 0 and 1, those of another between 0.7 and 0.9; so both have their say.
 
     A killed run loses at most one shard of 2,000 texts; a text whose vector the folder holds is not embedded again.
 
@@ -56,6 +63,7 @@ class EncoderTeacher:
         checked = [check_encoder(encoder) for encoder in encoders]
         self._encoders = {fingerprint(encoder): encoder for encoder in checked}
         self._stores = [VectorStore(output, name) for name in self._encoders]
+        self._weights: NDArray[np.float32] | None = None  # w_k
 
     @property
     def fingerprint(self) -> str:
@@ -101,9 +109,13 @@ class EncoderTeacher:
                 keys = _keys(encoder, store.teacher, role, texts)
                 _embed(encoder, role, dict(zip(keys, texts, strict=True)), store, self.batch_size, bar)
                 parts.append(_normalized(store.lookup(keys)))
-        # 1/k sum_k cos(t_ik, t_jk) = cos(t_i, t_j) with t_i = (t_i1, ..., t_ik) / sqrt(k)
-        vectors = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) / np.float32(np.sqrt(len(parts)))
-        return torch.from_numpy(vectors)  # (n, D)
+        if len(parts) == 1:
+            return torch.from_numpy(parts[0])  # (n, D)
+        if self._weights is None:
+            self._weights = _weights(parts)
+        # sum_k w_k cos(t_ik, t_jk) = cos(t_i, t_j) with t_i = (sqrt(w_1) t_i1, ..., sqrt(w_k) t_ik)
+        parts = [np.sqrt(w) * t for w, t in zip(self._weights, parts, strict=True)]
+        return torch.from_numpy(np.concatenate(parts, axis=1))  # (n, D)
 
 
 def teacher_vectors(
@@ -115,7 +127,7 @@ def teacher_vectors(
     batch_size: int = 32,
     show_progress_bar: bool = False,
 ) -> NDArray[np.float32]:
-    """Vectors whose cosine is the teachers' score of a query and a document, the mean of theirs if there are several.
+    """Vectors whose cosine is the teachers' score of a query and a document, see `EncoderTeacher`.
 
     Args:
         teachers: Encoders; documents and queries get the prompts that an encoder has for them.
@@ -258,6 +270,24 @@ def _embed(
         bar.update(len(shard))
         if bar.disable:  # a log has lines in the bar's place
             logger.info("teacher: %d of %d texts (%s) embedded", start + len(shard), len(keys), role)
+
+
+def _weights(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """w_k of encoders with these vectors, each (n, D_k); alike where no two texts differ."""
+    spreads = [_spread(t[:COMPARED]) for t in parts]
+    if min(spreads) < NO_SPREAD:
+        return np.full(len(parts), 1 / len(parts), np.float32)
+    inverse = 1 / np.array(spreads, np.float32)
+    weights: NDArray[np.float32] = inverse / inverse.sum()
+    return weights
+
+
+def _spread(t: NDArray[np.float32]) -> float:
+    """Standard deviation of the cosines of a text with the others, their mean, of texts with vectors t (n, D)."""
+    if len(t) < 2:
+        return 0.0
+    others = ~np.eye(len(t), dtype=bool)
+    return float((t @ t.T)[others].reshape(len(t), -1).std(axis=1).mean())
 
 
 def _keys(teacher: SentenceTransformer, name: str, role: Role, texts: Sequence[str]) -> list[bytes]:

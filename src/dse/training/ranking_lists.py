@@ -1,8 +1,12 @@
 """What a student of rankings learns from: the texts, the teacher's lists of documents for each, and the loss.
 
-    p(j | i) = softmax_j cos(t_i, t_j) / T              # teacher's vectors t, over all documents j except i itself
-    q(j | i) = softmax_j cos(e_i, b_j) / T              # student's embeddings
+    p(j | i) = softmax_j cos(t_i, t_j) σ / σ_t / T      # teacher's vectors t, over all documents j except i itself
+    q(j | i) = softmax_j cos(e_i, b_j) σ / σ_s / T      # student's embeddings
     loss     = mean_T mean_i KL(p(. | i) || q(. | i))   # T: 0.1 and 0.05, i: the texts of a batch
+    σ        = max(σ_s, 0.075)                          # σ_t, σ_s: spread of the cosines within lists, at the start
+
+The cosines of one encoder lie between 0 and 1, those of another between 0.7 and 0.9. σ makes lists of both equally
+sharp, and no flatter than those of the encoders that the temperatures were chosen for.
 
 A query and a document are anchors i alike. e_i is encoded in the step, with gradient. b_j is the embedding that the
 student gave document j when it was last encoded (the bank); encoding every document in every step would cost as much as
@@ -28,6 +32,7 @@ HELD_OUT = 0.05  # of the texts: they are no anchors, and show whether the train
 MOST_HELD_OUT = 256
 MOST_TURNS = 4  # of a query in a pass, which has every document once
 TEMPERATURES = (0.1, 0.05)
+LEAST_SPREAD = 0.075  # σ at least: all-MiniLM-L6-v2 has 0.078 to 0.142 in twelve collections
 MOST_CANDIDATES = 65_536  # documents of a list; of a larger corpus so many are drawn in every step
 
 
@@ -137,6 +142,34 @@ def divergence(teacher: Tensor, student: Tensor, none: Tensor, temperature: floa
     return (p.exp() * (p - q)).masked_fill(none, 0.0).sum(dim=1)
 
 
+def spread(scores: Tensor, none: Tensor) -> float:
+    """Standard deviation within lists, sqrt(mean_ij (s_ij - mean_j s_ij)^2).
+
+    Args:
+        scores: (B, n).
+        none: What is no candidate, (B, n).
+
+    Example:
+        >>> spread(torch.tensor([[0.0, 2.0, 9.0], [5.0, 7.0, 9.0]]), torch.tensor([[False, False, True]] * 2))
+        1.0
+    """
+    scores, there = scores.double().masked_fill(none, 0.0), (~none).double()
+    means = scores.sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1)
+    return float((((scores - means).square() * there).sum() / there.sum().clamp_min(1)).sqrt())
+
+
+def scales(teacher: float, student: float, least: float) -> tuple[float, float]:
+    """σ / σ_t and σ / σ_s, from the spreads σ_t and σ_s, with σ = max(σ_s, least).
+
+    Example:
+        >>> scales(2.0, 0.2, least=0.1), scales(2.0, 0.02, least=0.1)
+        ((0.1, 1.0), (0.05, 5.0))
+    """
+    student = max(student, 1e-3)  # where texts hardly differ, their differences are no measure
+    spread = max(student, least)
+    return spread / teacher, spread / student
+
+
 class RankingLists:
     """The texts, and the teacher's distribution over the documents for each of them.
 
@@ -169,7 +202,7 @@ class RankingLists:
         self.identity = torch.tensor([same.setdefault(text, len(same)) for text in self.texts], device=device)
         self.held_out, self.anchors = split_anchors(len(self.texts), settings.seed)
         self.temperatures = TEMPERATURES if settings.temperature is None else (settings.temperature,)
-        self.scale: float | None = 1.0
+        self.scales = (1.0, 1.0)  # σ / σ_t and σ / σ_s, once the student's cosines are known
 
     def _checked(self, vectors: np.ndarray, queries: int) -> np.ndarray:
         check_documents(self.texts[: self.n])
@@ -201,7 +234,11 @@ class RankingLists:
         return np.union1d(np.arange(self.n), self.held_out)
 
     def begin(self, bank: Tensor) -> None:
-        """Take note of the student's first embeddings; the teacher's cosines need no scaling to its own."""
+        """Set σ from the student's first embeddings, (m, d)."""
+        rows = torch.from_numpy(self.held_out).to(bank.device)
+        teacher, student, itself = self.cosines(self.held_out, bank[rows], bank, self.candidates(0))
+        of_teacher = max(1e-6, spread(teacher, itself))  # 0 if each list has one document
+        self.scales = scales(of_teacher, spread(student, itself), LEAST_SPREAD)
 
     def key(self) -> str:
         """Hash of texts, vectors and settings: a checkpoint of another run has another one."""
@@ -247,5 +284,6 @@ class RankingLists:
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
         """KL of the student's lists from the teacher's, one a row, (B,); arguments as in `cosines`."""
         teacher, student, itself = self.cosines(rows, e, bank, candidates)
+        teacher, student = self.scales[0] * teacher, self.scales[1] * student
         found = [divergence(teacher, student, itself, temperature) for temperature in self.temperatures]
         return torch.stack(found).mean(dim=0)

@@ -91,8 +91,9 @@ class CosineRanker:
     ) -> None:
         settings: dict[str, Any] = {"convert_to_tensor": True, "normalize_embeddings": True}
         settings["show_progress_bar"] = show_progress_bar
-        self._queries = encoder.encode_query(list(queries), **settings).float()  # (q, d)
+        # Documents first, as in training: of several encoders they decide the weights.
         self._documents = encoder.encode_document(list(documents), **settings).float()  # (n, d)
+        self._queries = encoder.encode_query(list(queries), **settings).float()  # (q, d)
 
     def scores(self, candidates: Sequence[Rows]) -> list[Floats]:
         """Scores of each query with its own candidates."""
