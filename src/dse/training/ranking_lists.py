@@ -242,7 +242,8 @@ class RankingLists:
 
     def key(self) -> str:
         """Hash of texts, vectors and settings: a checkpoint of another run has another one."""
-        digest = hashlib.blake2b(json.dumps([self.texts, self.n, repr(self.settings)]).encode(), digest_size=16)
+        learned = [self.texts, self.n, repr(self.settings), self.temperatures, LEAST_SPREAD]
+        digest = hashlib.blake2b(json.dumps(learned).encode(), digest_size=16)
         digest.update(self.teacher.cpu().numpy().tobytes())
         return digest.hexdigest()
 

@@ -118,7 +118,8 @@ class ScoredLists:
 
     def key(self) -> str:
         """Hash of texts, lists and settings: a checkpoint of another run has another one."""
-        digest = hashlib.blake2b(json.dumps([self.texts, self.n, repr(self.settings)]).encode(), digest_size=16)
+        learned = [self.texts, self.n, repr(self.settings), LEAST_SPREAD]
+        digest = hashlib.blake2b(json.dumps(learned).encode(), digest_size=16)
         for row, (documents, scores) in self._lists.items():
             digest.update(row.to_bytes(8, "little") + documents.tobytes() + scores.tobytes())
         return digest.hexdigest()
