@@ -325,6 +325,12 @@ def test_an_option_may_stand_in_a_file_under_its_own_name():
         ("folds: two", "settings.yaml: folds is 'two'"),
         ("head: mpl", "settings.yaml: head is 'mpl'"),
         ("3: 4", "no setting '3'"),
+        ("epochs: true", "settings.yaml: epochs is True, yes or no; give a number"),
+        ("distill:\n  learning_rate: no", "settings.yaml: learning_rate is False, yes or no; give a number"),
+        ("folds: yes", "settings.yaml: folds is True, yes or no; give a number"),
+        ("seed: 1\nepochs: 2\nseed: 3", "line 3: 'seed' stands there twice"),
+        ("distill:\n  epochs: 2\n  epochs: 2", "line 3: 'epochs' stands there twice"),
+        ("{[1]: 2}", "cannot be read"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, write, text, message):

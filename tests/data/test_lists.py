@@ -79,9 +79,14 @@ def test_ids_may_be_numbers(tmp_path):
     assert as_dict(load_lists(write_jsonl(tmp_path / "x.jsonl", rows), SHOP)) == in_texts({"q1": {"7": 1, "d1": 2}})
 
 
-def test_a_pair_scored_twice_has_the_mean(tmp_path):
+def test_a_pair_scored_twice_has_the_mean(tmp_path, caplog):
     rows = [{"query": "a", "document": d, "score": s} for d, s in (("b", 1.0), ("c", 5), ("b", 2.0))]
-    assert as_dict(load_lists(write_jsonl(tmp_path / "x.jsonl", rows))) == {"a": {"b": 1.5, "c": 5.0}}
+    file = write_jsonl(tmp_path / "x.jsonl", rows)
+    assert as_dict(load_lists(file)) == {"a": {"b": 1.5, "c": 5.0}}
+    assert f"{file} scores 1 pairs more than once, not alike" in caplog.text
+    caplog.clear()
+    load_lists(write_jsonl(tmp_path / "x.jsonl", [*rows[:2], rows[0]]))  # twice, but alike
+    assert not caplog.text
 
 
 GOOD = {"query_id": "q1", "doc_id": "d1", "score": 1.0}

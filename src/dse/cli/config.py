@@ -31,7 +31,7 @@ def read_config(file: Path, command: str, preset: str | None = None) -> dict[str
     import yaml
 
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = _load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise BadDataError(f"The settings in {file} cannot be read ({reason}); give a YAML file.") from error
@@ -51,6 +51,22 @@ def read_config(file: Path, command: str, preset: str | None = None) -> dict[str
     return read_config(base, command) | settings
 
 
+def _load(text: str) -> Any:
+    """What the text of a YAML file holds; a key that stands twice is an error, where YAML would keep the last."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for place, key in enumerate(keys):
+                if key in keys[:place]:
+                    line = node.value[place][0].start_mark.line + 1
+                    raise yaml.YAMLError(f"line {line}: {key!r} stands there twice")
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)
+
+
 def _apply(context: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
     """Make the settings of preset and file the defaults of this call; keep those without an option in `context.obj`."""
     if value is None or context.resilient_parsing:
@@ -60,11 +76,15 @@ def _apply(context: typer.Context, parameter: typer.CallbackParam, value: Any) -
     command = str(context.command.name)
     settings = read_config(file or PRESETS / f"{preset}.yaml", command, preset if file else None)
     options = {str(param.name): param for param in context.command.params}
+    source = file or PRESETS / f"{preset}.yaml"
+    for name, value in settings.items():
+        if isinstance(value, bool) and not getattr(options.get(name), "is_flag", True):  # Python takes true for 1
+            raise BadDataError(f"{source}: {name} is {value!r}, yes or no; give a number, or a text in quotes.")
     others = {name: value for name, value in settings.items() if name not in options}
     if others:
         from dse.cli.recipe import convert
 
-        others = convert(others, command, options, file or PRESETS / f"{preset}.yaml")
+        others = convert(others, command, options, source)
     context.obj = others
     context.default_map = {
         name: _repeated(value) if getattr(options[name], "multiple", False) else _text(value)

@@ -49,6 +49,6 @@ def match(
             show_progress_bar=o.on_terminal(),
         )
     how = f"{result['shortlist']} scored of each row" if result["shortlist"] else "every pair scored"
-    clusters = f"; rows in {result['clusters']:,} clusters of two or more" if right is None else ""
-    text = f"{result['pairs']:,} pairs{clusters} in {output} ({result['left']:,} x {result['right']:,} rows, {how})."
+    clusters = f"; clusters of two or more rows: {result['clusters']:,}" if right is None else ""
+    text = f"pairs: {result['pairs']:,}{clusters}; in {output} ({result['left']:,} x {result['right']:,} rows, {how})."
     o.show({"output": str(output), **result}, text, as_json)

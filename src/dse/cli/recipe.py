@@ -66,6 +66,8 @@ def convert(settings: Mapping[str, Any], command: str, options: Iterable[str], f
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise BadDataError(f"{file}: {name} is {value!r} ({reason}); correct it.") from error
+        if isinstance(value, bool) and not isinstance(converted[name], bool):  # pydantic takes true for 1
+            raise BadDataError(f"{file}: {name} is {value!r}, yes or no; give a number.")
     return converted
 
 

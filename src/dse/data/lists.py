@@ -5,6 +5,7 @@ Read from a file of pairs, from the list columns of sentence-transformers, or fr
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from dse.data.collection_files import TREC, Source, local_file
 from dse.data.collection_rows import known_column, refuse, rows_of, trec_rows
 from dse.data.tables import Table, open_table
 from dse.errors import BadDataError
+
+logger = logging.getLogger(__name__)
 
 QUERY_TEXTS = ("query", "question", "anchor", "sentence1")
 QUERY_IDS = ("query_id", "query-id", "qid")
@@ -113,6 +116,9 @@ def load_lists(source: Source, collection: Collection | None = None) -> Lists:
         lists.setdefault(query, {}).setdefault(document, []).append(score)
     if not lists:
         raise BadDataError(f"{path} holds no scores; give a file with a scored pair, or a list, a row")
+    differ = sum(np.ptp(values) > 0 for scored in lists.values() for values in scored.values())
+    if differ:
+        logger.warning("%s scores %d pairs more than once, not alike; each has the mean of its scores", path, differ)
     scores = [np.array([np.mean(values) for values in scored.values()]) for scored in lists.values()]
     if not any(np.ptp(values) > 0 for values in scores):
         raise BadDataError(
