@@ -44,8 +44,7 @@ def settings(name: str, without: list[str]) -> str:
     from dse.ranking import RankingRecipe
     from dse.recipe import Recipe
     from dse.training.losses import Distillation
-    from dse.training.ranking_lists import RankingTraining
-    from dse.training.settings import Training
+    from dse.training.settings import RankingTraining, Training
 
     known = {
         "Student": DSE.from_backbone,

@@ -48,8 +48,8 @@ def plain_loss(lists, first_bank, rows, e, bank, temperature) -> float:
     def spread(values) -> float:
         return float(np.sqrt(np.mean([np.var(x) for x in values])))
 
-    student = max(1e-3, spread([first_bank[d] @ first_bank[q] for q, (d, _) in usable.items()]))
-    scale, widened = max(student, 0.12) / spread([s for _, s in usable.values()]), max(student, 0.12) / student
+    student = spread([first_bank[d] @ first_bank[q] for q, (d, _) in usable.items()])
+    r = max(student, 0.12) / spread([s for _, s in usable.values()])
     fresh = dict(zip(rows.tolist(), e, strict=True))
     losses = []
     for row in rows.tolist():
@@ -58,9 +58,8 @@ def plain_loss(lists, first_bank, rows, e, bank, temperature) -> float:
             if any(d in fresh for d in documents.tolist()):  # what the step encodes is compared
                 chosen = [place for place, d in enumerate(documents.tolist()) if d in fresh]
                 documents, scores = documents[chosen], scores[chosen]
-            p = softmax(scale * scores / temperature)
-            cosines = np.array([fresh[row] @ fresh.get(d, bank[d]) for d in documents.tolist()])
-            q = softmax(widened * cosines / temperature)
+            p = softmax(r * scores / temperature)
+            q = softmax(np.array([fresh[row] @ fresh.get(d, bank[d]) for d in documents.tolist()]) / temperature)
             losses.append((p * np.log(p / q)).sum())
     return float(np.mean(losses))
 

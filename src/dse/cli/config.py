@@ -62,7 +62,8 @@ def _load(text: str) -> Any:
                 if key in keys[:place]:
                     line = node.value[place][0].start_mark.line + 1
                     raise yaml.YAMLError(f"line {line}: {key!r} stands there twice")
-            return super().construct_mapping(node, deep)
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+            return mapping
 
     return yaml.load(text, Loader)
 
@@ -77,9 +78,9 @@ def _apply(context: typer.Context, parameter: typer.CallbackParam, value: Any) -
     settings = read_config(file or PRESETS / f"{preset}.yaml", command, preset if file else None)
     options = {str(param.name): param for param in context.command.params}
     source = file or PRESETS / f"{preset}.yaml"
-    for name, value in settings.items():
-        if isinstance(value, bool) and not getattr(options.get(name), "is_flag", True):  # Python takes true for 1
-            raise BadDataError(f"{source}: {name} is {value!r}, yes or no; give a number, or a text in quotes.")
+    for name, given in settings.items():
+        if isinstance(given, bool) and not getattr(options.get(name), "is_flag", True):  # Python takes true for 1
+            raise BadDataError(f"{source}: {name} is {given!r}, yes or no; give a number, or a text in quotes.")
     others = {name: value for name, value in settings.items() if name not in options}
     if others:
         from dse.cli.recipe import convert

@@ -32,8 +32,7 @@ def setting_types(command: str) -> dict[str, Any]:
     from dse.model import DSE
     from dse.recipe import Recipe
     from dse.training.losses import Distillation
-    from dse.training.ranking_lists import RankingTraining
-    from dse.training.settings import Training
+    from dse.training.settings import RankingTraining, Training
 
     training = get_type_hints(Training)
     if command == "teacher":
@@ -128,7 +127,7 @@ def make_ranking_recipe(backbone: str, teachers: Iterable[str], settings: Mappin
     """
     from dse.model import DSE
     from dse.ranking import RankingRecipe
-    from dse.training.ranking_lists import RankingTraining
+    from dse.training.settings import RankingTraining
 
     training = _fields(RankingTraining, settings)
     own = {name: settings[name] for name in ("teacher_pairs",) if name in settings}

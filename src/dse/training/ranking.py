@@ -25,11 +25,12 @@ from dse.files import write_json
 from dse.model import DSE
 from dse.ranks import ranks, together
 from dse.training.distill import load_trained
-from dse.training.ranking_lists import RankingLists, RankingTraining
+from dse.training.ranking_lists import RankingLists
 from dse.training.ranking_loop import Lists, RankingTrainer
 from dse.training.ranking_maps import fit_maps, moved
 from dse.training.run_folder import claim_folder, finished
 from dse.training.scored_lists import ScoredLists, ScoredRows
+from dse.training.settings import RankingTraining
 
 __all__ = ["RankingTraining", "check_student", "distill_ranking"]
 

@@ -33,7 +33,7 @@ def save_checkpoint(trainer: Any, step: int) -> None:
         tensors |= {f"weight.{name}": weight, f"first.{name}": moments["exp_avg"]}
         tensors |= {f"second.{name}": moments["exp_avg_sq"]}
     state = {"run": trainer.key, "step": step, "before": trainer.before, "log": trainer.log}
-    state["scales"] = [part.scales for part in trainer.parts]
+    state["scales"] = [part.scale for part in trainer.parts]
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
     write_tensors(trainer.file, arrays, {"state": json.dumps(state)})
 
@@ -66,8 +66,8 @@ def load_checkpoint(trainer: Any) -> int:
     except SafetensorError as error:
         raise MismatchError(f"{trainer.file} is no checkpoint ({error}); delete it.") from error
     trainer.before, trainer.log = state["before"], state["log"]
-    for part, scales in zip(trainer.parts, state["scales"], strict=True):
-        part.scales = tuple(scales)
+    for part, scale in zip(trainer.parts, state["scales"], strict=True):
+        part.scale = scale
     logger.info("ranking: going on from step %d of %d", state["step"], trainer.steps)
     return int(state["step"])
 

@@ -1,12 +1,12 @@
 """What a student of rankings learns from: the texts, the teacher's lists of documents for each, and the loss.
 
-    p(j | i) = softmax_j cos(t_i, t_j) σ / σ_t / T      # teacher's vectors t, over all documents j except i itself
-    q(j | i) = softmax_j cos(e_i, b_j) σ / σ_s / T      # student's embeddings
+    p(j | i) = softmax_j r cos(t_i, t_j) / T            # teacher's vectors t, over all documents j except i itself
+    q(j | i) = softmax_j cos(e_i, b_j) / T              # student's embeddings
     loss     = mean_T mean_i KL(p(. | i) || q(. | i))   # T: 0.1 and 0.05, i: the texts of a batch
-    σ        = max(σ_s, 0.075)                          # σ_t, σ_s: spread of the cosines within lists, at the start
+    r        = max(1, 0.075 / σ_t)                      # σ_t: spread of the teacher's cosines within lists
 
-The cosines of one encoder lie between 0 and 1, those of another between 0.7 and 0.9. σ makes lists of both equally
-sharp, and no flatter than those of the encoders that the temperatures were chosen for.
+The cosines of one encoder lie between 0 and 1, those of another between 0.7 and 0.9. Without r the lists of the second
+would be flat, and a student that learns them would unlearn what it knew.
 
 A query and a document are anchors i alike. e_i is encoded in the step, with gradient. b_j is the embedding that the
 student gave document j when it was last encoded (the bank); encoding every document in every step would cost as much as
@@ -18,80 +18,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dse.encoding.runtime import Dtype
 from dse.errors import BadDataError, MismatchError
+from dse.training.settings import RankingTraining
 
 HELD_OUT = 0.05  # of the texts: they are no anchors, and show whether the training helped
 MOST_HELD_OUT = 256
 MOST_TURNS = 4  # of a query in a pass, which has every document once
 TEMPERATURES = (0.1, 0.05)
-LEAST_SPREAD = 0.075  # σ at least: all-MiniLM-L6-v2 has 0.078 to 0.142 in twelve collections
+LEAST_SPREAD = 0.075  # of cosines; those of all-MiniLM-L6-v2 have 0.078 to 0.142 in twelve collections
+SCALED = 64  # lists that r is read off
 MOST_CANDIDATES = 65_536  # documents of a list; of a larger corpus so many are drawn in every step
-
-
-@dataclass(frozen=True)
-class RankingTraining:
-    """How a student learns to rank.
-
-    Attributes:
-        steps: Optimiser steps; None takes three passes over the texts, at least 200 and at most 2,000 steps.
-        batch_size: Texts encoded in a step.
-        learning_rate: Peak of the linear schedule.
-        temperature: T of both softmaxes; None takes 0.1 for scored lists, and the mean of the losses at 0.1 and 0.05
-            for an encoder's lists of the whole corpus.
-        warmup: Share of the steps in which the learning rate rises.
-        weight_decay: AdamW's.
-        kept: Share of the first weights in the last ones, w = kept w_start + (1 - kept) w_trained: queries unlike those
-            of the training are ranked better so (Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
-        refreshes: How often, at even distances, the whole bank is encoded again; no more often than passes are made.
-        checkpoint_steps: Steps between two checkpoints.
-        dtype: ``"auto"`` computes in bfloat16 where the hardware has it; weights stay float32.
-        seed: Of the order of the texts.
-
-    Raises:
-        ValueError: If a setting cannot train.
-    """
-
-    steps: int | None = None
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    temperature: float | None = None
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    kept: float = 0.25
-    refreshes: int = 3
-    checkpoint_steps: int = 50
-    dtype: Dtype = "auto"
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot train."""
-        for name in ("steps", "batch_size", "learning_rate", "temperature", "checkpoint_steps"):
-            value = getattr(self, name)
-            if (value is None and name not in ("steps", "temperature")) or (value is not None and not value > 0):
-                raise ValueError(f"{name} is {value}; it must be positive.")
-        for name in ("weight_decay", "refreshes", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
-        for name in ("warmup", "kept"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1.")
-
-    def steps_for(self, texts: int) -> int:
-        """How many steps train on so many texts.
-
-        Example:
-            >>> RankingTraining().steps_for(9600), RankingTraining(steps=7).steps_for(9600)
-            (900, 7)
-        """
-        return self.steps or min(2000, max(200, 3 * texts // self.batch_size))
 
 
 def split_anchors(texts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -158,18 +100,6 @@ def spread(scores: Tensor, none: Tensor) -> float:
     return float((((scores - means).square() * there).sum() / there.sum().clamp_min(1)).sqrt())
 
 
-def scales(teacher: float, student: float, least: float) -> tuple[float, float]:
-    """σ / σ_t and σ / σ_s, from the spreads σ_t and σ_s, with σ = max(σ_s, least).
-
-    Example:
-        >>> scales(2.0, 0.2, least=0.1), scales(2.0, 0.02, least=0.1)
-        ((0.1, 1.0), (0.05, 5.0))
-    """
-    student = max(student, 1e-3)  # where texts hardly differ, their differences are no measure
-    spread = max(student, least)
-    return spread / teacher, spread / student
-
-
 class RankingLists:
     """The texts, and the teacher's distribution over the documents for each of them.
 
@@ -202,7 +132,12 @@ class RankingLists:
         self.identity = torch.tensor([same.setdefault(text, len(same)) for text in self.texts], device=device)
         self.held_out, self.anchors = split_anchors(len(self.texts), settings.seed)
         self.temperatures = TEMPERATURES if settings.temperature is None else (settings.temperature,)
-        self.scales = (1.0, 1.0)  # σ / σ_t and σ / σ_s, once the student's cosines are known
+        self.scale: float | None = self._scale()
+
+    def _scale(self) -> float:
+        """r, read off held-out lists."""
+        teacher, itself = self._teachers(self.held_out[:SCALED], self.candidates(0))
+        return max(1.0, LEAST_SPREAD / max(1e-6, spread(teacher, itself)))
 
     def _checked(self, vectors: np.ndarray, queries: int) -> np.ndarray:
         check_documents(self.texts[: self.n])
@@ -234,11 +169,7 @@ class RankingLists:
         return np.union1d(np.arange(self.n), self.held_out)
 
     def begin(self, bank: Tensor) -> None:
-        """Set σ from the student's first embeddings, (m, d)."""
-        rows = torch.from_numpy(self.held_out).to(bank.device)
-        teacher, student, itself = self.cosines(self.held_out, bank[rows], bank, self.candidates(0))
-        of_teacher = max(1e-6, spread(teacher, itself))  # 0 if each list has one document
-        self.scales = scales(of_teacher, spread(student, itself), LEAST_SPREAD)
+        """Take note of the student's first embeddings; r does not depend on them."""
 
     def key(self) -> str:
         """Hash of texts, vectors and settings: a checkpoint of another run has another one."""
@@ -278,13 +209,18 @@ class RankingLists:
         Returns:
             Three tensors (B, n).
         """
-        at = torch.from_numpy(rows).to(e.device)
+        teacher, itself = self._teachers(rows, candidates)
+        return teacher, e @ bank[candidates].T, itself
+
+    def _teachers(self, rows: np.ndarray, candidates: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """The teacher's cosines, and which documents are the text itself, (B, n) each."""
+        at = torch.from_numpy(rows).to(self.teacher.device)
         itself = self.identity[at][:, None] == self.identity[candidates][None]
-        return self.teacher[at] @ self.teacher[candidates].T, e @ bank[candidates].T, itself
+        return self.teacher[at] @ self.teacher[candidates].T, itself
 
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
         """KL of the student's lists from the teacher's, one a row, (B,); arguments as in `cosines`."""
+        assert self.scale is not None
         teacher, student, itself = self.cosines(rows, e, bank, candidates)
-        teacher, student = self.scales[0] * teacher, self.scales[1] * student
-        found = [divergence(teacher, student, itself, temperature) for temperature in self.temperatures]
+        found = [divergence(self.scale * teacher, student, itself, temperature) for temperature in self.temperatures]
         return torch.stack(found).mean(dim=0)

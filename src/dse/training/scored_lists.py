@@ -1,11 +1,12 @@
 """Lists of scored documents as a student of rankings learns from them: a cross-encoder's, an API's, or labels.
 
-    p(j | i) = softmax_j s_ij σ / σ_t / T           # scores s, over the documents j that the list of query i scores
-    q(j | i) = softmax_j cos(e_i, e_j) σ / σ_s / T
+    t_ij = s_ij r,  r = max(σ_s, 0.12) / σ_t               # σ_s, σ_t: spread of the student's cosines and the scores s
+    p(j | i) = softmax_j t_ij / T                          # over the documents j that the list of query i scores
+    q(j | i) = softmax_j cos(e_i, e_j) / T
     loss     = mean_i KL(p(. | i) || q(. | i))
-    σ        = max(σ_s, 0.12)                       # σ_t, σ_s: spread of scores and cosines within lists, at the start
 
-The scores come on any scale, hence σ, which is read off the held-out lists and some of the others. Every step encodes
+The scores come on any scale, hence r, which is read off the held-out lists and some of the others, within lists, at the
+start. Every step encodes
 queries and seven documents of each list, with gradient, and compares these. Held-out lists are compared whole, by the
 embeddings of the bank.
 """
@@ -23,22 +24,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dse.errors import BadDataError, MismatchError
-from dse.training.ranking_lists import (
-    MOST_HELD_OUT,
-    RankingTraining,
-    check_documents,
-    divergence,
-    in_passes,
-    scales,
-)
+from dse.training.ranking_lists import MOST_HELD_OUT, check_documents, divergence, in_passes
+from dse.training.settings import RankingTraining
 
 HELD_OUT = 0.1  # of the queries
 ANCHORS = 0.125  # share of queries among the texts of a step; each meets seven documents of its list
 FEWEST = 20  # lists
 MOST = 1e100  # of a score
 TEMPERATURE = 0.1
-LEAST_SPREAD = 0.12  # σ at least: all-MiniLM-L6-v2 has 0.12 to 0.24 in twelve collections
-SCALED = 256  # lists that σ is read off; encoding all would take as long as a third of the training
+LEAST_SPREAD = 0.12  # of cosines; those of all-MiniLM-L6-v2 have 0.12 to 0.24 in such lists of twelve collections
+SCALED = 256  # lists that r is read off; encoding all would take as long as a third of the training
 
 ScoredRows = tuple[NDArray[np.int64], NDArray[np.float64]]  # rows of the documents (m,), their scores (m,)
 
@@ -79,7 +74,7 @@ class ScoredLists:
             )
         self.held_out, self.anchors = self._split()
         self.scaled = [*self.held_out.tolist(), *self.anchors.tolist()][:SCALED]  # anchors are in the order drawn
-        self.scales: tuple[float, float] | None = None  # σ / σ_t and σ / σ_s, once the student's cosines are known
+        self.scale: float | None = None  # r, once the student's cosines are known
         self.queries_of_step = max(1, round(ANCHORS * settings.batch_size))
 
     def _checked(self, lists: Sequence[ScoredRows], queries: int) -> list[ScoredRows]:
@@ -130,18 +125,18 @@ class ScoredLists:
         return float(scores.min()), float(scores.max())
 
     def looked_up(self) -> NDArray[np.int64]:
-        """Texts whose embeddings the bank must hold: of held-out lists, and of those that σ is read off."""
+        """Texts whose embeddings the bank must hold: of held-out lists, and of those that r is read off."""
         rows = [*self.held_out.tolist(), *self.scaled]
         return np.unique(np.concatenate([rows, *(self._lists[row][0] for row in rows)]).astype(np.int64))
 
     def begin(self, bank: Tensor) -> None:
-        """Set σ from the student's first embeddings, (m, d)."""
+        """Set r from the student's first embeddings, (m, d)."""
         lists = [(row, *self._lists[row]) for row in self.scaled]
         cosines = [
             (bank[torch.from_numpy(documents).to(bank.device)] @ bank[row]).cpu().double().numpy()
             for row, documents, _ in lists
         ]
-        self.scales = scales(_spread([scores for _, _, scores in lists]), _spread(cosines), LEAST_SPREAD)
+        self.scale = max(LEAST_SPREAD, _spread(cosines)) / _spread([scores for _, _, scores in lists])
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """The texts that a step encodes: queries, and documents of their lists, each once."""
@@ -193,10 +188,10 @@ class ScoredLists:
 
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: None) -> Tensor:
         """KL of the student's lists from the teacher's, one a query, (Q,); arguments as in `cosines`."""
-        assert self.scales is not None
+        assert self.scale is not None
         teacher, student, none = self.cosines(rows, e, bank, candidates)
-        teacher = (self.scales[0] * (teacher - teacher[:, :1])).to(e)  # a large number that all scores share is no loss
-        return divergence(teacher, self.scales[1] * student, none, self.settings.temperature or TEMPERATURE)
+        teacher = (self.scale * (teacher - teacher[:, :1])).to(e)  # a large number that all scores share is no loss
+        return divergence(teacher, student, none, self.settings.temperature or TEMPERATURE)
 
 
 def draw_of(text: str, seed: int) -> float:

@@ -1,4 +1,4 @@
-"""How a model is trained: steps, learning rates, early stopping. Teachers and students share these settings."""
+"""How a model is trained: steps, learning rates, early stopping. Teachers and students of pairs share theirs."""
 
 from __future__ import annotations
 
@@ -65,3 +65,61 @@ class Training:
     def to_dict(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class RankingTraining:
+    """How a student learns to rank.
+
+    Attributes:
+        steps: Optimiser steps; None takes three passes over the texts, at least 200 and at most 2,000 steps.
+        batch_size: Texts encoded in a step.
+        learning_rate: Peak of the linear schedule.
+        temperature: T of both softmaxes; None takes 0.1 for scored lists, and the mean of the losses at 0.1 and 0.05
+            for an encoder's lists of the whole corpus.
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: AdamW's.
+        kept: Share of the first weights in the last ones, w = kept w_start + (1 - kept) w_trained: queries unlike those
+            of the training are ranked better so (Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
+        refreshes: How often, at even distances, the whole bank is encoded again; no more often than passes are made.
+        checkpoint_steps: Steps between two checkpoints.
+        dtype: ``"auto"`` computes in bfloat16 where the hardware has it; weights stay float32.
+        seed: Of the order of the texts.
+
+    Raises:
+        ValueError: If a setting cannot train.
+    """
+
+    steps: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    temperature: float | None = None
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    kept: float = 0.25
+    refreshes: int = 3
+    checkpoint_steps: int = 50
+    dtype: Dtype = "auto"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot train."""
+        for name in ("steps", "batch_size", "learning_rate", "temperature", "checkpoint_steps"):
+            value = getattr(self, name)
+            if (value is None and name not in ("steps", "temperature")) or (value is not None and not value > 0):
+                raise ValueError(f"{name} is {value}; it must be positive.")
+        for name in ("weight_decay", "refreshes", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
+        for name in ("warmup", "kept"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1.")
+
+    def steps_for(self, texts: int) -> int:
+        """How many steps train on so many texts.
+
+        Example:
+            >>> RankingTraining().steps_for(9600), RankingTraining(steps=7).steps_for(9600)
+            (900, 7)
+        """
+        return self.steps or min(2000, max(200, 3 * texts // self.batch_size))
