@@ -59,9 +59,8 @@ def test_vectors_are_the_encoders_with_its_prompts(other, sentences):
 
 
 def spread(t: np.ndarray) -> float:
-    """Standard deviation of the cosines of a text with the others, on average."""
-    cosines = t @ t.T
-    return float(np.mean([np.delete(row, i).std() for i, row in enumerate(cosines)]))
+    """Standard deviation of the cosines of a text with the others."""
+    return float(np.sqrt(np.mean([np.delete(row, i).var() for i, row in enumerate(t @ t.T)])))
 
 
 def test_cosine_of_several_is_the_mean_of_theirs_each_at_the_same_spread(encoder, other, sentences):

@@ -25,6 +25,7 @@ from dse.files import write_tensors
 from dse.model import DSE
 from dse.ranks import ranks
 from dse.teacher.kept_scores import score_key
+from dse.training.ranking_lists import spread
 
 logger = logging.getLogger(__name__)
 
@@ -274,20 +275,13 @@ def _embed(
 
 def _weights(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """w_k of encoders with these vectors, each (n, D_k); alike where no two texts differ."""
-    spreads = [_spread(t[:COMPARED]) for t in parts]
+    itself = torch.eye(min(COMPARED, len(parts[0])), dtype=torch.bool)
+    spreads = [spread(torch.from_numpy(t[:COMPARED] @ t[:COMPARED].T), itself) for t in parts]
     if min(spreads) < NO_SPREAD:
         return np.full(len(parts), 1 / len(parts), np.float32)
     inverse = 1 / np.array(spreads, np.float32)
     weights: NDArray[np.float32] = inverse / inverse.sum()
     return weights
-
-
-def _spread(t: NDArray[np.float32]) -> float:
-    """Standard deviation of the cosines of a text with the others, their mean, of texts with vectors t (n, D)."""
-    if len(t) < 2:
-        return 0.0
-    others = ~np.eye(len(t), dtype=bool)
-    return float((t @ t.T)[others].reshape(len(t), -1).std(axis=1).mean())
 
 
 def _keys(teacher: SentenceTransformer, name: str, role: Role, texts: Sequence[str]) -> list[bytes]:
