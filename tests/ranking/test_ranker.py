@@ -106,6 +106,15 @@ def test_the_whole_way(recipe, encoder, tmp_path, learned):
     )
 
 
+def test_a_teacher_that_is_the_backbone_is_pointed_out(recipe, encoder, tmp_path, caplog):
+    message = "The teacher is the backbone itself"
+    make_ranker(documents(), None, replace(recipe, backbone=encoder), tmp_path / "same")
+    assert message in caplog.text
+    caplog.clear()
+    make_ranker(documents(), None, recipe, tmp_path / "other")
+    assert message not in caplog.text
+
+
 @pytest.mark.parametrize("split", [(), ("train",), ("unlabelled", "dev")])
 def test_judged_queries_are_never_trained_on(recipe, tmp_path, learned, split):
     """By id, and as the same text under another id."""

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +150,8 @@ def make_ranker(
         for path, model in zip(recipe.teachers, loaded, strict=True):
             reads = "a cross-encoder, reads each pair" if isinstance(model, CrossEncoder) else "embeds each text once"
             logger.info("teacher %s: %s", path, reads)
+        if [realpath(path) for path in recipe.teachers] == [realpath(recipe.backbone)]:
+            logger.warning("The teacher is the backbone itself, so there is nothing to learn; give a better model.")
         _say(collection, way)
         student = _start(recipe)
         student.info["backbone"] = recipe.backbone
