@@ -132,7 +132,7 @@ class RankingLists:
         self.identity = torch.tensor([same.setdefault(text, len(same)) for text in self.texts], device=device)
         self.held_out, self.anchors = split_anchors(len(self.texts), settings.seed)
         self.temperatures = TEMPERATURES if settings.temperature is None else (settings.temperature,)
-        self.scale: float | None = self._scale()
+        self.scale = self._scale()
 
     def _scale(self) -> float:
         """r, read off held-out lists."""
@@ -220,7 +220,6 @@ class RankingLists:
 
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
         """KL of the student's lists from the teacher's, one a row, (B,); arguments as in `cosines`."""
-        assert self.scale is not None
         teacher, student, itself = self.cosines(rows, e, bank, candidates)
         found = [divergence(self.scale * teacher, student, itself, temperature) for temperature in self.temperatures]
         return torch.stack(found).mean(dim=0)
