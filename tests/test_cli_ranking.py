@@ -33,7 +33,7 @@ def shop(tmp_path_factory, backbone, models):
 def test_a_student_is_judged_as_a_ranker(shop, backbone, tmp_path):
     words = ["evaluate", shop / "student", "--corpus", shop, "--backbone", backbone, "--teacher", shop / "encoder"]
     done = dse(*words, "-o", tmp_path / "report")
-    told = [f"teacher: {n} of {n} texts ({role}) embedded\n" for n, role in ((5, "query"), (210, "document"))]
+    told = [f"teacher: {n} of {n} texts ({role}) embedded\n" for n, role in ((210, "document"), (5, "query"))]
     assert (done.returncode, done.stderr) == (0, "".join(told))  # what a bar would show
     lines = done.stdout.splitlines()
     assert lines[0] == f"{shop.name}, split test: 5 queries, 210 documents" and max(map(len, lines)) <= 80
