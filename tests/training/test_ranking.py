@@ -46,12 +46,14 @@ def run(student: DSE, output, settings=SHORT, **kwargs) -> DSE:
 # -------------------------------------------------------------------------------------------------------- the loss
 
 
-def plain_scale(texts, n, teacher, held_out) -> float:
+def plain_scale(texts, n, teacher, held_out, bank) -> float:
     """r, list by list."""
-    teacher = teacher / np.linalg.norm(teacher, axis=1, keepdims=True)
-    lists = [[teacher[i] @ teacher[j] for j in range(n) if texts[j] != texts[i]] for i in held_out]
-    squares = np.concatenate([np.square(of - np.mean(of)) for of in lists if of])
-    return max(1.0, 0.075 / max(1e-6, np.sqrt(np.mean(squares))))
+    teacher, deviations = teacher / np.linalg.norm(teacher, axis=1, keepdims=True), []
+    for vectors in (teacher, bank):
+        lists = [[vectors[i] @ vectors[j] for j in range(n) if texts[j] != texts[i]] for i in held_out]
+        squares = np.concatenate([np.square(of - np.mean(of)) for of in lists if of])
+        deviations.append(np.sqrt(np.mean(squares)))
+    return max(1.0, max(0.075, deviations[1]) / max(1e-6, deviations[0]))
 
 
 def plain_loss(texts, n, teacher, rows, e, bank, temperature, r=1.0) -> float:
@@ -89,7 +91,8 @@ def test_loss_is_the_formula(seed, names, queries, temperature):
     e = unit(random, 4, 3)
     lists = RankingLists(texts[:n], texts[n:], vectors, RankingTraining(temperature=temperature), CPU)
     e_torch = torch.tensor(e, dtype=torch.float32, requires_grad=True)
-    r = plain_scale(texts, n, vectors, lists.held_out)
+    lists.begin(torch.tensor(bank, dtype=torch.float32))
+    r = plain_scale(texts, n, vectors, lists.held_out, bank)
     assume(r < 3)  # cosines that hardly differ: one document is a candidate, or all are alike
     assert lists.scale == pytest.approx(r, rel=1e-3)
     loss = lists.divergences(rows, e_torch, torch.tensor(bank, dtype=torch.float32), lists.candidates(0)).mean()
@@ -109,6 +112,7 @@ def test_teachers_of_narrow_ranges_teach_the_same_lists(share, other, seed):
     for a in (share, other):
         vectors = np.concatenate([np.sqrt(a) * wide, np.full((len(wide), 1), np.sqrt(1 - a))], axis=1)
         lists = RankingLists(CORPUS, QUERIES, vectors.astype(np.float32), RankingTraining(), CPU)
+        lists.begin(bank)
         assert lists.scale > 1
         losses.append(lists.divergences(lists.held_out, bank[lists.held_out.tolist()], bank, lists.candidates(0)))
     assert torch.allclose(*losses, rtol=1e-3, atol=1e-4)

@@ -3,7 +3,7 @@
     p(j | i) = softmax_j r cos(t_i, t_j) / T            # teacher's vectors t, over all documents j except i itself
     q(j | i) = softmax_j cos(e_i, b_j) / T              # student's embeddings
     loss     = mean_T mean_i KL(p(. | i) || q(. | i))   # T: 0.1 and 0.05, i: the texts of a batch
-    r        = max(1, 0.075 / σ_t)                      # σ_t: spread of the teacher's cosines within lists
+    r        = max(1, max(0.075, σ_s) / σ_t)            # σ: spread of the cosines within lists, at the start
 
 The cosines of one encoder lie between 0 and 1, those of another between 0.7 and 0.9. Without r the lists of the second
 would be flat, and a student that learns them would unlearn what it knew.
@@ -132,12 +132,7 @@ class RankingLists:
         self.identity = torch.tensor([same.setdefault(text, len(same)) for text in self.texts], device=device)
         self.held_out, self.anchors = split_anchors(len(self.texts), settings.seed)
         self.temperatures = TEMPERATURES if settings.temperature is None else (settings.temperature,)
-        self.scale = self._scale()
-
-    def _scale(self) -> float:
-        """r, read off held-out lists."""
-        teacher, itself = self._teachers(self.held_out[:SCALED], self.candidates(0))
-        return max(1.0, LEAST_SPREAD / max(1e-6, spread(teacher, itself)))
+        self.scale = 1.0  # r, once the student's cosines are known
 
     def _checked(self, vectors: np.ndarray, queries: int) -> np.ndarray:
         check_documents(self.texts[: self.n])
@@ -169,7 +164,11 @@ class RankingLists:
         return np.union1d(np.arange(self.n), self.held_out)
 
     def begin(self, bank: Tensor) -> None:
-        """Take note of the student's first embeddings; r does not depend on them."""
+        """Set r from the student's first embeddings, (m, d)."""
+        rows = self.held_out[:SCALED]
+        teacher, student, itself = self.cosines(rows, bank[rows.tolist()], bank, self.candidates(0))
+        least = max(LEAST_SPREAD, spread(student, itself))
+        self.scale = max(1.0, least / max(1e-6, spread(teacher, itself)))
 
     def key(self) -> str:
         """Hash of texts, vectors and settings: a checkpoint of another run has another one."""
@@ -209,14 +208,9 @@ class RankingLists:
         Returns:
             Three tensors (B, n).
         """
-        teacher, itself = self._teachers(rows, candidates)
-        return teacher, e @ bank[candidates].T, itself
-
-    def _teachers(self, rows: np.ndarray, candidates: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """The teacher's cosines, and which documents are the text itself, (B, n) each."""
-        at = torch.from_numpy(rows).to(self.teacher.device)
+        at = torch.from_numpy(rows).to(e.device)
         itself = self.identity[at][:, None] == self.identity[candidates][None]
-        return self.teacher[at] @ self.teacher[candidates].T, itself
+        return self.teacher[at] @ self.teacher[candidates].T, e @ bank[candidates].T, itself
 
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
         """KL of the student's lists from the teacher's, one a row, (B,); arguments as in `cosines`."""
