@@ -250,6 +250,11 @@ def test_a_preset_on_the_command_line_replaces_the_one_in_the_file(recipe, write
     assert made["training"]["accumulation"] == 1
 
 
+def test_a_file_may_merge_mappings(write):
+    file = write("distill: &own\n  epochs: 7\nteacher:\n  <<: *own\n  seed: 3\n")
+    assert read_config(file, "teacher") == {"epochs": 7, "seed": 3}
+
+
 def test_a_section_wins_over_the_top(write):
     file = write("epochs: 5\nseed: 1\nteacher:\n  epochs: 7\n")
     assert read_config(file, "teacher") == {"epochs": 7, "seed": 1}
@@ -331,6 +336,8 @@ def test_an_option_may_stand_in_a_file_under_its_own_name():
         ("seed: 1\nepochs: 2\nseed: 3", "line 3: 'seed' stands there twice"),
         ("distill:\n  epochs: 2\n  epochs: 2", "line 3: 'epochs' stands there twice"),
         ("{[1]: 2}", "cannot be read"),
+        ("batch-size: 2\nbatch_size: 3", "settings.yaml: batch_size stands there twice, spelled in two ways"),
+        ("layers: 2\nnum_layers: 3", "settings.yaml: num_layers stands there twice, spelled in two ways"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, write, text, message):

@@ -38,8 +38,8 @@ def read_config(file: Path, command: str, preset: str | None = None) -> dict[str
     if not isinstance(tree, dict):
         raise BadDataError(f"{file} holds no settings; write them as `option: value`, one a line.")
     section = tree.get(command)
-    settings = _named({key: value for key, value in tree.items() if not isinstance(value, dict)})
-    settings |= _named(section) if isinstance(section, dict) else {}
+    settings = _named({key: value for key, value in tree.items() if not isinstance(value, dict)}, file)
+    settings |= _named(section, file) if isinstance(section, dict) else {}
     own = settings.pop("preset", None)
     preset = preset or own
     if preset is None:
@@ -57,11 +57,11 @@ def _load(text: str) -> Any:
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for place, key in enumerate(keys):
-                if key in keys[:place]:
-                    line = node.value[place][0].start_mark.line + 1
-                    raise yaml.YAMLError(f"line {line}: {key!r} stands there twice")
+            seen: set[tuple[str, str]] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if (key.tag, key.value) in seen:
+                    raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value!r} stands there twice")
+                seen.add((key.tag, key.value))
             mapping: dict[Any, Any] = super().construct_mapping(node, deep)
             return mapping
 
@@ -95,10 +95,16 @@ def _apply(context: typer.Context, parameter: typer.CallbackParam, value: Any) -
     return value
 
 
-def _named(settings: dict[Any, Any]) -> dict[str, Any]:
+def _named(settings: dict[Any, Any], file: Path) -> dict[str, Any]:
     """Settings under the names of their parameters."""
-    names = ((str(key).replace("-", "_"), value) for key, value in settings.items())
-    return {ALIASES.get(name, name): value for name, value in names}
+    named: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = str(key).replace("-", "_")
+        name = ALIASES.get(name, name)
+        if name in named:
+            raise BadDataError(f"{file}: {key} stands there twice, spelled in two ways; keep one of them.")
+        named[name] = value
+    return named
 
 
 def _repeated(value: Any) -> list[Any]:
