@@ -116,7 +116,7 @@ def load_lists(source: Source, collection: Collection | None = None) -> Lists:
         lists.setdefault(query, {}).setdefault(document, []).append(score)
     if not lists:
         raise BadDataError(f"{path} holds no scores; give a file with a scored pair, or a list, a row")
-    differ = sum(np.ptp(values) > 0 for scored in lists.values() for values in scored.values())
+    differ = sum(len(set(values)) > 1 for scored in lists.values() for values in scored.values())
     if differ:
         logger.warning("%s scores %d pairs more than once, not alike; each has the mean of its scores", path, differ)
     scores = [np.array([np.mean(values) for values in scored.values()]) for scored in lists.values()]

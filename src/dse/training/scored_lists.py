@@ -6,9 +6,8 @@
     loss     = mean_i KL(p(. | i) || q(. | i))
 
 The scores come on any scale, hence r, which is read off the held-out lists and some of the others, within lists, at the
-start. Every step encodes
-queries and seven documents of each list, with gradient, and compares these. Held-out lists are compared whole, by the
-embeddings of the bank.
+start. Every step encodes queries and seven documents of each list, with gradient, and compares these. Held-out lists
+are compared whole, by the embeddings of the bank.
 """
 
 from __future__ import annotations
