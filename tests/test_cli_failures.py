@@ -273,3 +273,27 @@ def test_truncated_weights_of_a_teacher(run, backbone: str, tmp_path: Path) -> N
         "label", tmp_path / "teacher", "--kind", "binary", "--data", tmp_path / "pairs.csv", "-o", tmp_path / "s"
     )
     assert done.code == 4 and "cannot be read" in done.err and done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("match", "student", "left.csv", "--output", "pairs", "--recall"),
+        ("index", "calibrate", "index", "--queries", "queries.txt", "--recall"),
+        ("index", "calibrate", "index", "--queries", "queries.txt", "--confidence"),
+    ],
+)
+@pytest.mark.parametrize("value", ["0", "1", "2", "-0.5", "nan"])
+def test_a_share_is_refused_before_anything_is_read(run: Callable[..., Done], words: tuple[str, ...], value: str) -> None:
+    done = run(*words, value)  # no such folder: it is not looked for
+    assert done.code == 2 and "does not lie between 0 and 1" in " ".join(done.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(("option", "value"), [("--rows", "0"), ("--pairs", "-1"), ("--queries-per-second", "-1")])
+def test_a_plan_is_refused_before_anything_is_measured(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, option: str, value: str
+) -> None:
+    monkeypatch.setattr("dse.scale.unit_costs.UnitCosts.here", lambda *_: pytest.fail("measured"))
+    job = {"--rows": "1e6", option: value}
+    done = run("plan", *(word for pair in job.items() for word in pair))
+    assert done.code == 2 and option in done.err

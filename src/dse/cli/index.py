@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dse.cli import options as o
+from dse.cli.parsing import proper_share
 
 if TYPE_CHECKING:
     from dse.index import CandidateIndex
@@ -179,8 +180,12 @@ def calibrate(
     student: StudentOption = None,
     column: Annotated[str | None, typer.Option("--column", help="Column of the queries.")] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Best rows of a query.")] = 10,
-    recall: Annotated[float, typer.Option("--recall", help="Share of the exact best rows to find.")] = 0.99,
-    confidence: Annotated[float, typer.Option("--confidence", help="Confidence of that recall.")] = 0.95,
+    recall: Annotated[
+        float, typer.Option("--recall", callback=proper_share, help="Share of the exact best rows to find.")
+    ] = 0.99,
+    confidence: Annotated[
+        float, typer.Option("--confidence", callback=proper_share, help="Confidence of that recall.")
+    ] = 0.95,
     ray: o.RayOption = None,
     as_json: o.JsonOption = False,
 ) -> None:

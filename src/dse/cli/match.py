@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dse.cli import options as o
+from dse.cli.parsing import proper_share
 
 
 def match(
@@ -18,7 +19,9 @@ def match(
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Pairs of a left row at most.")] = 5,
     min_score: Annotated[float, typer.Option("--min-score", help="Lowest score of a pair.")] = 0.9,
     label: Annotated[str | None, typer.Option("--label", help="Class that counts, if the student has several.")] = None,
-    recall: Annotated[float, typer.Option("--recall", help="Share of the exact best pairs to find.")] = 0.99,
+    recall: Annotated[
+        float, typer.Option("--recall", callback=proper_share, help="Share of the exact best pairs to find.")
+    ] = 0.99,
     exact: Annotated[bool, typer.Option("--exact", help="Score every pair.")] = False,
     id_column: o.IdColumnOption = None,
     text_column: o.TextColumnOption = None,

@@ -42,6 +42,28 @@ def column_names(text: str | None) -> dict[str, str] | None:
     return {ours.strip(): theirs.strip() for ours, theirs in parts}
 
 
+def share(value: float) -> float:
+    """A share above 0 that may be all.
+
+    Raises:
+        BadParameter: If it is none.
+    """
+    if not 0 < value <= 1:
+        raise typer.BadParameter(f"{value:g} is no share; give one above 0 and at most 1, as 0.9.")
+    return value
+
+
+def proper_share(value: float) -> float:
+    """A share, or a confidence, that is neither nothing nor all.
+
+    Raises:
+        BadParameter: If it is none.
+    """
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"{value:g} does not lie between 0 and 1; give a share as 0.99.")
+    return value
+
+
 def on_one_line(text: str) -> str:
     r"""A text as a terminal may show it: white space as blanks, and no control characters.
 

@@ -11,10 +11,10 @@ from dse.cli import options as o
 
 
 def plan(
-    rows: Annotated[float, typer.Option("--rows", help="Texts to embed and search: 1e9.")],
+    rows: Annotated[float, typer.Option("--rows", min=1, help="Texts to embed and search: 1e9.")],
     dimension: Annotated[int, typer.Option("--dimension", min=1, help="Numbers of an embedding.")] = 1536,
-    queries_per_second: Annotated[float, typer.Option("--queries-per-second", help="To be answered.")] = 1.0,
-    pairs: Annotated[float, typer.Option("--pairs", help="That a teacher labels.")] = 1e6,
+    queries_per_second: Annotated[float, typer.Option("--queries-per-second", min=0, help="To be answered.")] = 1.0,
+    pairs: Annotated[float, typer.Option("--pairs", min=0, help="That a teacher labels.")] = 1e6,
     machine: Annotated[Literal["cpu-16", "h100"], typer.Option("--machine", help="Where it is to run.")] = "cpu-16",
     backbone: o.BackboneOption = None,
     costs: Annotated[

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dse.cli import options as o
+from dse.cli.parsing import share
 
 if TYPE_CHECKING:
     from dse.evaluation.threshold import Threshold
-
-
-def _share(value: float) -> float:
-    if not 0 < value <= 1:
-        raise typer.BadParameter(f"{value:g} is no share; give one above 0 and at most 1, as 0.9.")
-    return value
 
 
 @o.grouped
@@ -26,7 +21,7 @@ def threshold(
     source: o.PairOptions,
     precision: Annotated[
         float,
-        typer.Option("--precision", "-p", callback=_share, help="Share of right ones among the pairs called positive."),
+        typer.Option("--precision", "-p", callback=share, help="Share of right ones among the pairs called positive."),
     ] = 0.9,
     split: o.SplitOption = "dev",
     as_json: o.JsonOption = False,
