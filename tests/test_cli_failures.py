@@ -284,7 +284,9 @@ def test_truncated_weights_of_a_teacher(run, backbone: str, tmp_path: Path) -> N
     ],
 )
 @pytest.mark.parametrize("value", ["0", "1", "2", "-0.5", "nan"])
-def test_a_share_is_refused_before_anything_is_read(run: Callable[..., Done], words: tuple[str, ...], value: str) -> None:
+def test_a_share_is_refused_before_anything_is_read(
+    run: Callable[..., Done], words: tuple[str, ...], value: str
+) -> None:
     done = run(*words, value)  # no such folder: it is not looked for
     assert done.code == 2 and "does not lie between 0 and 1" in " ".join(done.err.replace("│", " ").split())
 

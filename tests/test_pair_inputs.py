@@ -244,3 +244,15 @@ def test_one_option_gives_float32_everywhere(backbone: str) -> None:
     one = exact.encode("a red bicycle")
     np.testing.assert_allclose(exact.encode("a red bicycle", output_value=None)["sentence_embedding"], one, atol=1e-5)
     assert np.abs(fast.encode("a red bicycle") - one).max() > 1e-4  # there is something to tell apart
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "a\udfffb"])
+def test_half_a_surrogate_pair_is_named(bad: str, student: DSE) -> None:
+    for call in (
+        lambda: student.predict([("a tent", "a bike"), ("a tent", bad)]),
+        lambda: student.topk(["a tent", bad], TEXTS),
+        lambda: student.rank("a tent", ["a bike", bad]),
+    ):
+        with pytest.raises(ValueError, match=r"(?i)(row|input) 1 holds half of a surrogate pair"):
+            call()
+    assert np.isfinite(student.predict([("a tent", "\U0001f6b2")])).all()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dse.data.tables import is_text
 from dse.scoring.products import as_tensor
 
 # Options of `encode` that make other embeddings than those a student was trained on, and their harmless values.
@@ -38,6 +39,8 @@ def as_texts(inputs: Any, what: str) -> list[str]:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"{what}: row {row} is {_shown(text)}; give texts.")
+        if not is_text(text):
+            raise ValueError(f"{what}: row {row} holds half of a surrogate pair, which is no character; leave it out.")
     return texts
 
 
@@ -54,6 +57,8 @@ def as_pairs(inputs: Any, singular: bool) -> list[Sequence[str]]:
         fits = isinstance(pair, list | tuple | np.ndarray) and len(pair) == 2
         if not fits or not all(isinstance(text, str) for text in pair):
             raise ValueError(f"Input {row} is {_shown(pair)}; give pairs of texts, (sentence1, sentence2).")
+        if not all(map(is_text, pair)):
+            raise ValueError(f"Input {row} holds half of a surrogate pair, which is no character; leave it out.")
     return pairs
 
 

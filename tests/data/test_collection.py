@@ -317,3 +317,38 @@ def test_a_collection_is_named_by_its_folder_wherever_one_stands(tmp_path, monke
     assert names == ["shop"] * 5 + ["hub-name"]
     (folder / "articles.csv").write_text("id,text\nd1,a tent\n")
     assert collection_name("articles.csv") == "articles"  # a folder like "downloads" says nothing
+
+
+@pytest.mark.parametrize("qrels", ["csv", "trec"])
+def test_judgements_that_name_no_split_are_of_their_queries(tmp_path, qrels):
+    (tmp_path / "corpus.csv").write_text("id,text\nd1,a tent\nd2,a bike\n")
+    (tmp_path / "queries.csv").write_text("id,text,split\nq1,a bike,train\nq2,where to sleep,test\nq3,neither,\n")
+    rows = [("q1", "d2"), ("q2", "d1"), ("q3", "d1")]
+    file = tmp_path / f"qrels.{qrels}"
+    file.write_text(
+        "\n".join(["query_id,doc_id,relevance", *(f"{q},{d},1" for q, d in rows)])
+        if qrels == "csv"
+        else "\n".join(f"{q} 0 {d} 1" for q, d in rows)
+    )
+    for split, found in (("train", {"q1", "q3"}), ("test", {"q2", "q3"})):
+        assert load_collection(tmp_path, split=split).judgements.keys() == found
+    assert load_collection(tmp_path, split="nope").judgements.keys() == {"q3"}
+    (tmp_path / "queries.csv").write_text("id,text,split\nq1,a bike,train\nq2,where to sleep,test\nq3,neither,test\n")
+    message = refused(load_collection, tmp_path, split="nope")
+    assert "holds no judgements of split 'nope', only of 'train', 'test'; choose another" in message
+
+
+def test_a_split_that_no_query_belongs_to_is_refused(tmp_path):
+    (tmp_path / "corpus.csv").write_text("id,text\nd1,a tent\nd2,a bike\n")
+    (tmp_path / "queries.csv").write_text("id,text,split\nq1,a bike,train\nq2,where to sleep,dev\n")
+    assert len(load_collection(tmp_path).queries) == 2  # no query is of split test: texts are held out in their place
+    assert len(load_collection(tmp_path, split="dev").queries) == 2
+    message = refused(load_collection, tmp_path, split="trian")
+    assert "queries.csv holds no queries of split 'trian', only of 'train', 'dev'; choose another split" in message
+    (tmp_path / "queries.csv").write_text("id,text\nq1,a bike\n")
+    assert "no column names splits" in refused(load_collection, tmp_path, split="dev")
+
+
+def test_a_row_that_is_no_object_is_named_and_not_its_columns(tmp_path):
+    (tmp_path / "corpus.jsonl").write_text('[{"id": "1", "text": "a tent"}]\n')
+    assert "corpus.jsonl:1: is no JSON object; correct it" in refused(load_corpus, tmp_path)

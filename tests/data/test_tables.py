@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -16,8 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dse.data.collection_files import load_corpus
 from dse.data.pairs import load_pairs, read_sentences
 from dse.data.tasks import get_task
+from dse.data.text_rows import read_texts
 from dse.errors import BadDataError, DSEError, MissingExtraError
 from tests.pair_files import FORMATS, NAMES, ROWS, as_rows, error_of, write
 
@@ -297,3 +300,25 @@ def check_reported(file, bad, good, total):
         assert (as_rows(pairs), pairs.skipped) == (good, len(bad))
     else:
         assert "no usable row" in error_of(file, MNLI, skip_bad_rows=True)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".txt"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"text\rone\rtwo\r", "ends its lines with a carriage return alone; save it with LF or CRLF"),
+        (gzip.compress(b"text\none\ntwo\n"), "is compressed by gzip; unpack it"),
+    ],
+)
+def test_old_line_ends_and_compressed_files_are_named(tmp_path, suffix, content, problem):
+    file = tmp_path / f"texts{suffix}"
+    file.write_bytes(content)
+    for read in (read_sentences, load_corpus, lambda path: list(read_texts([path]))):
+        with pytest.raises(BadDataError) as error:
+            read(file)
+        assert problem in str(error.value)
+
+
+def test_carriage_returns_within_lines_are_text(tmp_path):
+    (tmp_path / "texts.txt").write_bytes(b"one\rpart\rmore\ntwo\r\n")
+    assert read_sentences(tmp_path / "texts.txt") == ["one\rpart\rmore", "two"]

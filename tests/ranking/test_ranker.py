@@ -17,7 +17,7 @@ import torch
 from dse import DSE
 from dse.data import Collection, Texts
 from dse.encoding.runtime import one_thread
-from dse.errors import BadDataError, MismatchError
+from dse.errors import BadDataError, DSEError, MismatchError
 from dse.evaluation.ranking import plots
 from dse.ranking import RankingRecipe, make_ranker, ranker, rounds, ways
 from dse.teacher import load_ranking_teacher, vectors
@@ -336,3 +336,19 @@ def test_two_processes_make_the_student_of_one(backbone, encoder, tmp_path, monk
     asked = one["asked"] - first["asked"]
     assert 0 < second["asked"] <= asked <= second["asked"] + 240 and first["asked"] < one["asked"]
     assert sorted(os.listdir(tmp_path / "one" / "pairs")) == sorted(os.listdir(tmp_path / "two" / "pairs"))
+
+
+def test_what_is_no_collection_is_named(recipe, tmp_path):
+    with pytest.raises(MismatchError, match=r"corpus is a str; give Texts, as dse\.data\.load_corpus"):
+        make_ranker("corpus.csv", queries(), recipe, tmp_path / "student")
+    with pytest.raises(MismatchError, match="queries is a list; give Texts"):
+        make_ranker(documents(), list(QUERIES), recipe, tmp_path / "student")
+    with pytest.raises(ValueError, match=r"teachers is one text; give a tuple, \('teacher',\)"):
+        RankingRecipe("backbone", "teacher")
+    assert not (tmp_path / "student").exists()
+
+
+def test_a_training_that_diverges_says_so(recipe, tmp_path):
+    steep = replace(recipe, training=replace(QUICK, steps=20, learning_rate=1e30))
+    with pytest.raises(DSEError, match=r"diverged by step \d+: .*; lower the learning rate, now 1e\+30"):
+        make_ranker(documents(), queries(), steep, tmp_path / "student")

@@ -192,6 +192,13 @@ Q, D, L = turned()
         (Q, D, [([0, 0], [1.0, 2.0]), *L[1:]], "List 0 .* name each document once"),
         (Q, D, [([0, 1], [1.0]), *L[1:]], "List 0 does not have one score for each"),
         (Q, D, [{0: np.inf}, *L[1:]], "List 0 has a score that is NaN or infinite"),
+        (Q, D, [[0, 1, 2], *L[1:]], r"List 0 is \[0, 1, 2\]; give a mapping from row to grade, or rows and grades"),
+        (Q, D, [[0, 1], *L[1:]], r"List 0 is \[0, 1\]; give"),
+        (Q, D, [[5], *L[1:]], r"List 0 is \[5\]; give"),
+        (Q, D, [7, *L[1:]], "List 0 is 7; give"),
+        (Q, D, [{"1": 1.0}, *L[1:]], "List 0 is {'1': 1.0}; give"),
+        (Q, D, [([0], ["yes"]), *L[1:]], "List 0 is .*; give"),
+        (Q, D, [{1.7: 1.0}, *L[1:]], "List 0 names documents by numbers that are not whole"),
         (Q, D, [*L[:9], *[{}] * (N - 9)], f"9 of {N} lists prefer a document to another; give at least 20"),
     ],
 )

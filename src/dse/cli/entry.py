@@ -173,6 +173,8 @@ def main() -> None:
         message = " ".join(str(error).split())
         if any(sign in message for sign in NOT_WRITTEN):
             message = "A model or checkpoint cannot be written, as on a full disk; free some space and run again."
+        elif isinstance(error, PermissionError) and error.filename:
+            message = f"Permission denied: {error.filename}; change its permissions or choose another place."
         elif type(error).__name__ == "SafetensorError":  # of a teacher or an encoder; a student's names the folder
             code, message = 4, f"Weights of a model cannot be read ({message}); copy or download it again."
         elif not isinstance(error, DSEError | OSError | ValueError):

@@ -23,7 +23,7 @@ import pyarrow.types as pt
 from dse.data.columns import TextColumn, checked, common_type, convert, parse_text
 from dse.data.mixtures import refuse_mixtures
 from dse.data.spool import Batch, Place, Spool, numbered
-from dse.data.tables import Table, is_text, json_records, open_table, open_text, parquet_batches
+from dse.data.tables import Table, check_plain, is_text, json_records, open_table, open_text, parquet_batches
 from dse.errors import BadDataError
 
 FORMATS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
@@ -61,6 +61,7 @@ def read_batches(source: str | os.PathLike[str], types: Mapping[str, pa.DataType
     elif suffix in (".csv", ".tsv"):
         yield from _delimited_batches(path, types)
     else:
+        check_plain(path)
         with path.open("rb") as file:
             yield from _json_batches(json_records(file), str(path))
 

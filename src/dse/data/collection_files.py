@@ -89,7 +89,7 @@ def load_judgements(
             folder with ``qrels.*`` or, as BEIR has it, ``qrels/SPLIT.tsv``; or the name of a hub data set, whose
             judgements are in ``NAME-qrels``.
         collection: The documents and queries that are judged.
-        split: Only judgements of this split, where the source names splits.
+        split: Only judgements of this split, where the source names splits, or else the queries do.
         columns: Names of columns where the source has others, for ``query_id``, ``doc_id``, ``relevance``, ``split``.
 
     Returns:
@@ -114,14 +114,17 @@ def load_judgements(
 
 def _load_judgements(source: Source, collection: Collection, split: str | None, named: Named) -> Judgements:
     name, rows = _judgement_rows(source, split, named)
-    queries, documents = set(collection.queries.ids), set(collection.corpus.ids)
+    names = collection.queries.splits or [""] * len(collection.queries)
+    split_of = dict(zip(collection.queries.ids, names, strict=True))
+    documents = set(collection.corpus.ids)
     judgements: Judgements = {}
     splits: dict[str, None] = {}
     for number, (query, document, cell, own_split) in rows:
+        own_split = own_split or split_of.get(query, "")
         splits[own_split] = None
         if split is not None and own_split not in ("", split):
             continue
-        if query not in queries:
+        if query not in split_of:
             refuse(name, number, f"judges query {query!r}, which is not in {collection.queries.source}; add it")
         if document not in documents:
             refuse(name, number, f"judges document {document!r}, which is not in {collection.corpus.source}; add it")
@@ -152,7 +155,7 @@ def load_collection(
         queries: As `load_queries` takes it; by default the same folder or hub data set.
         judgements: As `load_judgements` takes it; by default the same folder or hub data set as ``queries`` if that
             is given, else as ``corpus``, and none where it holds no judgements.
-        split: Whose judgements are read.
+        split: Whose judgements are read. Without judgements, queries of it must be there, unless it is ``"test"``.
         columns: Names of columns, in whichever of the sources has them: for ``id``, ``title``, ``text`` and ``split``,
             and of judgements for ``query_id``, ``doc_id`` and ``relevance``.
 
@@ -178,8 +181,17 @@ def load_collection(
         if judgements is None:
             judgements = next((source for source in (shared, corpus) if _has_judgements(source)), None)
         if judgements is None:
+            _need_split(unjudged.queries, split)
             return unjudged
         return replace(unjudged, judgements=_load_judgements(judgements, unjudged, split, named))
+
+
+def _need_split(queries: Texts, split: str) -> None:
+    """Refuse a split that was asked for and that no query belongs to."""
+    if split != "test" and split not in queries.splits:
+        others = ", ".join(repr(name) for name in dict.fromkeys(queries.splits) if name)
+        known = f"only of {others}" if others else "and no column names splits"
+        raise BadDataError(f"{queries.source} holds no queries of split {split!r}, {known}; choose another split")
 
 
 def collection_name(corpus: Source) -> str:
@@ -235,7 +247,7 @@ def _has_judgements(source: Source) -> bool:
 def _judgement_rows(
     source: Source, split: str | None, named: Named
 ) -> tuple[str, Iterator[tuple[int, tuple[str, str, Any, str]]]]:
-    """Name of a source, and its rows of query, document, grade and split."""
+    """Name of a source, and its rows of query, document, grade and split; the split is empty where none is named."""
     folder = Path(source) / "qrels"
     if folder.is_dir():  # BEIR
         path: Path | None = folder / f"{split or 'test'}.tsv"
@@ -248,10 +260,11 @@ def _judgement_rows(
         cells = trec_rows(path, ("query", "0", "document", "grade"))
         return str(path), ((number, (row[0], row[2], row[3], "")) for number, row in cells)
     table = open_table(path) if path is not None else open_hub(f"{source}-qrels", None, (split or "test",))
-    return table.name, _table_judgements(named(table))
+    of_one = path is None or folder.is_dir()  # which is the split that was asked for
+    return table.name, _table_judgements(named(table), (split or "test") if of_one else "")
 
 
-def _table_judgements(table: Table) -> Iterator[tuple[int, tuple[str, str, Any, str]]]:
+def _table_judgements(table: Table, default: str) -> Iterator[tuple[int, tuple[str, str, Any, str]]]:
     names = [
         known_column(table, QUERY_ID_COLUMNS, "ids of queries"),
         known_column(table, DOCUMENT_ID_COLUMNS, "ids of documents"),
@@ -262,7 +275,7 @@ def _table_judgements(table: Table) -> Iterator[tuple[int, tuple[str, str, Any, 
         query, document = as_id(cells[0]), as_id(cells[1])
         if query is None or document is None:
             refuse(table.name, number, f"has {cells[document is None]!r} for an id; give a text or a whole number")
-        split = "" if len(cells) < 4 or is_absent(cells[3]) or cells[3] == "" else as_id(cells[3])
+        split = default if len(cells) < 4 or is_absent(cells[3]) or cells[3] == "" else as_id(cells[3])
         if split is None:
             refuse(table.name, number, f"has {cells[3]!r} for a split; give its name")
         yield number, (query, document, cells[2], split)

@@ -127,8 +127,11 @@ def known_column(table: Table, known: Sequence[str], what: str, advised: str | N
     own = {name.lower(): name for name in table.columns}
     found = next((own[name] for name in known if name in own), None)
     if found is None:
-        if next(iter(table.read(table.columns[:1])), None) is None:
+        number, cells = next(iter(table.read(table.columns[:1])), (0, ""))
+        if not number:
             raise BadDataError(f"{table.name} holds no rows; give a file with a column of {what}")
+        if isinstance(cells, str):  # a row that is no JSON object, say, has no columns
+            refuse(table.name, number, f"{cells}; correct it")
         asked = [f" called {table.absent[name]!r}" for name in known if name in table.absent]
         raise BadDataError(
             f"{table.name} has no column of {what}{''.join(asked[:1])}, only {', '.join(table.own) or 'nothing'}; name "

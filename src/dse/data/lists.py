@@ -108,7 +108,7 @@ def load_lists(source: Source, collection: Collection | None = None) -> Lists:
     for number, (query, document, cell) in _rows(path, queries is not None, corpus is not None):
         score = _number(cell)
         if score is None:
-            refuse(path, number, f"has the score {cell!r}; give a finite number")
+            refuse(path, number, f"has the score {cell!r}; give a finite number, of labels 1 for right and 0 for wrong")
         try:
             query, document = query_of(query), document_of(document)
         except KeyError as error:

@@ -189,6 +189,7 @@ def read_sentences(source: str | os.PathLike[str], column: str | None = None) ->
     elif not path.is_file():
         raise BadDataError(f"there is no file {path}; check the path")
     elif path.suffix.lower() == ".txt":
+        tables.check_plain(path)
         table = tables.open_lines(io.BytesIO(path.read_bytes()), str(path))
     else:
         table = tables.open_table(path)

@@ -23,6 +23,8 @@ Row = tuple[int, "tuple[Any, ...] | str"]
 _Cells = Iterator[tuple[int, "list[str] | str"]]
 
 NOT_UTF8 = "is not valid UTF-8"
+HEAD = 65_536  # bytes of a file that are looked at before it is read
+GZIP = b"\x1f\x8b"
 _NOT_TEXT = re.compile("[\ud800-\udfff]")  # what decoding leaves of undecodable bytes; no text has it
 
 # The limit of the csv module is one of the process, 131,072 characters by default; documents may be longer.
@@ -83,8 +85,26 @@ def open_text(path: Path) -> io.TextIOWrapper:
     r"""Open a file whose lines end at ``\n`` alone, because text may hold any other kind of line end.
 
     A byte order mark is left out; see `is_text` for bad bytes.
+
+    Raises:
+        BadDataError: If the file is compressed, or its lines end otherwise.
     """
+    check_plain(path)
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
+def check_plain(path: Path) -> None:
+    """Refuse a file that is compressed whatever its name says, or whose lines end with a carriage return alone.
+
+    Raises:
+        BadDataError: If it is one.
+    """
+    with path.open("rb") as file:
+        start = file.read(HEAD)
+    if start.startswith(GZIP):
+        raise BadDataError(f"{path} is compressed by gzip; unpack it")
+    if b"\n" not in start and start.count(b"\r") > 1:
+        raise BadDataError(f"{path} ends its lines with a carriage return alone; save it with LF or CRLF")
 
 
 def text_lines(stream: BinaryIO) -> Iterator[str]:
@@ -199,6 +219,7 @@ def open_jsonl(stream: BinaryIO, name: str) -> Table:
 
 
 def _open_jsonl_file(path: Path) -> Table:
+    check_plain(path)
     with path.open("rb") as file:
         return open_jsonl(file, str(path))
 

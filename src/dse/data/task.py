@@ -187,7 +187,7 @@ class Task:
         low, high = self.label_range or (-math.inf, math.inf)
         score = math.nan if isinstance(label, bool) else as_number(label)
         if math.isnan(score):
-            raise ValueError(f"label {reprlib.repr(label)} is not a number")
+            raise ValueError(f"label {reprlib.repr(label)} is not a number (names of classes need a kind with labels)")
         if not low <= score <= high:
             raise ValueError(f"label {score:g} is outside {low:g} to {high:g}")
         return score

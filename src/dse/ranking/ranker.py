@@ -15,7 +15,7 @@ from sentence_transformers import CrossEncoder
 
 from dse.data.collection import Collection, Judgements, Texts
 from dse.data.lists import Lists
-from dse.errors import MismatchError, need_extra, refuse_file
+from dse.errors import MismatchError, check_output, need_extra
 from dse.model import DSE
 from dse.ranking.inputs import check_texts
 from dse.ranking.rounds import BOUGHT
@@ -57,6 +57,11 @@ class RankingRecipe:
     student: Mapping[str, Any] = field(default_factory=dict)
     training: RankingTraining = field(default_factory=RankingTraining)
     teacher_pairs: int = 8_000
+
+    def __post_init__(self) -> None:
+        """Refuse one teacher without the tuple around it, whose letters would be teachers."""
+        if isinstance(self.teachers, str):
+            raise ValueError(f"teachers is one text; give a tuple, ({self.teachers!r},).")
 
 
 @together()
@@ -120,9 +125,13 @@ def make_ranker(
     for package in ("bm25s", "ir_measures", "Stemmer"):
         need_extra(package, "ranking")  # before any work
     output = Path(output)
-    refuse_file(output)
+    check_output(output)
     if teacher_cache is not None:
-        refuse_file(teacher_cache)
+        check_output(teacher_cache)
+    for what, texts in (("corpus", corpus), ("queries", queries)):
+        if texts is not None and not isinstance(texts, Texts):
+            kind = type(texts).__name__
+            raise MismatchError(f"{what} is a {kind}; give Texts, as dse.data.load_corpus and load_queries read them.")
     collection = Collection(corpus, Texts([], []) if queries is None else queries, judgements or {}, name)
     check_texts(collection.corpus, "document")
     check_texts(collection.queries, "query")

@@ -43,11 +43,13 @@ def check_finite(embeddings: Tensor, what: str, first: int = 0) -> None:
     Raises:
         ValueError: Naming the row.
     """
-    # A sum is finite only if all its terms are (float64 cannot overflow here): one pass, no mask of n x d.
-    if torch.isfinite(embeddings.sum(dtype=torch.float64)):
+    # A sum is finite only if all its terms are: one pass, no mask of n x d. Only huge terms overflow in it.
+    if torch.isfinite(embeddings.sum()):
         return
-    row = int((~torch.isfinite(embeddings).all(dim=1)).nonzero()[0]) + first
-    raise ValueError(f"{what}: the embedding in row {row} holds NaN or infinite values; embed it again.")
+    bad = (~torch.isfinite(embeddings).all(dim=1)).nonzero()
+    if len(bad):
+        row = int(bad[0]) + first
+        raise ValueError(f"{what}: the embedding in row {row} holds NaN or infinite values; embed it again.")
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ from dse.data.pairs import Pairs
 from dse.data.tasks import Task
 from dse.encoding.runtime import resolve_dtype
 from dse.training.callbacks import EarlyStopping, ProgressBar
+from dse.training.progress import diverged
 from dse.training.settings import REFERENCE_WIDTH, Training
 
 if TYPE_CHECKING:
@@ -172,6 +173,9 @@ def run(trainer: BaseTrainer, training: Training, description: str) -> list[dict
 
     Returns:
         The log: losses, metrics and learning rates by step.
+
+    Raises:
+        DSEError: If the weights are no longer finite.
     """
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -183,9 +187,20 @@ def run(trainer: BaseTrainer, training: Training, description: str) -> list[dict
     checkpoint = last_checkpoint(Path(trainer.args.output_dir))
     if checkpoint is not None:
         logger.info("%s: resuming from %s", description, checkpoint.name)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except ValueError as error:  # of an evaluation, for what such weights compute
+        _check_finite(trainer)
+        raise error
+    _check_finite(trainer)
     trainer.accelerator.wait_for_everyone()  # to have read the best checkpoint, before it is deleted
     # Mixed precision wrapped `forward`; what is returned must compute as it will after saving and loading.
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     history: list[dict[str, Any]] = trainer.state.log_history
     return history
+
+
+def _check_finite(trainer: BaseTrainer) -> None:
+    weights: Any = trainer.model
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights.parameters()):
+        raise diverged(trainer.state.global_step, trainer.args.learning_rate)

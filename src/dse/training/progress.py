@@ -1,8 +1,10 @@
-"""How long a training will take, in a log that has no bar."""
+"""How long a training will take, in a log that has no bar, and that it went wrong."""
 
 from __future__ import annotations
 
 import logging
+
+from dse.errors import DSEError
 
 logger = logging.getLogger(__name__)
 
@@ -21,3 +23,16 @@ def tell_rest(what: str, seconds: float, left: int) -> None:
     minutes = seconds / FIRST_STEPS * left / 60
     if minutes >= WORTH_TELLING:
         logger.info("%s: about %.0f minutes to go", what, minutes)
+
+
+def diverged(step: int, learning_rate: float) -> DSEError:
+    """The error about a training whose weights or loss are not finite.
+
+    Example:
+        >>> print(diverged(12, 1.0))
+        The training diverged by step 12: it gives no finite numbers any more; lower the learning rate, now 1.
+    """
+    return DSEError(
+        f"The training diverged by step {step}: it gives no finite numbers any more; lower the learning rate, now "
+        f"{learning_rate:g}."
+    )

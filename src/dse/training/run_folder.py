@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.data.pairs import Pairs
-from dse.errors import MismatchError, refuse_file
+from dse.errors import MismatchError, check_output
 from dse.files import write_json
 
 NOTE = "run.json"
@@ -101,7 +101,7 @@ def _note(output: Path) -> dict[str, Any] | None:
 
 def _visible(output: Path) -> list[str]:
     """What a folder holds; hidden files, as of version control, are no concern of a run."""
-    refuse_file(output)
+    check_output(output)
     return sorted(path.name for path in output.iterdir() if path.name[0] != ".") if output.exists() else []
 
 

@@ -82,8 +82,7 @@ def list_gains(lists: Sequence[List], n: int) -> tuple[list[np.ndarray], list[np
     """Rows (m,) and gains (m,) of each list."""
     rows, scores = [], []
     for i, given in enumerate(lists):
-        pair = (list(given), list(given.values())) if isinstance(given, Mapping) else given
-        row, score = np.asarray(pair[0], np.int64).reshape(-1), np.asarray(pair[1], np.float64).reshape(-1)
+        row, score = _rows_and_scores(i, given)
         if len(row) != len(score) or len(np.unique(row)) != len(row):
             raise BadDataError(f"List {i} does not have one score for each of its documents; name each document once.")
         if len(row) and not (0 <= row.min() and row.max() < n):
@@ -101,6 +100,21 @@ def list_gains(lists: Sequence[List], n: int) -> tuple[list[np.ndarray], list[np
             "All scores are the same, so no list prefers a document; give grades, or a teacher's scores."
         )
     return rows, [np.expm1(SHARPNESS * (score - low) / (high - low)) for score in scores]
+
+
+def _rows_and_scores(i: int, given: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The two parts of a list; a flat one of rows alone would be taken for a row and its score."""
+    pair = (list(given), list(given.values())) if isinstance(given, Mapping) else given
+    try:
+        parts = [np.asarray(part) for part in pair]
+        rows, scores = parts
+    except (TypeError, ValueError):
+        parts = []
+    if [part.ndim for part in parts] != [1, 1] or any(len(p) and p.dtype.kind not in "iufb" for p in parts):
+        raise BadDataError(f"List {i} is {str(given)[:60]}; give a mapping from row to grade, or rows and grades.")
+    if not np.array_equal(rows, rows.astype(np.int64)):
+        raise BadDataError(f"List {i} names documents by numbers that are not whole; give their rows.")
+    return rows.astype(np.int64), scores.astype(np.float64)
 
 
 def ndcg(found: np.ndarray, rows: np.ndarray, gains: np.ndarray) -> float:
