@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dse.data.tables import is_text
+from dse.data.text_files import is_text
 from dse.scoring.products import as_tensor
 
 # Options of `encode` that make other embeddings than those a student was trained on, and their harmless values.

@@ -23,7 +23,8 @@ import pyarrow.types as pt
 from dse.data.columns import TextColumn, checked, common_type, convert, parse_text
 from dse.data.mixtures import refuse_mixtures
 from dse.data.spool import Batch, Place, Spool, numbered
-from dse.data.tables import Table, check_plain, is_text, json_records, open_table, open_text, parquet_batches
+from dse.data.tables import Table, json_records, open_table, parquet_batches
+from dse.data.text_files import check_plain, is_text, open_text
 from dse.errors import BadDataError
 
 FORMATS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dse.data.tables import is_text
+from dse.data.text_files import is_text
 
 
 def is_absent(cell: Any) -> bool:

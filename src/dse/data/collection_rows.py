@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from dse.data.cells import as_id, is_absent
 from dse.data.collection import Texts
-from dse.data.tables import Table, is_text, open_text
+from dse.data.tables import Table
+from dse.data.text_files import is_text, open_text
 from dse.errors import BadDataError
 
 MAPPED = ', map it with --columns "{}"'

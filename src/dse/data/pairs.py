@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from dse.data import tables
 from dse.data.sources import open_source, pair_rows, sentence_column
 from dse.data.task import Task, is_missing
+from dse.data.text_files import NOT_UTF8, check_plain, is_text
 from dse.errors import BadDataError
 
 logger = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ def read_sentences(source: str | os.PathLike[str], column: str | None = None) ->
     elif not path.is_file():
         raise BadDataError(f"there is no file {path}; check the path")
     elif path.suffix.lower() == ".txt":
-        tables.check_plain(path)
+        check_plain(path)
         table = tables.open_lines(io.BytesIO(path.read_bytes()), str(path))
     else:
         table = tables.open_table(path)
@@ -281,8 +282,8 @@ def _checked(cells: tuple[Any, ...] | str, names: Sequence[str]) -> tuple[Any, .
             raise ValueError(f"{name} is missing")
         if not isinstance(cell, str):
             raise ValueError(f"{name} is {reprlib.repr(cell)}, not text")
-        if not tables.is_text(cell):
-            raise ValueError(f"{name} {tables.NOT_UTF8}")
+        if not is_text(cell):
+            raise ValueError(f"{name} {NOT_UTF8}")
     return cells
 
 

@@ -7,14 +7,13 @@ the same rows as Arrow batches.
 from __future__ import annotations
 
 import csv
-import io
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dse.data.text_files import NOT_UTF8, check_plain, is_text, open_text, text_lines
 from dse.errors import BadDataError
 
 # A row's number, and its cells or what is wrong with it. Numbers start at 1: lines of a text file (the header
@@ -22,10 +21,6 @@ from dse.errors import BadDataError
 Row = tuple[int, "tuple[Any, ...] | str"]
 _Cells = Iterator[tuple[int, "list[str] | str"]]
 
-NOT_UTF8 = "is not valid UTF-8"
-HEAD = 65_536  # bytes of a file that are looked at before it is read
-GZIP = b"\x1f\x8b"
-_NOT_TEXT = re.compile("[\ud800-\udfff]")  # what decoding leaves of undecodable bytes; no text has it
 
 # The limit of the csv module is one of the process, 131,072 characters by default; documents may be longer.
 csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
@@ -69,52 +64,6 @@ class Table:
         return replace(
             self, columns=order, read=lambda wanted: self.read([theirs.get(n, n) for n in wanted]), absent=absent
         )
-
-
-def is_text(value: str) -> bool:
-    r"""Whether a string is text, rather than what is left of bytes that were not.
-
-    Example:
-        >>> is_text("café"), is_text(b"caf\xe9".decode("utf-8", "surrogateescape"))
-        (True, False)
-    """
-    return value.isascii() or not _NOT_TEXT.search(value)
-
-
-def open_text(path: Path) -> io.TextIOWrapper:
-    r"""Open a file whose lines end at ``\n`` alone, because text may hold any other kind of line end.
-
-    A byte order mark is left out; see `is_text` for bad bytes.
-
-    Raises:
-        BadDataError: If the file is compressed, or its lines end otherwise.
-    """
-    check_plain(path)
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
-
-
-def check_plain(path: Path) -> None:
-    """Refuse a file that is compressed whatever its name says, or whose lines end with a carriage return alone.
-
-    Raises:
-        BadDataError: If it is one.
-    """
-    with path.open("rb") as file:
-        start = file.read(HEAD)
-    if start.startswith(GZIP):
-        raise BadDataError(f"{path} is compressed by gzip; unpack it")
-    if b"\n" not in start and start.count(b"\r") > 1:
-        raise BadDataError(f"{path} ends its lines with a carriage return alone; save it with LF or CRLF")
-
-
-def text_lines(stream: BinaryIO) -> Iterator[str]:
-    """Yield the lines of a stream as `open_text` gives those of a file; the stream stays open."""
-    lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
-    try:
-        yield from lines
-    finally:
-        if not stream.closed:
-            lines.detach()  # otherwise the wrapper would close the stream, which is not its own
 
 
 def open_table(path: Path) -> Table:

@@ -17,7 +17,8 @@ from dse.data.batches import ROWS, read_batches
 from dse.data.columns import check_text, checked, convert
 from dse.data.sources import sentence_column
 from dse.data.spool import Batch, Place, numbered
-from dse.data.tables import NOT_UTF8, Table, is_text, open_text
+from dse.data.tables import Table
+from dse.data.text_files import NOT_UTF8, is_text, open_text
 from dse.errors import BadDataError
 
 ID = "id"

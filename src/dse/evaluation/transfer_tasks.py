@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.data.tables import FORMATS, is_text, open_table
+from dse.data.tables import FORMATS, open_table
+from dse.data.text_files import is_text
 from dse.errors import BadDataError
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import pyarrow.types as pt
 
 from dse.data.batches import ROWS, read_batches, record_batches, with_common_types
 from dse.data.spool import Batch, Place, numbered
-from dse.data.tables import NOT_UTF8, is_text
+from dse.data.text_files import NOT_UTF8, is_text
 from dse.errors import BadDataError
 from dse.index.column_types import without_nan
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT
