@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from dse import DSE
 from dse.encoding.runtime import one_thread
 from dse.errors import BadDataError, MismatchError
+from dse.scoring.exact import check_finite
 from dse.training import ranking, ranking_checkpoint, ranking_lists, ranking_loop
 from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.ranking_lists import RankingLists, split_anchors
@@ -394,6 +395,38 @@ def test_the_bank_holds_the_last_embedding_of_each_text(backbone, tmp_path):
     looked_up = torch.zeros(len(renewed))
     looked_up[trainer.looked_up] = 1
     assert torch.allclose(renewed.norm(dim=1), looked_up) and looked_up.sum() < len(renewed)
+
+
+class OnApple(torch.Tensor):
+    """A tensor of a device that has no float64; `cpu` takes it from there."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.cpu:
+            return args[0].as_subclass(torch.Tensor)
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        assert not (isinstance(found, torch.Tensor) and found.dtype == torch.float64), f"float64 of {func.__name__}"
+        return found
+
+
+@pytest.mark.parametrize("kind", ["vectors", "lists"])
+def test_the_device_needs_no_float64(backbone, tmp_path, kind):
+    if kind == "vectors":
+        part = RankingLists(CORPUS, QUERIES, VECTORS, SHORT, CPU)
+    else:
+        part = ScoredLists(CORPUS, QUERIES, LISTS, SHORT)
+    weights = {"w": torch.nn.Parameter(torch.zeros(1))}
+    trainer = ranking_loop.RankingTrainer(new_student(backbone), [part], weights, tmp_path)
+    plain = F.normalize(torch.randn(len(trainer.texts), 8, generator=torch.manual_seed(1)), dim=1)
+    found = []
+    for bank in (plain, plain.as_subclass(OnApple)):
+        part.begin(bank)
+        rows = part.batch(0)
+        loss = part.divergences(rows, bank[rows.tolist()], bank, part.candidates(0)).mean()
+        trainer.fit_scale(bank, bank)
+        found.append([float(part.scale), float(loss), float(trainer.student.head.out.weight)])
+        check_finite(bank, "bank")
+    assert found[0] == pytest.approx(found[1])
 
 
 @pytest.mark.parametrize("kinds", ["vectors", "lists", "both"])

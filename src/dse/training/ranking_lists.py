@@ -95,7 +95,8 @@ def spread(scores: Tensor, none: Tensor) -> float:
         >>> spread(torch.tensor([[0.0, 2.0, 9.0], [5.0, 7.0, 9.0]]), torch.tensor([[False, False, True]] * 2))
         1.0
     """
-    scores, there = scores.double().masked_fill(none, 0.0), (~none).double()
+    none = none.cpu()  # as not every device has float64
+    scores, there = scores.cpu().double().masked_fill(none, 0.0), (~none).double()
     means = scores.sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1)
     return float((((scores - means).square() * there).sum() / there.sum().clamp_min(1)).sqrt())
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from dse.encoding.runtime import length_batches, resolve_dtype
 from dse.model import DSE
 from dse.ranks import ranks
-from dse.training.progress import FIRST_STEPS, tell_rest
+from dse.training.progress import FIRST_STEPS, diverged, tell_rest
 from dse.training.ranking_checkpoint import STATE, load_checkpoint, run_key, save_checkpoint
 from dse.training.ranking_lists import RankingLists
 from dse.training.scored_lists import ScoredLists
@@ -112,6 +112,8 @@ class RankingTrainer:
         # Of several processes each encodes a part. All compute the whole loss; its gradient reaches a process's part.
         e = ranks().joined(self._encode_batch(own) if own else self.bank[:0], len(rows))  # (B, d)
         loss = part.divergences(rows, e, self.bank, part.candidates(turn)).mean()
+        if not torch.isfinite(loss.detach()):
+            raise diverged(step + 1, self.settings.learning_rate)
         if own:
             loss.backward()
         ranks().add_gradients(list(self.weights.values()))
@@ -184,7 +186,8 @@ class RankingTrainer:
         teacher = self.parts[0]
         rows = teacher.held_out
         y, x, itself = teacher.cosines(rows, left[rows.tolist()], right, teacher.candidates(0))  # type: ignore[arg-type]
-        x, y = (cosines[~itself].double() for cosines in (x, y))
+        there = ~itself.cpu()
+        x, y = (cosines.cpu().double()[there] for cosines in (x, y))  # not every device has float64
         dx, dy = x - x.mean(), y - y.mean()
         slope = (dx * dy).mean() / dx.square().mean().clamp_min(1e-12)
         slope = slope.clamp_min(1e-3)  # a score must rise with the cosine

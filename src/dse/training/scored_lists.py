@@ -166,7 +166,7 @@ class ScoredLists:
             candidates: See `candidates`.
 
         Returns:
-            Three tensors (Q, k), k the length of the longest list; scores as they were given, in float64.
+            Three tensors (Q, k), k the length of the longest list; scores as they were given, in float64 on the CPU.
         """
         queries = [int(row) for row in rows if row in self._lists]
         longest = max(len(self._lists[query][0]) for query in queries)
@@ -183,13 +183,14 @@ class ScoredLists:
             none = none | (fresh < 0).cpu().numpy()
         v = torch.where((fresh >= 0)[..., None], e[fresh.clamp_min(0)], bank[at.to(e.device)])  # (Q, k, d)
         cosines = torch.einsum("qd,qkd->qk", e[: len(queries)], v)
-        return torch.from_numpy(scores).to(e.device), cosines, torch.from_numpy(none).to(e.device)
+        return torch.from_numpy(scores), cosines, torch.from_numpy(none).to(e.device)
 
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: None) -> Tensor:
         """KL of the student's lists from the teacher's, one a query, (Q,); arguments as in `cosines`."""
         assert self.scale is not None
         teacher, student, none = self.cosines(rows, e, bank, candidates)
-        teacher = (self.scale * (teacher - teacher[:, :1])).to(e)  # a large number that all scores share is no loss
+        teacher = teacher - teacher[:, :1]  # a large number that all scores share is no loss
+        teacher = (self.scale * teacher).to(e.dtype).to(e.device)
         return divergence(teacher, student, none, self.settings.temperature or TEMPERATURE)
 
 
