@@ -336,6 +336,8 @@ def test_judgements_that_name_no_split_are_of_their_queries(tmp_path, qrels):
     (tmp_path / "queries.csv").write_text("id,text,split\nq1,a bike,train\nq2,where to sleep,test\nq3,neither,test\n")
     message = refused(load_collection, tmp_path, split="nope")
     assert "holds no judgements of split 'nope', only of 'train', 'test'; choose another" in message
+    (tmp_path / "queries.csv").write_text("id,text,split\nq1,a bike,train\nq2,where to sleep,dev\nq3,neither,dev\n")
+    assert load_collection(tmp_path).judgements.keys() == {"q1", "q2", "q3"}  # the default, where no query is of test
 
 
 def test_a_split_that_no_query_belongs_to_is_refused(tmp_path):

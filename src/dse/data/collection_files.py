@@ -89,7 +89,8 @@ def load_judgements(
             folder with ``qrels.*`` or, as BEIR has it, ``qrels/SPLIT.tsv``; or the name of a hub data set, whose
             judgements are in ``NAME-qrels``.
         collection: The documents and queries that are judged.
-        split: Only judgements of this split, where the source names splits, or else the queries do.
+        split: Only judgements of this split, where the source names splits, or else the queries do. If the queries of
+            all judgements are of others, ``"test"`` means all of them.
         columns: Names of columns where the source has others, for ``query_id``, ``doc_id``, ``relevance``, ``split``.
 
     Returns:
@@ -114,17 +115,17 @@ def load_judgements(
 
 def _load_judgements(source: Source, collection: Collection, split: str | None, named: Named) -> Judgements:
     name, rows = _judgement_rows(source, split, named)
-    names = collection.queries.splits or [""] * len(collection.queries)
-    split_of = dict(zip(collection.queries.ids, names, strict=True))
-    documents = set(collection.corpus.ids)
+    queries, documents = set(collection.queries.ids), set(collection.corpus.ids)
     judgements: Judgements = {}
     splits: dict[str, None] = {}
+    of_no_split: set[str] = set()
     for number, (query, document, cell, own_split) in rows:
-        own_split = own_split or split_of.get(query, "")
         splits[own_split] = None
         if split is not None and own_split not in ("", split):
             continue
-        if query not in split_of:
+        if not own_split:
+            of_no_split.add(query)
+        if query not in queries:
             refuse(name, number, f"judges query {query!r}, which is not in {collection.queries.source}; add it")
         if document not in documents:
             refuse(name, number, f"judges document {document!r}, which is not in {collection.corpus.source}; add it")
@@ -133,11 +134,21 @@ def _load_judgements(source: Source, collection: Collection, split: str | None, 
             refuse(name, number, f"has the grade {cell!r}; give a whole number, 0 for not relevant")
         if judgements.setdefault(query, {}).setdefault(document, grade) != grade:
             refuse(name, number, f"judges document {document!r} for query {query!r} again, differently; leave one out")
+    if split is not None and of_no_split and collection.queries.splits:
+        split_of = dict(zip(collection.queries.ids, collection.queries.splits, strict=True))
+        splits |= {split_of[query]: None for query in judgements}
+        judgements = _by_query(judgements, of_no_split, split_of, split)
     if not judgements:
         others = ", ".join(repr(other) for other in splits if other)
-        of_split = f" of split {split!r}, only of {others}" if others else ""
-        raise BadDataError(f"{name} holds no judgements{of_split}; choose another split or file")
+        which = f" of split {split!r}, only of {others}" if others else ""
+        raise BadDataError(f"{name} holds no judgements{which}; choose another split or file")
     return judgements
+
+
+def _by_query(judgements: Judgements, of_no_split: set[str], split_of: Mapping[str, str], split: str) -> Judgements:
+    """Without those of queries of other splits, where the judgement names none."""
+    kept = {q: grades for q, grades in judgements.items() if q not in of_no_split or split_of[q] in ("", split)}
+    return kept if kept or split != "test" else judgements
 
 
 def load_collection(
