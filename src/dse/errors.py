@@ -48,16 +48,29 @@ def need_extra(package: str, extra: str) -> None:
         raise MissingExtraError(f'{package} is not installed; run: pip install "dse[{extra}]"')
 
 
-def check_output(folder: str | Path, purpose: str = "") -> None:
+def refuse_file(folder: str | Path, purpose: str = "") -> Path:
+    """Refuse a file where a folder is meant, or is to be made, before any work.
+
+    Returns:
+        The folder or, where there is none, that in which it would be made.
+
+    Raises:
+        MismatchError: If the folder, or what it would lie in, is a file.
+    """
+    path = Path(folder)
+    while not path.exists():
+        path = path.parent
+    if not path.is_dir():
+        raise MismatchError(f"{path} is a file; give the name of a folder{purpose}.")
+    return path
+
+
+def refuse_unwritable(folder: str | Path, purpose: str = "") -> None:
     """Refuse a folder that cannot be written to, or a file in its place, before any work.
 
     Raises:
         MismatchError: If the folder, or what it would lie in, is a file or cannot be written to.
     """
-    for path in (Path(folder), *Path(folder).parents):
-        if path.is_dir():
-            if not os.access(path, os.W_OK | os.X_OK):
-                raise MismatchError(f"{path} cannot be written to; change its permissions or choose another folder.")
-            return
-        if path.exists():
-            raise MismatchError(f"{path} is a file; give the name of a folder{purpose}.")
+    path = refuse_file(folder, purpose)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise MismatchError(f"{path} cannot be written to; change its permissions or choose another folder.")

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from dse import DSE
 from dse.data.pairs import Pairs
-from dse.errors import DSEError, MismatchError, MissingModelError
+from dse.errors import DSEError, MismatchError, MissingModelError, refuse_unwritable
 from dse.pipeline import Recipe, make_student, make_teacher
+from dse.scale.shards import claimed
 from dse.teacher import cross_fit, fit_teacher
 from dse.teacher.bootstrap import bootstrap
 from dse.training.distill import distill
@@ -289,3 +290,18 @@ def test_pairs_that_are_never_equal_have_other_hashes():
         pairs.select([0]),
     ]
     assert len({data_hashes(train=variant)["train"] for variant in variants}) == len(variants)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path, monkeypatch):
+    """Root may write everywhere, so the answer of the system is replaced."""
+    claim_folder(tmp_path / "done", {"seed": 1})
+    monkeypatch.setattr("dse.errors.os.access", lambda path, mode: False)
+    claim_folder(tmp_path / "done", {"seed": 1})  # whose model is only read
+    for call in (
+        lambda: claim_folder(tmp_path / "new", {"seed": 1}),
+        lambda: refuse_unwritable(tmp_path / "a" / "b"),
+        lambda: claimed(tmp_path / "shards", {"seed": 1}).__enter__(),
+    ):
+        with pytest.raises(MismatchError, match=r"cannot be written to; change its permissions or choose another"):
+            call()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["done"]

@@ -54,7 +54,7 @@ def evaluate_corpus(
     if not collection.judgements and teacher is None:
         raise typer.BadParameter("give judgements with --qrels, or a teacher to agree with by --teacher.")
     from dse import DSE
-    from dse.errors import check_output
+    from dse.errors import refuse_file
     from dse.evaluation.ranking import evaluate_ranking, ranking_table, write_ranking_report
     from dse.teacher import load_ranking_teacher
     from dse.teacher.together import one_teacher
@@ -62,7 +62,7 @@ def evaluate_corpus(
     if teacher_cache is not None:
         if teacher is None:
             raise typer.BadParameter("--teacher-cache holds what a teacher gave; give --teacher too, or leave it out.")
-        check_output(teacher_cache)
+        refuse_file(teacher_cache)
     model = DSE(student)
     asked: Any = load_ranking_teacher(teacher) if teacher else None
     if asked is not None and not (isinstance(asked, DSE) and teacher_cache is None):  # a student ranks a whole corpus

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from dse.errors import MismatchError, check_output
+from dse.errors import MismatchError, refuse_unwritable
 from dse.evaluation import plots
 from dse.evaluation.plots import Plot
 from dse.evaluation.render import Group, as_rate, groups, headline, notes
@@ -63,7 +63,7 @@ def check_report_folder(folder: str | Path) -> None:
         MismatchError: If there is something else.
     """
     folder = Path(folder)
-    check_output(folder, " for the report")
+    refuse_unwritable(folder, " for the report")
     names = {path.name for path in folder.iterdir() if path.name[0] != "."} if folder.exists() else set()
     if names <= {"plots"}:  # drawn first
         return

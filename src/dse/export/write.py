@@ -13,7 +13,7 @@ from dse.data.pairs import Pairs
 from dse.data.task import Task
 from dse.encoding.graphs import PACKAGES, GraphBackend
 from dse.encoding.identity import fingerprints
-from dse.errors import BadDataError, check_output, need_extra
+from dse.errors import BadDataError, need_extra, refuse_unwritable
 from dse.export import gate
 from dse.export.int8 import quantise
 from dse.export.trace import write_encoder, write_head
@@ -100,7 +100,7 @@ def _folder(student: str | Path, output: str | Path | None, to: GraphBackend) ->
             "export with -o."
         )
     folder = Path(output) if output is not None else exported_folder(student, to)
-    check_output(folder)
+    refuse_unwritable(folder)
     if folder.exists() and not (folder / COMPARISON).is_file() and any(folder.iterdir()):
         raise BadDataError(f"{folder} exists and holds no export; name another folder with -o.")
     return folder

@@ -19,7 +19,7 @@ import lance
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from dse.errors import BadDataError, DSEError, check_output
+from dse.errors import BadDataError, DSEError, refuse_unwritable
 from dse.index.lance_errors import reason
 from dse.index.layout import ID, MANIFEST, SHARDS, Manifest, empty_schema
 from dse.index.snapshot import Snapshot
@@ -73,7 +73,7 @@ class Store(Snapshot):
         """
         root = resolved(path)
         if "://" not in root:
-            check_output(root)
+            refuse_unwritable(root)
             if Path(root).exists() and any(Path(root).iterdir()):
                 raise DSEError(f"{root} exists and is not empty; choose another path or delete it.")
             Path(root).mkdir(parents=True, exist_ok=True)

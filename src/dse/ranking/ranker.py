@@ -15,7 +15,7 @@ from sentence_transformers import CrossEncoder
 
 from dse.data.collection import Collection, Judgements, Texts
 from dse.data.lists import Lists
-from dse.errors import MismatchError, check_output, need_extra
+from dse.errors import MismatchError, need_extra, refuse_file, refuse_unwritable
 from dse.model import DSE
 from dse.ranking.inputs import check_texts
 from dse.ranking.rounds import BOUGHT
@@ -125,9 +125,9 @@ def make_ranker(
     for package in ("bm25s", "ir_measures", "Stemmer"):
         need_extra(package, "ranking")  # before any work
     output = Path(output)
-    check_output(output)
+    refuse_unwritable(output)
     if teacher_cache is not None:
-        check_output(teacher_cache)
+        refuse_file(teacher_cache)
     for what, texts in (("corpus", corpus), ("queries", queries)):
         if texts is not None and not isinstance(texts, Texts):
             kind = type(texts).__name__

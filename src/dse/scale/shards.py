@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dse.errors import DSEError, check_output
+from dse.errors import DSEError, refuse_file, refuse_unwritable
 from dse.training.run_folder import claim_folder
 
 
@@ -23,7 +23,8 @@ def claimed(output: Path, run: Mapping[str, Any]) -> Iterator[None]:
         MismatchError: If it holds another run, or anything else.
         DSEError: If another process is writing it.
     """
-    check_output(output)
+    refuse_file(output)
+    refuse_unwritable(output.parent)  # the lock lies there
     output.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(output.parent / f".{output.name}.lock")
     try:

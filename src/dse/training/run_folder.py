@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.data.pairs import Pairs
-from dse.errors import MismatchError, check_output
+from dse.errors import MismatchError, refuse_file, refuse_unwritable
 from dse.files import write_json
 
 NOTE = "run.json"
@@ -49,6 +49,7 @@ def claim_folder(output: Path, run: Mapping[str, Any]) -> None:
     before = _note(output) if names else None
     if before is None:
         _need_empty(output, names)
+        refuse_unwritable(output)
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / NOTE, run)
         return
@@ -101,7 +102,7 @@ def _note(output: Path) -> dict[str, Any] | None:
 
 def _visible(output: Path) -> list[str]:
     """What a folder holds; hidden files, as of version control, are no concern of a run."""
-    check_output(output)
+    refuse_file(output)
     return sorted(path.name for path in output.iterdir() if path.name[0] != ".") if output.exists() else []
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dse.data.text_rows import IdCheck
-from dse.errors import BadDataError, DSEError, MismatchError, check_output
+from dse.errors import BadDataError, DSEError, MismatchError, refuse_unwritable
 from dse.files import write_json
 from dse.index.layout import ID, SHARDS
 from dse.index.store import Store, resolved
@@ -78,7 +78,7 @@ def write_names(
     root = Path(resolved(folder))
     if "://" in os.fspath(folder):
         raise DSEError(f"{folder} is no folder; the shards may lie in an object store, the file that names them not.")
-    check_output(root)
+    refuse_unwritable(root)
     if root.exists() and not is_sharded(root) and any(root.iterdir()):
         raise DSEError(f"{root} exists and is not empty; choose another path or delete it.")
     if not shards:
