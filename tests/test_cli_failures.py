@@ -299,3 +299,9 @@ def test_a_plan_is_refused_before_anything_is_measured(
     job = {"--rows": "1e6", option: value}
     done = run("plan", *(word for pair in job.items() for word in pair))
     assert done.code == 2 and option in done.err
+
+
+@pytest.mark.parametrize("words", [("--kind", "binary", "--labels", "no,yes"), ("--task", "sick")])
+def test_pairs_that_lie_on_no_hub_are_asked_for(run: Callable[..., Done], saved: Path, words: tuple[str, ...]) -> None:
+    done = run("evaluate", saved, *words)
+    assert done.code == 2 and "give the pairs with --data." in " ".join(done.err.replace("│", " ").split())

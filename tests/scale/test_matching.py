@@ -241,3 +241,11 @@ def test_arrays_that_may_not_be_written_are_searched_without_a_warning(tmp_path,
             array.flags.writeable = False
     search(np.arange(64))
     assert not [warning for warning in recwarn if "writ" in str(warning.message)]
+
+
+def test_a_table_that_is_given_twice_is_pointed_out(student, tmp_path, caplog):
+    file = write(tmp_path / "texts.txt", ["a red bicycle", "a tent", "the old house"])
+    match_tables(student, file, output=tmp_path / "one", min_score=0)
+    assert "each row meets itself" not in caplog.text
+    match_tables(student, file, file, output=tmp_path / "two", min_score=0)
+    assert "Both tables are the same, so each row meets itself; name the table once" in caplog.text

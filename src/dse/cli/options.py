@@ -253,6 +253,8 @@ def read_pairs(
     """Load pairs as the options say."""
     from dse.data.pairs import load_pairs
 
+    if data is None and (task is None or not task.hub):
+        raise typer.BadParameter("give the pairs with --data.")
     _claim_stdin(data)
     names = column_names(columns)
     if task is None and names is not None:  # pairs without a task have no labels

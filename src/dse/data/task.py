@@ -121,12 +121,15 @@ class Task:
             return f"is {self.kind} and cannot have the metric {wrong[0]!r}; use {fitting}"
         if self.kind == "regression":
             if self.label_range is None or not self.label_range[0] < self.label_range[1]:
-                return "is a regression and needs label_range=(lowest, highest)"
+                return "is a regression and needs label_range=(lowest, highest), the lower first (--range 0,5)"
             return "is a regression and cannot have labels; leave them out" if self.labels else None
         if len({_key(label) for label in self.labels}) < len(self.labels):
             return f"has labels that differ in case or punctuation only: {', '.join(self.labels)}; rename them"
         if self.kind == "binary" and (len(self.labels) != 2 or self.positive not in self.labels):
-            return f"is binary and needs two labels, one of them positive={self.positive!r}; got {self.labels}"
+            return (
+                f"is binary and needs two labels, one of them positive={self.positive!r}; got {self.labels} "
+                "(--labels no,yes --positive yes)"
+            )
         if self.kind == "multiclass" and len(self.labels) < 2:
             return "is multiclass and needs its class names in labels=(...)"
         return None

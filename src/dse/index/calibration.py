@@ -80,7 +80,7 @@ def embed_sample(
     if len(given) < needed:
         raise ValueError(
             f"{len(given)} distinct queries cannot show a recall of {recall} with confidence {confidence}; "
-            f"give at least {needed}, better twice as many."
+            f"give at least {needed}, better twice as many; an index of up to {scouting.EXACT_ROWS:,} rows needs none."
         )
     return embed_queries(student, given)
 

@@ -96,6 +96,8 @@ def match_tables(
     for source in (left, right):
         if source is not None:
             check_texts(_files(source), id_column, text_column)
+    if right is not None and _files(left) == _files(right):
+        logger.warning("Both tables are the same, so each row meets itself; name the table once to find duplicates.")
     folder = Path(output)
     about = {"top_k": top_k, "min_score": min_score, "label": label, "recall": recall}
     embed = partial(_embedded, student, folder, id_column, text_column, run, show_progress_bar)
