@@ -305,3 +305,30 @@ def test_a_plan_is_refused_before_anything_is_measured(
 def test_pairs_that_lie_on_no_hub_are_asked_for(run: Callable[..., Done], saved: Path, words: tuple[str, ...]) -> None:
     done = run("evaluate", saved, *words)
     assert done.code == 2 and "give the pairs with --data." in " ".join(done.err.replace("│", " ").split())
+
+
+MISSING = [
+    ("distill", "--corpus", "none.csv", "--queries", "none.txt", "--teacher", "teacher", "--output", "student"),
+    ("distill", "--data", "none.csv", "--kind", "binary", "--labels", "no,yes", "--output", "student"),
+    ("teacher", "--data", "none.csv", "--kind", "binary", "--labels", "no,yes", "--output", "teacher"),
+    ("evaluate", "student", "--corpus", "none.csv", "--queries", "none.txt"),
+    ("evaluate", "STUDENT", "--data", "none.csv", "--kind", "binary", "--labels", "no,yes"),
+    ("rank", "STUDENT", "--query", "a bike", "--candidates", "none.txt"),
+    ("match", "STUDENT", "none.csv", "--output", "pairs"),
+    ("encode", "STUDENT", "none.csv", "--output", "embeddings"),
+    ("index", "add", "index", "none.csv"),
+    ("index", "upsert", "index", "none.csv"),
+]
+
+
+@pytest.mark.parametrize("words", MISSING, ids=" ".join)
+def test_a_missing_file_is_seen_before_torch_is_imported(saved: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    given = [str(saved) if word == "STUDENT" else word for word in words]
+    code = (
+        "import sys; from dse.cli import main; sys.argv = ['dse', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *given], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 4 and "there is no file" in done.stderr and done.stdout.split() == ["False"]
+    assert not list(tmp_path.iterdir())

@@ -108,13 +108,14 @@ def distill(
         raise typer.BadParameter("several teachers need --corpus; pairs are labelled by one.")
     o.need_training()
     from dse.data.sources import has_splits
-    from dse.pipeline import HELD_OUT, hold_out, make_student
 
     own_rows = test_data is None and not has_splits(source.data)
     if own_rows and split is not None:
         raise typer.BadParameter(f"--split {split} needs --test-data, as {source.data} has no splits.")
     task, labelled = source.read_task(), student.alpha < 1
     train = source.read_pairs("train", task, labelled=labelled)
+    from dse.pipeline import HELD_OUT, hold_out, make_student  # the data first: this needs seconds to be imported
+
     if own_rows:
         (train, test), split = hold_out(train, training.seed), HELD_OUT
     else:

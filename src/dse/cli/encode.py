@@ -29,6 +29,10 @@ def encode(
     as_json: o.JsonOption = False,
 ) -> None:
     """Embed texts into a folder of shards; a killed run loses at most one shard of work."""
+    from dse.data.text_files import need_file
+
+    for file in files:
+        need_file(file)
     from dse.model import DSE
     from dse.scale import encode_files
 

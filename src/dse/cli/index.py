@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,8 +40,11 @@ def open_store(path: str) -> Store:
     return Store(path)
 
 
-def open_index(path: str, student: str | None) -> CandidateIndex:
-    """The index, with its student; errors of the path come before the student is loaded."""
+def open_index(path: str, student: str | None, rows: str = "-") -> CandidateIndex:
+    """The index, with its student; errors of the paths come before the student is loaded."""
+    from dse.data.text_files import need_file
+
+    need_file(os.path.expanduser(rows))
     from dse.index import CandidateIndex
 
     open_store(path)
@@ -92,7 +96,7 @@ def add(
     as_json: o.JsonOption = False,
 ) -> None:
     """Add rows and skip those already stored; run a killed command again to continue."""
-    index = open_index(path, student)
+    index = open_index(path, student, rows)
     with o.workers(ray) as run:
         done = index.add(
             rows,
@@ -116,7 +120,7 @@ def upsert(
     as_json: o.JsonOption = False,
 ) -> None:
     """Add rows, and replace those whose ids are stored."""
-    index = open_index(path, student)
+    index = open_index(path, student, rows)
     done = index.upsert(
         rows, id_column=id_column, text_column=text_column, batch_size=batch_size, show_progress_bar=o.on_terminal()
     )

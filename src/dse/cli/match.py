@@ -33,6 +33,10 @@ def match(
     from dse.errors import need_extra
 
     need_extra("lance", "index")
+    from dse.data.text_files import need_file
+
+    for file in (left, *([] if right is None else [right])):
+        need_file(file)
     from dse.model import DSE
     from dse.scale import match_tables
 

@@ -112,20 +112,23 @@ def distill_corpus(
     teachers, scores = context.params["teacher"] or [], context.params["scores"]
     if not teachers and scores is None:
         raise typer.BadParameter("give the model to learn from with --teacher, or what one has scored with --scores.")
-    from dse.cli.recipe import make_ranking_recipe
     from dse.data.lists import load_lists
-    from dse.evaluation.ranking import ranking_table
-    from dse.ranking import make_ranker
 
     settings = (context.obj or {}) | {name: context.params[name] for name in SETTINGS if name in given}
     collection = _read_collection(options, split, column_names(context.params["columns"]))
+    lists = None if scores is None else load_lists(scores, collection)
+    labels = None if context.params["data"] is None else load_lists(context.params["data"], collection)
+    from dse.cli.recipe import make_ranking_recipe  # the data first: these need seconds to be imported
+    from dse.evaluation.ranking import ranking_table
+    from dse.ranking import make_ranker
+
     report = make_ranker(
         collection.corpus,
         collection.queries,
         make_ranking_recipe(o.backbone_or_offline(context.params["backbone"]), teachers, settings),
         output,
-        lists=None if scores is None else load_lists(scores, collection),
-        labels=None if context.params["data"] is None else load_lists(context.params["data"], collection),
+        lists=lists,
+        labels=labels,
         teacher_cache=context.params["teacher_cache"],
         judgements=collection.judgements,
         split=split,

@@ -24,7 +24,7 @@ from dse.data.columns import TextColumn, checked, common_type, convert, parse_te
 from dse.data.mixtures import refuse_mixtures
 from dse.data.spool import Batch, Place, Spool, numbered
 from dse.data.tables import Table, json_records, open_table, parquet_batches
-from dse.data.text_files import check_plain, is_text, open_text
+from dse.data.text_files import check_plain, is_text, need_file, open_text
 from dse.errors import BadDataError
 
 FORMATS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
@@ -50,9 +50,9 @@ def read_batches(source: str | os.PathLike[str], types: Mapping[str, pa.DataType
     path = Path(source)
     if source == "-":
         yield from _json_batches(json_records(sys.stdin.buffer), "standard input")
-    elif not path.is_file():
-        raise BadDataError(f"there is no file {path}; check the path")
-    elif (suffix := path.suffix.lower()) not in FORMATS:
+        return
+    need_file(path)
+    if (suffix := path.suffix.lower()) not in FORMATS:
         raise BadDataError(f"{path} is in no known format; convert it to one of {' '.join(FORMATS)}")
     elif suffix == ".parquet":
         start = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,16 @@ def is_text(value: str) -> bool:
         (True, False)
     """
     return value.isascii() or not _NOT_TEXT.search(value)
+
+
+def need_file(path: str | os.PathLike[str]) -> None:
+    """Refuse a path where there is no file, before a model is loaded; ``-`` is standard input.
+
+    Raises:
+        BadDataError: If there is none.
+    """
+    if os.fspath(path) != "-" and not Path(path).is_file():
+        raise BadDataError(f"there is no file {Path(path)}; check the path")
 
 
 def open_text(path: Path) -> io.TextIOWrapper:
