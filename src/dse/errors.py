@@ -57,10 +57,9 @@ def refuse_file(folder: str | Path, purpose: str = "") -> Path:
     Raises:
         MismatchError: If the folder, or what it would lie in, is a file.
     """
-    path = Path(folder)
-    while not path.exists():
-        path = path.parent
-    if not path.is_dir():
+    folder = Path(folder)
+    path = next((path for path in (folder, *folder.parents) if path.exists()), folder)  # a drive may not be there
+    if path.exists() and not path.is_dir():
         raise MismatchError(f"{path} is a file; give the name of a folder{purpose}.")
     return path
 

@@ -35,8 +35,9 @@ def match(
     need_extra("lance", "index")
     from dse.data.text_files import need_file
 
-    for file in (left, *([] if right is None else [right])):
-        need_file(file)
+    need_file(left)
+    if right is not None:
+        need_file(right)
     from dse.model import DSE
     from dse.scale import match_tables
 

@@ -48,11 +48,10 @@ def read_batches(source: str | os.PathLike[str], types: Mapping[str, pa.DataType
         BadDataError: If the source cannot be read or a row cannot be used; the message names the row.
     """
     path = Path(source)
+    need_file(source)
     if source == "-":
         yield from _json_batches(json_records(sys.stdin.buffer), "standard input")
-        return
-    need_file(path)
-    if (suffix := path.suffix.lower()) not in FORMATS:
+    elif (suffix := path.suffix.lower()) not in FORMATS:
         raise BadDataError(f"{path} is in no known format; convert it to one of {' '.join(FORMATS)}")
     elif suffix == ".parquet":
         start = 1

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from dse.data import tables
 from dse.data.sources import open_source, pair_rows, sentence_column
 from dse.data.task import Task, is_missing
-from dse.data.text_files import NOT_UTF8, check_plain, is_text
+from dse.data.text_files import NOT_UTF8, check_plain, is_text, need_file
 from dse.errors import BadDataError
 
 logger = logging.getLogger(__name__)
@@ -185,10 +185,9 @@ def read_sentences(source: str | os.PathLike[str], column: str | None = None) ->
         ['one', 'two']
     """
     path = Path(source)
+    need_file(source)
     if source == "-":
         table = tables.open_lines(sys.stdin.buffer, "standard input")
-    elif not path.is_file():
-        raise BadDataError(f"there is no file {path}; check the path")
     elif path.suffix.lower() == ".txt":
         check_plain(path)
         table = tables.open_lines(io.BytesIO(path.read_bytes()), str(path))

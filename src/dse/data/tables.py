@@ -21,7 +21,6 @@ from dse.errors import BadDataError
 Row = tuple[int, "tuple[Any, ...] | str"]
 _Cells = Iterator[tuple[int, "list[str] | str"]]
 
-
 # The limit of the csv module is one of the process, 131,072 characters by default; documents may be longer.
 csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
 

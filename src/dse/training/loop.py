@@ -189,9 +189,9 @@ def run(trainer: BaseTrainer, training: Training, description: str) -> list[dict
         logger.info("%s: resuming from %s", description, checkpoint.name)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except ValueError as error:  # of an evaluation, for what such weights compute
+    except ValueError:  # of an evaluation, for what such weights compute
         _check_finite(trainer)
-        raise error
+        raise
     _check_finite(trainer)
     trainer.accelerator.wait_for_everyone()  # to have read the best checkpoint, before it is deleted
     # Mixed precision wrapped `forward`; what is returned must compute as it will after saving and loading.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -112,8 +113,6 @@ class RankingTrainer:
         # Of several processes each encodes a part. All compute the whole loss; its gradient reaches a process's part.
         e = ranks().joined(self._encode_batch(own) if own else self.bank[:0], len(rows))  # (B, d)
         loss = part.divergences(rows, e, self.bank, part.candidates(turn)).mean()
-        if not torch.isfinite(loss.detach()):
-            raise diverged(step + 1, self.settings.learning_rate)
         if own:
             loss.backward()
         ranks().add_gradients(list(self.weights.values()))
@@ -123,7 +122,10 @@ class RankingTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.bank[torch.from_numpy(rows).to(e.device)] = e.detach()
-        return float(loss.detach())
+        value = float(loss.detach())  # the only wait for the device
+        if not math.isfinite(value):
+            raise diverged(step + 1, self.settings.learning_rate)
+        return value
 
     def _schedule(self, step: int) -> float:
         rising = max(1, round(self.settings.warmup * self.steps))
