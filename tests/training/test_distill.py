@@ -16,7 +16,7 @@ from sentence_transformers import CrossEncoder
 from dse import DSE
 from dse.data.metrics import best_threshold
 from dse.data.pairs import Pairs
-from dse.errors import BadDataError, MismatchError
+from dse.errors import BadDataError, DSEError, MismatchError
 from dse.training import loop
 from dse.training.distill import DistillationCollator, _with_prompts, distill
 from dse.training.losses import Distillation, DistillationLoss
@@ -426,3 +426,18 @@ def test_a_student_is_trained_on_what_it_predicts_from(backbone: str) -> None:
     read = _with_prompts(rows, make_student(backbone, prompts={"query": "who ", "passage": "the "}))
     assert read.tuples() == [("who a man", "the tent"), ("who a dog", "the bird")]
     assert read.label is rows.label and _with_prompts(rows, make_student(backbone)) is rows
+
+
+def test_a_training_that_diverges_says_so(backbone, tmp_path):
+    pairs = make_pairs(BINARY, 40)
+    steep = Training(epochs=2, batch_size=8, learning_rate=1e30, head_steps=0, dtype="float32")
+    with pytest.raises(DSEError, match=r"diverged by step \d+: .*; lower the learning rate, now 1e\+30"):
+        distill(
+            make_student(backbone),
+            pairs,
+            BINARY,
+            tmp_path / "s",
+            teacher_scores=make_scores(pairs, BINARY),
+            validation=pairs,
+            training=steep,
+        )
