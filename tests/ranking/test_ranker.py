@@ -22,6 +22,7 @@ from dse.evaluation.ranking import plots
 from dse.ranking import RankingRecipe, make_ranker, ranker, rounds, ways
 from dse.teacher import load_ranking_teacher, vectors
 from dse.teacher.pair_teacher import PairTeacher
+from dse.training.linear_start import projection_of
 from dse.training.ranking import RankingTraining
 from dse.training.ranking_loop import RankingTrainer
 from tests import processes
@@ -104,6 +105,15 @@ def test_the_whole_way(recipe, encoder, tmp_path, learned):
     assert json.loads((tmp_path / "s" / "report" / "report.json").read_text()) == json.loads(
         json.dumps(report.to_dict())
     )
+
+
+@pytest.mark.parametrize(("own", "several"), [({}, True), ({"num_layers": 1}, False), ({"num_layers": 2}, False)])
+def test_a_student_of_an_encoder_begins_as_a_map_of_several_layers(recipe, tmp_path, own, several):
+    make_ranker(documents(), None, replace(recipe, student={**recipe.student, **own}), tmp_path / "s")
+    student = DSE(str(tmp_path / "s"), device="cpu")
+    width = DSE.from_backbone(recipe.backbone, num_layers=1).head.embedding_dimension
+    assert (projection_of(student) is not None) == several
+    assert student.head.embedding_dimension == width * own.get("num_layers", 1)
 
 
 def test_a_teacher_that_is_the_backbone_is_pointed_out(recipe, encoder, tmp_path, caplog):
@@ -215,6 +225,9 @@ def other_data() -> Texts:
 def test_what_does_not_fit_is_refused_before_any_work(recipe, tmp_path):
     with pytest.raises(MismatchError, match="cosine head"):
         make_ranker(documents(), None, replace(recipe, student={"head": "dot"}), tmp_path / "s")
+    unread = replace(recipe, student={"freeze_backbone": True}, teachers=(str(tmp_path / "gone"),))
+    with pytest.raises(MismatchError, match="without freeze_backbone"):
+        make_ranker(documents(), None, unread, tmp_path / "s")
     with pytest.raises(MismatchError, match="There is no teacher"):
         make_ranker(documents(), None, replace(recipe, teachers=()), tmp_path / "s")
     with pytest.raises(MismatchError, match="give one of the two"):

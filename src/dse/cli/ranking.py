@@ -96,7 +96,8 @@ def _backbone(name: str | None) -> str | None:
 SHARED = {"output", "corpus", "queries", "qrels", "split", "teacher", "scores", "backbone", "config", "data", "as_json"}
 SHARED |= {"columns", "teacher_cache"}
 SHARED |= {"speed"}  # nothing is timed here, so nothing is to be turned off
-SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length", "teacher_pairs")  # decide the student
+# Options that decide the student.
+SETTINGS = ("batch_size", "learning_rate", "dtype", "seed", "max_seq_length", "teacher_pairs", "num_layers")
 
 
 def distill_corpus(

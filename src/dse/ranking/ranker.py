@@ -19,10 +19,11 @@ from dse.errors import MismatchError, need_extra, refuse_file, refuse_unwritable
 from dse.model import DSE
 from dse.ranking.inputs import check_texts
 from dse.ranking.rounds import BOUGHT
-from dse.ranking.ways import FromLists, FromPairs, Way, choose_way
+from dse.ranking.ways import FromLists, FromPairs, FromVectors, Way, choose_way
 from dse.ranks import ranks, together
 from dse.teacher.load import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
+from dse.training.linear_start import several_layers
 from dse.training.ranking import RankingTraining, check_student
 from dse.training.run_folder import claim_folder
 
@@ -138,6 +139,7 @@ def make_ranker(
     given = teacher if isinstance(teacher, list | tuple) else [] if teacher is None else [teacher]
     if given and recipe.teachers:
         raise MismatchError("There are teachers in the recipe and beside it; give one of the two.")
+    start = _start(recipe)  # before its teachers, which are larger
     loaded = [load_ranking_teacher(path, dtype=recipe.training.dtype) for path in recipe.teachers]
     way = choose_way(
         collection,
@@ -150,7 +152,6 @@ def make_ranker(
         budget=recipe.teacher_pairs,
         cache=None if teacher_cache is None else Path(teacher_cache),
     )
-    start = _start(recipe)
     names = {"teacher": way.teacher.fingerprint} if given else {}
     claim_folder(output, {"kind": "ranking", "recipe": _settings(recipe, way), "data": way.data()} | names)
     if ranks().from_first(way.finished):
@@ -162,7 +163,8 @@ def make_ranker(
         if [realpath(path) for path in recipe.teachers] == [realpath(recipe.backbone)]:
             logger.warning("The teacher is the backbone itself, so there is nothing to learn; give a better model.")
         _say(collection, way)
-        student = _start(recipe)
+        # An encoder's vectors of all texts are enough to fit a projection to.
+        student = _start(recipe, several_layers(start) if isinstance(way, FromVectors) else {})
         student.info["backbone"] = recipe.backbone
         student = way.train(student)
     from dse.evaluation.card import write_results
@@ -201,9 +203,10 @@ def _settings(recipe: RankingRecipe, way: Way) -> dict[str, Any]:
     return settings
 
 
-def _start(recipe: RankingRecipe) -> DSE:
-    """The untrained student."""
-    settings: dict[str, Any] = {"head": "cosine", "num_layers": 1, "dtype": recipe.training.dtype, **recipe.student}
+def _start(recipe: RankingRecipe, layers: Mapping[str, int] | None = None) -> DSE:
+    """The untrained student, of the last layer or of others, as far as the recipe does not say so itself."""
+    own = layers if layers and not recipe.student.keys() & {*layers, "average_layers"} else {"num_layers": 1}
+    settings: dict[str, Any] = {"head": "cosine", "dtype": recipe.training.dtype, **own, **recipe.student}
     student = DSE.from_backbone(recipe.backbone, **settings)
     check_student(student)
     return student
@@ -254,7 +257,7 @@ def _how(way: Way, recipe: RankingRecipe) -> str:
     if way.labels:
         sentences.append(f"In turn with these it learned what people judged, lists of {len(way.labels):,} queries.")
     if training["kept_start"]:
-        sentences.append("The training did not help and was undone: the embeddings are the backbone's own.")
+        sentences.append("The steps of training did not help and were undone.")
     return " ".join(sentences)
 
 

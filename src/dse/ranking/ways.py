@@ -21,6 +21,7 @@ from dse.ranking.inputs import held_back_texts, join_labels, rows_of_lists, trai
 from dse.ranking.rounds import BOUGHT, LIST, ROUNDS, plan_rounds, train_in_rounds
 from dse.teacher.together import one_teacher
 from dse.teacher.vectors import EncoderTeacher
+from dse.training.linear_start import fit_projection
 from dse.training.ranking import RankingTraining, distill_ranking
 from dse.training.ranking_lists import TEMPERATURES, check_documents, split_anchors
 from dse.training.run_folder import finished, texts_hash
@@ -91,13 +92,14 @@ class FromVectors(Way):
     """The cosine of an encoder over the whole corpus."""
 
     def train(self, student: DSE) -> DSE:
-        """Embed every text with the teacher, then learn its lists."""
+        """Embed every text with the teacher, begin near its vectors, then learn its lists."""
         vectors = self.teacher.vectors(self.documents.texts, self.log.texts, show_progress_bar=self.bar)
         student.info["teacher"] = self.teacher.fingerprint
+        texts = self.documents.texts, self.log.texts
+        fit_projection(student, *texts, vectors, self.output / "checkpoints", self.training, self.bar)
         return distill_ranking(
             student,
-            self.documents.texts,
-            self.log.texts,
+            *texts,
             self.output,
             teacher_vectors=vectors,
             labels=self.labels_of_log(),

@@ -164,13 +164,15 @@ def check_student(student: DSE) -> None:
     """Refuse a student that does not score by one cosine, of the embeddings or of what their maps make of them.
 
     Raises:
-        MismatchError: If its head is of another kind, or it gives several scores per pair.
+        MismatchError: If its head is of another kind, it gives several scores per pair, or nothing in it can learn.
     """
     if student.head.kind not in HEADS or student.num_labels != 1:
         raise MismatchError(
             f"Ranking is learned by a student with a cosine head and one label, this one has {student.head.kind!r} "
             f'and {student.num_labels}; build it with DSE.from_backbone(backbone, head="cosine", num_layers=1).'
         )
+    with _learning_weights(student):  # raises where there are none
+        pass
 
 
 @contextmanager

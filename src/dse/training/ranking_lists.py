@@ -164,10 +164,11 @@ class RankingLists:
         """Texts whose embeddings the bank must hold: documents, and what is held out."""
         return np.union1d(np.arange(self.n), self.held_out)
 
-    def begin(self, bank: Tensor) -> None:
-        """Set r from the student's first embeddings, (m, d)."""
+    def begin(self, bank: Tensor, candidates: Tensor | None = None) -> None:
+        """Set r from the student's first embeddings, (m, d), of all documents or of some."""
         rows = self.held_out[:SCALED]
-        teacher, student, itself = self.cosines(rows, bank[rows.tolist()], bank, self.candidates(0))
+        documents = self.candidates(0) if candidates is None else candidates
+        teacher, student, itself = self.cosines(rows, bank[rows.tolist()], bank, documents)
         least = max(LEAST_SPREAD, spread(student, itself))
         self.scale = max(1.0, least / max(1e-6, spread(teacher, itself)))
 
