@@ -296,6 +296,17 @@ def test_a_killed_command_goes_on(files, backbone, encoder, tmp_path):
     assert json.loads(finished.stdout)["agreement"] and "learning" not in finished.stderr
 
 
+def test_the_command_takes_a_number_of_layers(files, backbone, encoder, tmp_path):
+    words = ["distill", "--teacher", encoder, "--corpus", files / "corpus.jsonl", "--backbone", backbone, "-o"]
+    (tmp_path / "two.yaml").write_text("steps: 2\n", encoding="utf-8")
+    done = dse(*words, tmp_path / "s", "--config", tmp_path / "two.yaml", "--layers", "1")
+    assert done.returncode == 0, done.stderr
+    assert "linear map" not in done.stderr and projection_of(DSE(str(tmp_path / "s"))) is None
+    (tmp_path / "s.yaml").write_text("steps: 2\nlayers: 1\n", encoding="utf-8")
+    again = dse(*words, tmp_path / "s", "--config", tmp_path / "s.yaml")  # the same run, so it only reports
+    assert again.returncode == 0 and "training:" not in again.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
