@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dse.data import metrics
@@ -158,18 +158,24 @@ def test_best_threshold_maximises_the_metric_of_the_task(sure):
 
 @settings(deadline=None)
 @given(st.sampled_from(["mrpc", "qnli"]), scored, st.sampled_from([0.25, 1.0, 8.0]))
+@example("mrpc", [(-1e6, False), (float(np.nextafter(-1e6, 0)), True)], 0.25)
+@example("qnli", [(0.5, False), (0.5, True), (1.0, False), (1.0, True)], 0.25)
 def test_best_threshold_depends_on_the_order_of_the_scores_alone(name, pairs, scale):
     task, scores, labels = get_task(name), np.array([s for s, _ in pairs]), np.array([float(y) for _, y in pairs])
     found = best_threshold(scores, labels, task)
     if len(set(labels)) == 1:
         assert found == 0.0
         return
-    assert found not in scores
+    # No number lies between two neighbouring floats; then it is the lower one, which is not above itself.
+    assert found not in scores or np.nextafter(found, np.inf) in scores
     assert min(scores) - 1 <= found <= max(scores) + 1
     order = np.random.default_rng(0).permutation(len(scores))
     assert best_threshold(scores[order], labels[order], task) == found
-    # Of equally good cuts the one closest to 0 is taken, and that is another one when the scores are moved.
-    assert (scores * scale > best_threshold(scores * scale, labels, task)).tolist() == (scores > found).tolist()
+    # Of equally good cuts the one closest to 0 is taken. Those outside all scores lie 1 from them at any scale.
+    scaled = scores * scale
+    moved = best_threshold(scaled, labels, task)
+    if min(scores) <= found < max(scores) and min(scaled) <= moved < max(scaled):
+        assert (scaled > moved).tolist() == (scores > found).tolist()
 
 
 @pytest.mark.parametrize("name", ["mrpc", "qnli"])
