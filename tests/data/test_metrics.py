@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dse.data import metrics
-from dse.data.metrics import best_threshold, compute_metrics
+from dse.data.metrics import _positive_rate, best_threshold, compute_metrics
 from dse.data.tasks import Task, get_task
 from dse.errors import BadDataError, MismatchError
 
@@ -156,6 +156,16 @@ def test_best_threshold_maximises_the_metric_of_the_task(sure):
     assert best_threshold(scores, labels, get_task("mrpc")) == 0.5
 
 
+def expected_quality(called, scores, labels, task):
+    """F1 or accuracy that calling these pairs positive has, by the rate of positives at their scores."""
+    order = np.argsort(scores, kind="stable")
+    p = np.empty(len(scores))
+    p[order] = _positive_rate(scores[order], labels[order])
+    if task.main_metric == "f1":
+        return 2 * p[called].sum() / (called.sum() + p.sum())
+    return np.where(called, p, 1 - p).mean()
+
+
 @settings(deadline=None)
 @given(st.sampled_from(["mrpc", "qnli"]), scored, st.sampled_from([0.25, 1.0, 8.0]))
 @example("mrpc", [(-1e6, False), (float(np.nextafter(-1e6, 0)), True)], 0.25)
@@ -171,9 +181,12 @@ def test_best_threshold_depends_on_the_order_of_the_scores_alone(name, pairs, sc
     assert min(scores) - 1 <= found <= max(scores) + 1
     order = np.random.default_rng(0).permutation(len(scores))
     assert best_threshold(scores[order], labels[order], task) == found
-    # Of equally good cuts the one closest to 0 is taken. Those outside all scores lie 1 from them at any scale.
     scaled = scores * scale
     moved = best_threshold(scaled, labels, task)
+    assert expected_quality(scaled > moved, scaled, labels, task) == pytest.approx(
+        expected_quality(scores > found, scores, labels, task)
+    )
+    # Of equally good cuts the one closest to 0 is taken. Those outside all scores lie 1 from them at any scale.
     if min(scores) <= found < max(scores) and min(scaled) <= moved < max(scaled):
         assert (scaled > moved).tolist() == (scores > found).tolist()
 

@@ -164,7 +164,7 @@ def make_ranker(
             logger.warning("The teacher is the backbone itself, so there is nothing to learn; give a better model.")
         _say(collection, way)
         # An encoder's vectors of all texts are enough to fit a projection to.
-        student = _start(recipe, several_layers(start) if isinstance(way, FromVectors) else {})
+        student = _start(recipe, several_layers(start) if isinstance(way, FromVectors) else None)
         student.info["backbone"] = recipe.backbone
         student = way.train(student)
     from dse.evaluation.card import write_results

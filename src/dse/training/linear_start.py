@@ -32,7 +32,7 @@ from dse.files import write_tensors
 from dse.model import DSE
 from dse.modules import LayerConcat, PairHead
 from dse.ranks import ranks
-from dse.training.ranking_lists import RankingLists
+from dse.training.ranking_lists import RankingLists, prompted
 from dse.training.settings import RankingTraining
 
 logger = logging.getLogger(__name__)
@@ -189,16 +189,15 @@ def _apply(dense: Dense, fitted: Map) -> None:
 
 def _layers(student: DSE, lists: RankingLists, rows: NDArray[np.int64], show_progress_bar: bool) -> Tensor:
     """What the projection is given for these texts, (r, K H)."""
-    query, document = student.pair_prompts
-    texts = [(document if row < lists.n else query) + lists.texts[row] for row in rows.tolist()]
+    texts = prompted(lists.texts, lists.n, student.pair_prompts)
     encoder: list[Any] = [module for module in student.children() if not isinstance(module, Dense | PairHead)]
     dimension = encoder[-1].get_embedding_dimension()
     modules: OrderedDict[str, nn.Module] = OrderedDict((str(place), module) for place, module in enumerate(encoder))
     modules["pair_head"] = PairHead(dimension, kind="cosine")
     unprojected = DSE(modules=modules, dtype=student.inference_dtype, device=str(student.device))
-    own = list(ranks().part(texts))  # prompts stand before them already
+    own = [texts[row] for row in ranks().part(rows.tolist())]  # prompts stand before them already
     found: Tensor = unprojected.embed_texts(own, show_progress_bar=show_progress_bar).clone().float()
-    return ranks().joined(found, len(texts))
+    return ranks().joined(found, len(rows))
 
 
 def _bank(lists: RankingLists, rows: NDArray[np.int64], layers: Tensor, fitted: Map) -> Tensor:

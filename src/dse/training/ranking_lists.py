@@ -58,6 +58,22 @@ def check_documents(corpus: Sequence[str]) -> None:
         raise BadDataError(f"The corpus holds {len(set(corpus))} distinct document(s); ranking needs at least two.")
 
 
+def prompted(texts: Sequence[str], n: int, prompts: tuple[str, str]) -> list[str]:
+    """The texts as they are encoded: n documents, then queries, each behind its prompt.
+
+    Args:
+        texts: Documents, then queries.
+        n: How many documents.
+        prompts: Of queries and of documents.
+
+    Example:
+        >>> prompted(["a tent", "where is it"], 1, ("query: ", ""))
+        ['a tent', 'query: where is it']
+    """
+    query, document = prompts
+    return [document + text for text in texts[:n]] + [query + text for text in texts[n:]]
+
+
 def in_passes(rows: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
     """The rows of a step, (size,): whole passes over all of them, each in another order.
 

@@ -21,7 +21,7 @@ from dse.model import DSE
 from dse.ranks import ranks
 from dse.training.progress import FIRST_STEPS, diverged, tell_rest
 from dse.training.ranking_checkpoint import STATE, load_checkpoint, run_key, save_checkpoint
-from dse.training.ranking_lists import RankingLists
+from dse.training.ranking_lists import RankingLists, prompted
 from dse.training.scored_lists import ScoredLists
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,7 @@ class RankingTrainer:
         self.student, self.parts, self.weights, self.file = student, parts, weights, folder / STATE
         self.settings = settings = parts[0].settings
         self.steps = settings.steps or sum(part.steps() for part in parts)
-        query, document = student.pair_prompts
-        texts, n = parts[0].texts, parts[0].n
-        self.texts = [document + text for text in texts[:n]] + [query + text for text in texts[n:]]
+        self.texts = prompted(parts[0].texts, parts[0].n, student.pair_prompts)
         self.start = {name: weight.detach().clone() for name, weight in weights.items()}
         self.key = run_key(parts, self.start, student.pair_prompts)
         self.optimizer = torch.optim.AdamW(
@@ -64,7 +62,7 @@ class RankingTrainer:
         self.bank: Tensor  # (m, d), rows of length 1, zeros where no list looks them up
         looked_up = np.unique(np.concatenate([part.looked_up() for part in parts]))
         maps = student.head.kind == "cosine-map"  # they learn from all embeddings
-        self.looked_up: list[int] = list(range(len(texts))) if maps else looked_up.tolist()
+        self.looked_up: list[int] = list(range(len(self.texts))) if maps else looked_up.tolist()
         self.log: list[dict[str, float]] = []
 
     def train(self, show_progress_bar: bool) -> None:
