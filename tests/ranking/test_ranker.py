@@ -19,6 +19,7 @@ from dse.data import Collection, Texts
 from dse.encoding.runtime import one_thread
 from dse.errors import BadDataError, DSEError, MismatchError
 from dse.evaluation.ranking import plots
+from dse.evaluation.ranking.report import COSINE
 from dse.ranking import RankingRecipe, make_ranker, ranker, rounds, ways
 from dse.teacher import load_ranking_teacher, vectors
 from dse.teacher.pair_teacher import PairTeacher
@@ -107,13 +108,19 @@ def test_the_whole_way(recipe, encoder, tmp_path, learned):
     )
 
 
-@pytest.mark.parametrize(("own", "several"), [({}, True), ({"num_layers": 1}, False), ({"num_layers": 2}, False)])
+@pytest.mark.parametrize(
+    ("own", "several"), [({}, True), ({"num_layers": 1}, False), ({"num_layers": 2}, True), ({"projection": 8}, False)]
+)
 def test_a_student_of_an_encoder_begins_as_a_map_of_several_layers(recipe, tmp_path, own, several):
-    make_ranker(documents(), None, replace(recipe, student={**recipe.student, **own}), tmp_path / "s")
+    asked = replace(recipe, student={**recipe.student, **own})
+    report = make_ranker(documents(), None, asked, tmp_path / "s")
+    free = make_ranker(documents(), None, recipe, tmp_path / "default")
+    of_cosine, expected = ([row for row in r.agreement if row.name == COSINE] for r in (report, free))
+    assert of_cosine == expected != []  # whatever the student is made of
     student = DSE(str(tmp_path / "s"), device="cpu")
     width = DSE.from_backbone(recipe.backbone, num_layers=1).head.embedding_dimension
     assert (projection_of(student) is not None) == several
-    assert student.head.embedding_dimension == width * own.get("num_layers", 1)
+    assert student.head.embedding_dimension == own.get("projection", width)
 
 
 def test_a_teacher_that_is_the_backbone_is_pointed_out(recipe, encoder, tmp_path, caplog):

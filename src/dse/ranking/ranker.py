@@ -139,7 +139,10 @@ def make_ranker(
     given = teacher if isinstance(teacher, list | tuple) else [] if teacher is None else [teacher]
     if given and recipe.teachers:
         raise MismatchError("There are teachers in the recipe and beside it; give one of the two.")
-    start = _start(recipe)  # before its teachers, which are larger
+    free = _free(recipe)
+    if free != recipe:
+        _start(recipe)  # refused, if it is, before the teachers are loaded, which are larger
+    start = _start(free)
     loaded = [load_ranking_teacher(path, dtype=recipe.training.dtype) for path in recipe.teachers]
     way = choose_way(
         collection,
@@ -203,10 +206,18 @@ def _settings(recipe: RankingRecipe, way: Way) -> dict[str, Any]:
     return settings
 
 
+def _free(recipe: RankingRecipe) -> RankingRecipe:
+    """The recipe of the free cosine, that of the last layer, whatever layers the student is made of."""
+    own = ("num_layers", "projection", "average_layers", "freeze_backbone")
+    return replace(recipe, student={name: value for name, value in recipe.student.items() if name not in own})
+
+
 def _start(recipe: RankingRecipe, layers: Mapping[str, int] | None = None) -> DSE:
     """The untrained student, of the last layer or of others, as far as the recipe does not say so itself."""
-    own = layers if layers and not recipe.student.keys() & {*layers, "average_layers"} else {"num_layers": 1}
-    settings: dict[str, Any] = {"head": "cosine", "dtype": recipe.training.dtype, **own, **recipe.student}
+    asked = recipe.student
+    plain = asked.get("num_layers") == 1 or asked.keys() & {"projection", "average_layers"}
+    own = layers if layers and not plain else {"num_layers": 1}
+    settings: dict[str, Any] = {"head": "cosine", "dtype": recipe.training.dtype, **own, **asked}
     student = DSE.from_backbone(recipe.backbone, **settings)
     check_student(student)
     return student
