@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import load_file
 
 from dse import files
 
@@ -35,3 +36,12 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, mon
     monkeypatch.undo()
     write(file)
     assert file.read_bytes() != b"old" and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("change", [np.transpose, np.asfortranarray, lambda a: a[:, ::-1], lambda a: a[::2], np.max])
+def test_tensors_are_read_as_they_were_however_they_lie_in_memory(tmp_path, change):
+    given = change(np.arange(12, dtype=np.float32).reshape(4, 3))
+    files.write_tensors(tmp_path / "t.safetensors", {"x": given}, {})
+    found = load_file(tmp_path / "t.safetensors")["x"]
+    assert found.shape == given.shape
+    np.testing.assert_array_equal(found, given)

@@ -50,11 +50,14 @@ def write_table(path: str | Path, table: pa.Table) -> None:
 
 def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, whole or not at all."""
+    import numpy as np
     from safetensors.numpy import save_file
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        save_file(dict(tensors), temporary, dict(metadata))
+        # safetensors writes the bytes in the order in which they lie in memory, and reads them row by row.
+        rows = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+        save_file(rows, temporary, dict(metadata))
         share(temporary)
 
 
