@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dse.data.arrow_vectors import vectors
@@ -68,6 +71,44 @@ def test_a_refused_add_changes_no_byte(store, rows, as_iterator):
         write(store, iter(rows) if as_iterator and isinstance(rows, list) else rows)
     assert content(store) == before
     assert write(store, named(2)) == {"added": 2, "unchanged": 0}
+
+
+def in_file(folder, kind, rows):
+    """The rows in a file, and the name of each in messages; a first line names the columns or is blank."""
+    path = folder / f"rows.{kind}"
+    if kind == "memory":
+        return rows, [f"row {i + 1}" for i in range(len(rows))]
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
+        return path, [f"{path}:{i + 1}" for i in range(len(rows))]
+    lines = [json.dumps(row) if kind == "jsonl" else f"{row['id']},{row['text']}" for row in rows]
+    path.write_text("\n".join(["" if kind == "jsonl" else "id,text", *lines]) + "\n")
+    return path, [f"{path}:{i + 2}" for i in range(len(rows))]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 50])
+@pytest.mark.parametrize("kind", ["memory", "jsonl", "csv", "parquet"])
+def test_an_id_that_stands_for_two_rows_is_told_with_both(store, tmp_path, kind, batch_size):
+    generator = np.random.default_rng(batch_size)
+    for _ in range(5):
+        rows = [*named(1, 200), *named(1, 200), *named(9)]  # the same row again is no fault
+        first, second = sorted(generator.choice(np.arange(2, 11), 2, replace=False).tolist())
+        rows[second] |= {"id": rows[first]["id"]}
+        given, places = in_file(tmp_path, kind, rows)
+        told = f"{places[second]}: the id {rows[first]['id']!r} stands for different rows, first for that at "
+        with pytest.raises(BadDataError, match=f"^{re.escape(told + places[first])}; give each row its own"):
+            write(store, given, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 50])
+@pytest.mark.parametrize("kind", ["memory", "jsonl", "csv", "parquet"])
+def test_an_id_that_is_stored_with_other_content_is_told_with_its_row(store, tmp_path, kind, batch_size):
+    for place in range(9):
+        rows = named(9)
+        rows[place]["id"] = "row 1"
+        given, places = in_file(tmp_path, kind, rows)
+        with pytest.raises(BadDataError, match=f"^{re.escape(places[place])}: the id 'row 1' is stored with other"):
+            write(store, given, batch_size=batch_size)
 
 
 def test_a_csv_with_the_index_of_a_data_frame(store, tmp_path):

@@ -41,7 +41,7 @@ def read_rows(
     types: Mapping[str, pa.DataType],
     names: Mapping[str, str],
     can_widen: CanWiden = lambda name, kind: False,
-) -> Iterator[tuple[pa.Table, str]]:
+) -> Iterator[tuple[pa.Table, Place]]:
     """Cut rows into batches.
 
     Args:
@@ -56,20 +56,17 @@ def read_rows(
 
     Yields:
         Checked tables with columns ``id``, ``text``, the user's and, where given, ``embedding`` (fp16), and where each
-        came from.
+        of their rows came from.
 
     Raises:
         BadDataError: At the first row that cannot be used, naming it.
     """
     source = str(rows) if isinstance(rows, str | os.PathLike) else "rows"
     types = dict(types)
-    start = 1
     for table, place in _cut(_batches(rows, types, names), batch_size):
-        where = f"{source}, rows {start} to {start + table.num_rows - 1}"
         table = checked_table(table, place, source, types, names, can_widen)
-        yield table, where
+        yield table, place
         types |= {field.name: field.type for field in table.schema if field.name not in (ID, TEXT, EMBEDDING)}
-        start += table.num_rows
 
 
 def _batches(rows: Rows, types: Mapping[str, pa.DataType], names: Mapping[str, str]) -> Iterator[Batch]:
@@ -135,15 +132,16 @@ def _shifted(place: Place, start: int, position: int) -> str:
 
 def _joined(parts: list[Batch]) -> tuple[pa.Table, Place]:
     ends = np.cumsum([rows.num_rows for rows, _ in parts])
+    starts, places = [0, *ends.tolist()], [place for _, place in parts]  # a place outlives the rows
 
     def place(position: int) -> str:
         part = int(np.searchsorted(ends, position, side="right"))
-        return parts[part].place(position - int(ends[part]) + parts[part].rows.num_rows)
+        return places[part](position - starts[part])
 
     return pa.Table.from_batches([rows for rows, _ in parts]), place
 
 
-def without_repeats(table: pa.Table, keep: str, where: str) -> pa.Table:
+def without_repeats(table: pa.Table, keep: str, place: Place) -> tuple[pa.Table, Place]:
     """Each id once: its first row (``keep="first"``, the rows must agree) or its last (``keep="last"``)."""
     ids = table[ID].to_pylist()
     order: dict[str, int] = {}
@@ -151,13 +149,18 @@ def without_repeats(table: pa.Table, keep: str, where: str) -> pa.Table:
         if keep == "last":
             order[name] = row
         elif order.setdefault(name, row) != row and not same_rows(table.slice(row, 1), table.slice(order[name], 1)):
-            raise different_rows(where, name)
-    return table if len(order) == len(ids) else table.take(pa.array(order.values()))
+            raise different_rows(name, place(order[name]), place(row))
+    if len(order) == len(ids):
+        return table, place
+    kept = list(order.values())
+    return table.take(pa.array(kept)), lambda position: place(kept[position])
 
 
-def different_rows(where: str, name: str) -> BadDataError:
+def different_rows(name: str, first: str, second: str) -> BadDataError:
     """The error about an id that occurs twice."""
-    return BadDataError(f"{where}: the id {name!r} stands for different rows; give each row its own.")
+    return BadDataError(
+        f"{second}: the id {name!r} stands for different rows, first for that at {first}; give each row its own."
+    )
 
 
 def same_rows(left: pa.Table, right: pa.Table) -> bool:

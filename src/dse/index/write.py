@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from dse.data.arrow_vectors import matrix, vectors
 from dse.data.columns import convert
-from dse.data.spool import Batch, Spool, numbered
+from dse.data.spool import Batch, Place, Spool
 from dse.errors import BadDataError, DSEError
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT
 from dse.index.maintenance import join_small_files
@@ -46,11 +46,11 @@ class Writer:
         """
         done = {"added": 0, "updated": 0, "unchanged": 0}
         with Spool() as spool, tqdm(desc="Rows", unit="row", disable=not show_progress_bar) as progress:
-            wheres, kinds = self._read(rows, batch_size, {ID: id_column, TEXT: text_column}, spool)
-            if len(wheres) > 1 and not self.replace:  # of a single batch the ids are compared before it is written
-                self._check_ids(spool, wheres)
-            for batch, where, embeddings in self._ahead(spool, wheres):
-                for outcome, count in self._write_batch(_converted(batch, kinds), kinds, where, embeddings).items():
+            batches, kinds = self._read(rows, batch_size, {ID: id_column, TEXT: text_column}, spool)
+            if batches > 1 and not self.replace:  # of a single batch the ids are compared before it is written
+                self._check_ids(spool)
+            for batch, place, embeddings in self._ahead(spool):
+                for outcome, count in self._write_batch(_converted(batch, kinds), kinds, place, embeddings).items():
                     done[outcome] += count
                 progress.update(batch.num_rows)
         join_small_files(self.store)
@@ -60,17 +60,17 @@ class Writer:
 
     def _read(
         self, rows: Rows, batch_size: int, names: Mapping[str, str], spool: Spool
-    ) -> tuple[list[str], dict[str, pa.DataType]]:
-        """Read checked batches into a spool; where each came from, and the types that fit the user's columns of all."""
-        wheres: list[str] = []
+    ) -> tuple[int, dict[str, pa.DataType]]:
+        """Read checked batches into a spool; how many they are, and the types that fit the user's columns of all."""
+        batches = 0
         kinds: dict[str, pa.DataType] = {}
-        for batch, where in read_rows(rows, batch_size, self.store.types, names, self._can_widen):
-            batch = without_repeats(batch, "last" if self.replace else "first", where)
+        for batch, place in read_rows(rows, batch_size, self.store.types, names, self._can_widen):
+            batch, place = without_repeats(batch, "last" if self.replace else "first", place)
             [whole] = batch.combine_chunks().to_batches()
-            spool.add(Batch(whole, numbered("row ", range(len(whole)))))
-            wheres.append(where)
+            spool.add(Batch(whole, place))
+            batches += 1
             kinds |= {field.name: field.type for field in batch.schema if field.name not in RESERVED}
-        return wheres, kinds
+        return batches, kinds
 
     def _can_widen(self, name: str, kind: pa.DataType) -> bool:
         """Whether every stored value of a column keeps its value in another type."""
@@ -87,48 +87,49 @@ class Writer:
             return False
         return True
 
-    def _check_ids(self, spool: Spool, wheres: Sequence[str]) -> None:
+    def _check_ids(self, spool: Spool) -> None:
         """Refuse an id that is stored with other content, or stands for different rows of different batches."""
         hashes = []
-        for batch, where in zip(_tables(spool), wheres, strict=True):
-            self._compare(batch, where)
+        for batch, place in _tables(spool):
+            self._compare(batch, place)
             hashes.append(_hashes(batch))
         values, counts = np.unique(np.concatenate(hashes), return_counts=True)
-        repeated, first = values[counts > 1], dict[str, pa.Table]()
-        for batch, where in zip(_tables(spool), wheres, strict=True) if len(repeated) else ():
+        repeated, first = values[counts > 1], dict[str, tuple[pa.Table, Place, int]]()
+        for batch, place in _tables(spool) if len(repeated) else ():
             for row in np.flatnonzero(np.isin(_hashes(batch), repeated)).tolist():
                 name = batch[ID][row].as_py()
-                if not same_rows(batch.slice(row, 1), first.setdefault(name, batch.slice(row, 1))):
-                    raise different_rows(where, name)
+                before, at, position = first.setdefault(name, (batch.slice(row, 1), place, row))
+                if not same_rows(batch.slice(row, 1), before):
+                    raise different_rows(name, at(position), place(row))
 
-    def _ahead(self, spool: Spool, wheres: Sequence[str]) -> Iterator[tuple[pa.Table, str, dict[str, np.ndarray]]]:
+    def _ahead(self, spool: Spool) -> Iterator[tuple[pa.Table, Place, dict[str, np.ndarray]]]:
         """The batches, and of each the embeddings of its new rows by id, where they are made elsewhere."""
-        waiting: deque[tuple[pa.Table, str, list[str]]] = deque()
+        waiting: deque[tuple[pa.Table, Place, list[str]]] = deque()
 
         def tasks() -> Iterator[list[str]]:
-            for batch, where in zip(_tables(spool), wheres, strict=True):
-                new, changed, _ = self._compare(batch, where)
+            for batch, place in _tables(spool):
+                new, changed, _ = self._compare(batch, place)
                 rows = pa.concat_tables([new, changed])
                 rows = rows.slice(0, 0) if EMBEDDING in rows.column_names else rows
-                waiting.append((batch, where, rows[ID].to_pylist()))
+                waiting.append((batch, place, rows[ID].to_pylist()))
                 yield rows[TEXT].to_pylist()
 
         if self.run is None:
-            yield from ((batch, where, {}) for batch, where in zip(_tables(spool), wheres, strict=True))
+            yield from ((batch, place, {}) for batch, place in _tables(spool))
             return
         for made in self.run(self.embed, tasks()):
-            batch, where, ids = waiting.popleft()
-            yield batch, where, dict(zip(ids, made, strict=True))
+            batch, place, ids = waiting.popleft()
+            yield batch, place, dict(zip(ids, made, strict=True))
 
     def _write_batch(
-        self, batch: pa.Table, kinds: Mapping[str, pa.DataType], where: str, embeddings: dict[str, np.ndarray]
+        self, batch: pa.Table, kinds: Mapping[str, pa.DataType], place: Place, embeddings: dict[str, np.ndarray]
     ) -> dict[str, int]:
         """Embed the rows that are new and commit them; begin again if another process wrote meanwhile.
 
         ``embeddings``, by id, are those made already; no text is encoded twice.
         """
         while True:
-            new, changed, unchanged = self._compare(batch, where)
+            new, changed, unchanged = self._compare(batch, place)
             version = self.store.data.version
             table = self._embedded(pa.concat_tables([new, changed]), embeddings)
             if table.num_rows == 0:
@@ -139,7 +140,7 @@ class Writer:
                 self.store.write(self._complete(table, kinds), kinds, replace=changed.num_rows > 0)
             return {"added": new.num_rows, "updated": changed.num_rows, "unchanged": unchanged}
 
-    def _compare(self, batch: pa.Table, where: str) -> tuple[pa.Table, pa.Table, int]:
+    def _compare(self, batch: pa.Table, place: Place) -> tuple[pa.Table, pa.Table, int]:
         """Rows whose ids are new, rows that differ from the stored ones, and how many are the same."""
         ids = batch[ID].combine_chunks()
         stored = self.store.read(lambda: self.store.find(ids, [ID, TEXT, *self.store.columns]))
@@ -156,8 +157,9 @@ class Writer:
         else:
             differs = np.array([not same_rows(old.slice(i, 1), stored.slice(i, 1)) for i in range(old.num_rows)])
         if differs.any() and not self.replace:
-            name = old[ID][int(differs.argmax())].as_py()
-            raise BadDataError(f"{where}: the id {name!r} is stored with other content; use upsert to replace it.")
+            row = int(np.flatnonzero(is_known)[differs.argmax()])
+            name = batch[ID][row].as_py()
+            raise BadDataError(f"{place(row)}: the id {name!r} is stored with other content; use upsert to replace it.")
         return batch.filter(pa.array(~is_known)), old.filter(pa.array(differs)), int((~differs).sum())
 
     def _embedded(self, table: pa.Table, embeddings: dict[str, np.ndarray]) -> pa.Table:
@@ -185,9 +187,9 @@ class Writer:
         return table
 
 
-def _tables(spool: Spool) -> Iterator[pa.Table]:
+def _tables(spool: Spool) -> Iterator[tuple[pa.Table, Place]]:
     for batch in spool:
-        yield pa.Table.from_batches([batch.rows])
+        yield pa.Table.from_batches([batch.rows]), batch.place
 
 
 def _hashes(table: pa.Table) -> np.ndarray:
