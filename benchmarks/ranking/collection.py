@@ -112,6 +112,7 @@ class Measured:
         found = ranking_metrics(self.questions.ids(ranking), self.questions.grades, METRICS)
         return {metric: of_query.tolist() for metric, of_query in found.items()}
 
-    def backbone(self, head: str = "cosine") -> DSE:
-        """The untrained student: its score is the cosine of its last layer."""
-        return DSE.from_backbone(self.setup.backbone, head=head, num_layers=1, dtype="auto", max_seq_length=TOKENS)
+    def backbone(self, head: str = "cosine", **layers: int) -> DSE:
+        """The untrained student: by default its score is the cosine of its last layer."""
+        layers = layers or {"num_layers": 1}
+        return DSE.from_backbone(self.setup.backbone, head=head, dtype="auto", max_seq_length=TOKENS, **layers)

@@ -23,6 +23,7 @@ from benchmarks.ranking.plan import (
     STUDENT,
     TEACHER_PAIRS,
     TOKENS,
+    TRAININGS,
     Setup,
 )
 from dse import DSE
@@ -33,6 +34,7 @@ from dse.ranking.rounds import LIST, plan_rounds, train_in_rounds
 from dse.teacher import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
 from dse.teacher.vectors import EncoderTeacher
+from dse.training.linear_start import fit_projection, several_layers
 from dse.training.ranking import distill_ranking
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ def measure_row(name: str, teacher: str, row: str, setup: Setup) -> None:
         frozen = row == "frozen_head"
         values = frozen_values(measured) if frozen else measured.values(_ranker(measured, teacher, row))
         about = {"collection": name, "teacher": teacher, "row": row, "seed": setup.seed}
+        if row == "student" and teacher in TRAININGS:
+            about["training"] = TRAININGS[teacher]
         return [about | {"metric": metric, "values": found} for metric, found in values.items()]
 
     records.measure_missing(folder, measure)
@@ -110,7 +114,8 @@ def from_encoder(measured: Measured, output: Path) -> DSE:
     documents, log = measured.documents().texts, measured.log().texts
     vectors = encoder_teacher(measured.setup).vectors(documents, log, show_progress_bar=True)
     settings = replace(STUDENT, seed=measured.setup.seed)
-    student = measured.backbone("cosine-map")
+    student = measured.backbone("cosine-map", **several_layers(measured.backbone()))
+    fit_projection(student, documents, log, vectors, output.with_name("linear_start"), settings)
     return distill_ranking(student, documents, log, output, teacher_vectors=vectors, settings=settings)
 
 

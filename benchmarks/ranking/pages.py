@@ -11,6 +11,7 @@ from benchmarks import records
 from benchmarks.ranking.plan import (
     CROSS_ENCODER_DEPTH,
     CROSS_ENCODER_QUERIES,
+    EARLIER,
     KNOWN_TO_CROSS_ENCODER,
     METRICS,
     NAMES,
@@ -65,6 +66,7 @@ def _table(about: dict[str, Any], teacher: str) -> list[dict[str, Any]]:
         if "gain" in summary:
             row["student - cosine"] = _with_span(summary, "gain")
             row["lead kept"] = "no lead" if summary["share"] is None else f"{100 * summary['share']:.0f} %"
+            row["training"] = summary.get("training", EARLIER)
         rows.append(row)
     return [dict.fromkeys(max(rows, key=len), "") | row for row in rows]
 

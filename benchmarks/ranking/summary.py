@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import records
-from benchmarks.ranking.plan import METRICS, TEACHERS, Setup
+from benchmarks.ranking.plan import EARLIER, METRICS, TEACHERS, Setup
 from dse.evaluation.machine import machine, versions
 from dse.evaluation.ranking.intervals import draw_queries, interval, share_of_lead
 from dse.files import write_json
@@ -27,6 +27,7 @@ Values = dict[tuple[str, str, str, str], np.ndarray]  # collection, teacher, row
 def write(setup: Setup) -> None:
     """Add what is measured to `docs/results/ranking.json`; what another work folder gave stays."""
     values: Values = {}
+    trainings: dict[tuple[str, str], str] = {}
     elsewhere, labelled = [], []
     for file in sorted(setup.work.glob("*/*/*/row.json")):
         for record in json.loads(file.read_text(encoding="utf-8"))["results"]:
@@ -41,6 +42,8 @@ def write(setup: Setup) -> None:
                 elsewhere.append({**record, "values": None, "value": float(found.mean()), "queries": len(found)})
             else:
                 values[record["collection"], record["teacher"], record["row"], record["metric"]] = found
+                if "training" in record:
+                    trainings[record["collection"], record["teacher"]] = record["training"]
     rows = [
         dict(zip(("collection", "teacher", "row", "metric"), key, strict=True))
         | _interval(found)
@@ -50,7 +53,7 @@ def write(setup: Setup) -> None:
     # The default student is its cosine, so both names mean one model.
     rows += [row | {"row": "student_cosine"} for row in rows if row["row"] == "student"]
     summaries = [
-        summary
+        summary | {"training": trainings.get((name, teacher), EARLIER)}
         for teacher in TEACHERS
         for name in dict.fromkeys(key[0] for key in values)
         if (summary := summarise(values, name, teacher))
