@@ -169,7 +169,8 @@ def check_student(student: DSE) -> None:
     if student.head.kind not in HEADS or student.num_labels != 1:
         raise MismatchError(
             f"Ranking is learned by a student with a cosine head and one label, this one has {student.head.kind!r} "
-            f'and {student.num_labels}; build it with DSE.from_backbone(backbone, head="cosine", num_layers=1).'
+            f"and {student.num_labels}; leave the head out of the recipe, or build the student with "
+            'DSE.from_backbone(backbone, head="cosine", num_layers=1).'
         )
     with _learning_weights(student):  # raises where there are none
         pass
