@@ -16,7 +16,8 @@ import pytest
 
 from dse.data.arrow_vectors import vectors
 from dse.errors import BadDataError, DSEError
-from dse.index import staged
+from dse.index import rows, staged
+from dse.index import write as write_module
 from dse.index.store import Store
 from dse.index.write import Writer
 from tests.index.tables import make_embeddings, prepared
@@ -109,6 +110,22 @@ def test_an_id_that_is_stored_with_other_content_is_told_with_its_row(store, tmp
         given, places = in_file(tmp_path, kind, rows)
         with pytest.raises(BadDataError, match=f"^{re.escape(places[place])}: the id 'row 1' is stored with other"):
             write(store, given, batch_size=batch_size)
+
+
+def test_ids_that_are_repeated_do_not_hold_their_batches(store, monkeypatch):
+    """Ids that stand twice, their rows alike, one in each of many batches of long texts."""
+    text, held = "x" * 100_000, []
+
+    def same_rows(*tables):
+        held.append(pa.total_allocated_bytes())
+        return rows.same_rows(*tables)
+
+    monkeypatch.setattr(write_module, "same_rows", same_rows)
+    given = [{"id": f"short {i}", "text": "a tent"} for i in range(20)]
+    given = [row for short in given for row in (short, {"id": f"long {short['id']}", "text": text})]
+    before = pa.total_allocated_bytes()
+    assert write(store, [*given, *given[::2]], batch_size=2) == {"added": 40, "unchanged": 20}
+    assert len(held) >= 40 and max(held) - before < 10 * len(text)
 
 
 def test_a_csv_with_the_index_of_a_data_frame(store, tmp_path):

@@ -523,3 +523,17 @@ def test_rows_of_a_type_that_arrow_does_not_know_are_refused():
     frame = polars.DataFrame({"id": ["a"], "text": ["x"], "n": polars.Series([2**70], dtype=polars.Int128)})
     with pytest.raises(BadDataError, match=r"row 1: the rows cannot be read as Arrow's"):
         rows_of(frame)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({"id": "text", "text": "id"}, {"id": ["b"], "text": ["a"], "nr": ["c"]}),
+        ({"id": "nr", "text": "id"}, {"id": ["c"], "text": ["a"]}),
+        ({"id": "text", "text": "nr"}, {"id": ["b"], "text": ["c"]}),
+        ({"id": "nr", "text": "text"}, {"id": ["c"], "text": ["b"]}),
+    ],
+)
+def test_columns_may_be_called_as_others_are_here(names, expected):
+    [(table, _)] = read_rows([{"id": "a", "text": "b", "nr": "c"}], 5, TYPES, names)
+    assert table.to_pydict() == expected

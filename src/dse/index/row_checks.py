@@ -53,10 +53,10 @@ def checked_table(
 
 def _renamed(table: pa.Table, source: str, names: Mapping[str, str]) -> pa.Table:
     """The table with the index's own names; refused where one is missing or no name for a column."""
-    for ours, theirs in names.items():
-        if theirs != ours and theirs in table.column_names:
-            table = table.drop_columns([ours]) if ours in table.column_names else table
-            table = table.rename_columns([ours if name == theirs else name for name in table.column_names])
+    ours = {theirs: name for name, theirs in names.items() if theirs in table.column_names}
+    kept = [i for i, name in enumerate(table.column_names) if name in ours or name not in ours.values()]
+    named = [ours.get(name, name) for name in table.column_names]
+    table = table.select(kept).rename_columns([named[i] for i in kept])  # at once, as names may be swapped
     for name in (ID, TEXT):
         if name not in table.column_names:
             raise BadDataError(

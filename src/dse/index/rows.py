@@ -152,14 +152,14 @@ def without_repeats(table: pa.Table, keep: str, place: Place) -> tuple[pa.Table,
             raise different_rows(name, place(order[name]), place(row))
     if len(order) == len(ids):
         return table, place
-    kept = list(order.values())
-    return table.take(pa.array(kept)), lambda position: place(kept[position])
+    kept = np.array(list(order.values()))
+    return table.take(pa.array(kept)), lambda position: place(int(kept[position]))
 
 
 def different_rows(name: str, first: str, second: str) -> BadDataError:
     """The error about an id that occurs twice."""
     return BadDataError(
-        f"{second}: the id {name!r} stands for different rows, first for that at {first}; give each row its own."
+        f"{second}: the id {name!r:.200} stands for different rows, first for that at {first}; give each row its own."
     )
 
 

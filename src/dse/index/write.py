@@ -98,8 +98,9 @@ class Writer:
         for batch, place in _tables(spool) if len(repeated) else ():
             for row in np.flatnonzero(np.isin(_hashes(batch), repeated)).tolist():
                 name = batch[ID][row].as_py()
-                before, at, position = first.setdefault(name, (batch.slice(row, 1), place, row))
-                if not same_rows(batch.slice(row, 1), before):
+                here = batch.take([row])  # a slice would hold the whole batch
+                before, at, position = first.setdefault(name, (here, place, row))
+                if not same_rows(here, before):
                     raise different_rows(name, at(position), place(row))
 
     def _ahead(self, spool: Spool) -> Iterator[tuple[pa.Table, Place, dict[str, np.ndarray]]]:
@@ -159,7 +160,9 @@ class Writer:
         if differs.any() and not self.replace:
             row = int(np.flatnonzero(is_known)[differs.argmax()])
             name = batch[ID][row].as_py()
-            raise BadDataError(f"{place(row)}: the id {name!r} is stored with other content; use upsert to replace it.")
+            raise BadDataError(
+                f"{place(row)}: the id {name!r:.200} is stored with other content; use upsert to replace it."
+            )
         return batch.filter(pa.array(~is_known)), old.filter(pa.array(differs)), int((~differs).sum())
 
     def _embedded(self, table: pa.Table, embeddings: dict[str, np.ndarray]) -> pa.Table:
