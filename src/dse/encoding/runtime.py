@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -93,6 +92,8 @@ def register_capture(model: nn.Module) -> None:
 
     transformers notes in the constructor, once per class, which outputs it can collect; unpickling runs none.
     """
+    from transformers import PreTrainedModel  # not above: a process of a shard encodes nothing and needs none of it
+
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
             with torch.device("meta"):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,8 +36,10 @@ from dse.index.search import Score, Searcher, exact_search
 from dse.index.snapshot import Snapshot
 from dse.index.store import Store
 from dse.index.student import embed_queries, row_scorer
-from dse.model import DSE
 from dse.runner import Run
+
+if TYPE_CHECKING:
+    from dse.model import DSE
 
 STAKES = np.append(np.arange(1, 20) / 20, 1.0)  # as shares of 1 / m
 WEIGHTS = np.append(np.full(19, 0.5 / 19), 0.5)  # half on the highest: it needs the fewest queries when none misses

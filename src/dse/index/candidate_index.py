@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +29,10 @@ from dse.index.snapshot import Snapshot
 from dse.index.store import Store
 from dse.index.student import Folder, check_student, embed_rows, load_student, make_scout, new_manifest
 from dse.index.write import Writer
-from dse.model import DSE
 from dse.runner import Run
+
+if TYPE_CHECKING:
+    from dse.model import DSE
 
 
 class CandidateIndex(Searchable):

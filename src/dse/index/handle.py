@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dse.errors import DSEError
 from dse.index.scout import Scout
@@ -12,7 +13,9 @@ from dse.index.search import timed
 from dse.index.snapshot import Snapshot
 from dse.index.store import RETRIES, Store, T
 from dse.index.student import check_student
-from dse.model import DSE
+
+if TYPE_CHECKING:
+    from dse.model import DSE
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lance
 import pyarrow as pa
@@ -18,7 +19,9 @@ from dse.index.layout import EMBEDDING, SCOUT, TEXT, Manifest
 from dse.index.maintenance import optimize
 from dse.index.store import Store
 from dse.index.student import embed_rows, make_scout
-from dse.model import DSE
+
+if TYPE_CHECKING:
+    from dse.model import DSE
 
 BATCH_ROWS = 8192  # rows encoded and committed at a time: what a killed call may have to do again
 HOUR = timedelta(hours=1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dse import scoring
 from dse.encoding.runtime import auto_dtype
-from dse.modules import PairHead
+from dse.scoring.head import PairFunction
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class RowScorer:
         label: Place of the class among the student's scores; None for a student with one score.
     """
 
-    head: PairHead
+    head: PairFunction
     label: int | None
 
     def scores(self, query: Tensor, candidates: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from dse.index.row_scorer import RowScorer
 from dse.index.scout import Scout, probes
 from dse.index.snapshot import Snapshot
 from dse.index.student import embed_queries, row_scorer
-from dse.model import DSE
+
+if TYPE_CHECKING:
+    from dse.model import DSE
 
 SCAN_ROWS = 8192  # rows read at a time in exact mode
 

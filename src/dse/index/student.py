@@ -6,6 +6,8 @@ import contextlib
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,10 +23,54 @@ from dse.index.row_scorer import RowScorer
 from dse.index.scout import Scout
 from dse.index.scout_training import train_scout
 from dse.index.snapshot import Snapshot
-from dse.model import DSE
 from dse.pair_inputs import as_embeddings, as_texts
+from dse.scoring.head import PairFunction
+
+if TYPE_CHECKING:
+    from dse.model import DSE
 
 Folder = str | os.PathLike[str]  # or a hub id
+
+
+@dataclass(frozen=True, eq=False)
+class HeadOfStudent:
+    """Of a student what a search by embeddings needs. A shard's process has no more: the encoder is most of a student.
+
+    Attributes:
+        head: The pair head.
+        fingerprints: As `DSE.fingerprints` gives them.
+        label_names: Of its classes.
+    """
+
+    head: PairFunction
+    fingerprints: tuple[str, ...]
+    label_names: list[str] | None
+
+    @classmethod
+    def of(cls, student: DSE) -> Self:
+        """That of a student, a copy.
+
+        Example:
+            >>> student = getfixture("student")
+            >>> head = HeadOfStudent.of(student)
+            >>> head.num_labels, head.head.embedding_dimension
+            (1, 32)
+        """
+        own = student.head
+        widths = own.embedding_dimension, own.num_labels, own.hidden_dimension, own.cosine_dimension
+        head = PairFunction(own.formula, *widths).to(own.device).eval()
+        head.load_state_dict(own.state_dict())
+        return cls(head, student.fingerprints, student.label_names)
+
+    @property
+    def num_labels(self) -> int:
+        """Scores of a pair."""
+        return self.head.num_labels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head is."""
+        return self.head.device
 
 
 def load_student(student: DSE | Folder | None, snapshot: Snapshot) -> DSE:
@@ -33,11 +79,13 @@ def load_student(student: DSE | Folder | None, snapshot: Snapshot) -> DSE:
     Raises:
         MismatchError: If neither the argument nor the manifest names one.
     """
-    if isinstance(student, DSE):
+    if student is not None and not isinstance(student, str | os.PathLike):
         return student
     source = student or snapshot.manifest.source
     if source is None:
         raise MismatchError(f"{snapshot.path} does not know where its student is; name it (student=, --student).")
+    from dse.model import DSE
+
     return DSE(os.fspath(source))
 
 
@@ -48,7 +96,9 @@ def new_manifest(student: DSE | Folder, label: str | None) -> tuple[DSE, Manifes
         ValueError: If the student needs a label, or has no such one.
     """
     source = None
-    if not isinstance(student, DSE):
+    if isinstance(student, str | os.PathLike):
+        from dse.model import DSE
+
         folder = os.path.expanduser(os.fspath(student))
         source = os.path.abspath(folder) if os.path.isdir(folder) else os.fspath(student)
         student = DSE(source)
@@ -56,7 +106,7 @@ def new_manifest(student: DSE | Folder, label: str | None) -> tuple[DSE, Manifes
     return student, Manifest(student.embeddings_name, student.head.embedding_dimension, source, label, now())
 
 
-def row_scorer(student: DSE, label: str | None) -> RowScorer:
+def row_scorer(student: DSE | HeadOfStudent, label: str | None) -> RowScorer:
     """The student's pair head, with the class that a label names; None for a student with one score.
 
     Raises:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dse.index.row_scorer import RowScorer
 from dse.index.scout_training import train_scout
-from dse.modules import PairHead
+from dse.scoring.head import PairFunction
 from dse.scoring.products import normalized
 
 WIDE, NARROW = 384, 128  # vectors of more numbers than WIDE are projected on NARROW directions
@@ -35,7 +35,7 @@ def short_vectors(scorer: RowScorer, u: np.ndarray, v: np.ndarray) -> tuple[np.n
     return _vectors(partial(_own, head, 0), u), _vectors(partial(_own, head, 1), v)
 
 
-def _product_width(head: PairHead) -> int:
+def _product_width(head: PairFunction) -> int:
     """How many numbers the vectors have whose product is the score; 0 where it is no product."""
     one = torch.zeros(1, head.embedding_dimension, device=head.device)
     both = head.formula.product_vectors(head, one, one)
@@ -43,7 +43,7 @@ def _product_width(head: PairHead) -> int:
 
 
 @torch.inference_mode()
-def _own(head: PairHead, side: int, x: np.ndarray) -> Tensor:
+def _own(head: PairFunction, side: int, x: np.ndarray) -> Tensor:
     """The vectors of a side, 0 or 1, whose products are the scores, (n, d) to (n, c)."""
     part = torch.tensor(x, device=head.device, dtype=torch.float32)
     none = part[:0]
@@ -52,7 +52,7 @@ def _own(head: PairHead, side: int, x: np.ndarray) -> Tensor:
     return both[side]
 
 
-def _projected(head: PairHead, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _projected(head: PairFunction, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The head's own vectors on the directions in which they are longest, brought back to their own length.
 
         z = |x| P'x / |P'x|        # (p,)   x: (c,)

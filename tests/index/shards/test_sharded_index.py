@@ -16,6 +16,7 @@ from dse.index import CandidateIndex, ShardedIndex
 from dse.index.shards import process
 from dse.index.shards.process import ShardProcess
 from dse.index.shards.work import Shard
+from dse.index.student import HeadOfStudent
 from tests.conftest import SENTENCES, make_student
 from tests.index.shards.conftest import split
 from tests.index.tables import make_embeddings, prepared
@@ -93,7 +94,7 @@ def test_a_shard_that_cannot_be_opened_is_one_sentence(student, tmp_path):
     index.close()
     with pytest.raises(BadDataError, match="shard-0 is no index"):
         ShardedIndex(tmp_path / "all", student)
-    gone = ShardProcess(str(folder), None, pickle.dumps(student), 1)
+    gone = ShardProcess(str(folder), None, pickle.dumps(HeadOfStudent.of(student)), 1)
     gone.open()
     gone.begin("version")
     worked, error = gone.end()

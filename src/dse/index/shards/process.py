@@ -26,7 +26,7 @@ class ShardProcess:
     Args:
         path: Of the shard.
         options: Storage options, as Lance takes them.
-        student: The student, pickled.
+        student: Its head, pickled (`dse.index.student.HeadOfStudent`).
         threads: Of torch, and of numpy's linear algebra, which would otherwise spin on the cores of other shards.
     """
 

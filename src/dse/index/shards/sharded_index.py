@@ -24,7 +24,7 @@ from dse.index.shards.merge import merged_answer, merged_info, merged_known, mer
 from dse.index.shards.names import is_sharded, open_shards, write_names
 from dse.index.shards.process import ShardProcess
 from dse.index.store import Store, resolved
-from dse.index.student import Folder, check_student, load_student
+from dse.index.student import Folder, HeadOfStudent, check_student, load_student
 from dse.model import DSE
 
 AnyIndex: TypeAlias = "CandidateIndex | ShardedIndex"
@@ -105,7 +105,7 @@ class ShardedIndex(Searchable):
         self._student = load_student(student, stores[0])
         check_student(self._student.fingerprints, stores[0])
         self._label = stores[0].manifest.label
-        threads, given = max(1, torch.get_num_threads() // len(stores)), pickle.dumps(self._student)
+        threads, given = max(1, torch.get_num_threads() // len(stores)), pickle.dumps(HeadOfStudent.of(self._student))
         self._shards = [ShardProcess(store.path, store.options, given, threads) for store in stores]
         for shard in self._shards:
             shard.open()

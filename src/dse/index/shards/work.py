@@ -1,7 +1,7 @@
 """The process of one shard: `python -m dse.index.shards.work FD` answers the process that started it.
 
-It reads the student and the place of the shard, then requests (number, function, arguments), and sends back (number,
-whether it worked, result or error). It ends when the other side closes the connection, or dies.
+It reads the place of the shard and the head of the student, then requests (number, function, arguments), and sends back
+(number, whether it worked, result or error). It ends when the other side closes the connection, or dies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from dse.index.handle import View
 from dse.index.info import Known, index_info
 from dse.index.search import Queries, answer
 from dse.index.student import check_student, row_scorer
-from dse.model import DSE
 
 
 class Shard:
@@ -88,7 +87,7 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     connection = Connection(descriptor)
     path, options = pickle.loads(connection.recv_bytes())  # from the parent alone
-    student: DSE = pickle.loads(connection.recv_bytes())
+    student: Any = pickle.loads(connection.recv_bytes())
     opened, shard = answered(lambda: Shard(CandidateIndex(path, student, storage_options=options)), ())
     if not opened:
         connection.send_bytes(pickle.dumps((0, False, shard)))
