@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dse.index import CandidateIndex
 from dse.index.student import HeadOfStudent, load_student, row_scorer
 from dse.scoring import HEAD_KINDS
 from tests.conftest import make_student
@@ -44,6 +45,15 @@ def test_it_is_a_copy_without_the_encoder(backbone):
     assert all(map(torch.equal, before, sent.head.parameters()))
     size = sum(parameter.nbytes for parameter in before)
     assert size < len(pickle.dumps(sent)) < size + 20_000
+
+
+@pytest.mark.parametrize("wrong", [3, b"folder", torch.nn.Linear(2, 2), object()])
+def test_what_is_neither_a_student_nor_a_folder_is_refused(wrong, backbone, tmp_path):
+    with pytest.raises(TypeError):
+        CandidateIndex.create(tmp_path / "new", wrong)
+    CandidateIndex.create(tmp_path / "index", make_student(backbone))
+    with pytest.raises(TypeError):
+        CandidateIndex(tmp_path / "index", wrong)
 
 
 def test_the_process_of_a_shard_needs_no_encoder():

@@ -27,6 +27,8 @@ from dse.pair_inputs import as_embeddings, as_texts
 from dse.scoring.head import PairFunction
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from dse.model import DSE
 
 Folder = str | os.PathLike[str]  # or a hub id
@@ -73,13 +75,18 @@ class HeadOfStudent:
         return self.head.device
 
 
+def _is_open(student: DSE | Folder | None) -> TypeIs[DSE]:
+    """Whether it is no folder; asked without importing what students are made of."""
+    return hasattr(student, "head")
+
+
 def load_student(student: DSE | Folder | None, snapshot: Snapshot) -> DSE:
     """The student given, or the one an index was made with.
 
     Raises:
         MismatchError: If neither the argument nor the manifest names one.
     """
-    if student is not None and not isinstance(student, str | os.PathLike):
+    if _is_open(student):
         return student
     source = student or snapshot.manifest.source
     if source is None:
@@ -96,7 +103,7 @@ def new_manifest(student: DSE | Folder, label: str | None) -> tuple[DSE, Manifes
         ValueError: If the student needs a label, or has no such one.
     """
     source = None
-    if isinstance(student, str | os.PathLike):
+    if not _is_open(student):
         from dse.model import DSE
 
         folder = os.path.expanduser(os.fspath(student))
