@@ -58,28 +58,34 @@ def run(
     sentences, origin = distinct_sentences(data, STORED)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        student, index, teacher = _models(folder, backbone, sentences)
-        served = ["-m", "dse", "serve", student, "--index", index, "--port", "0"]
+        student, index = _student(folder / "cosine_student", DSE.from_backbone(backbone, num_layers=1, head="cosine"), sentences)
+        learned = _student(folder / "mlp_student", DSE.from_backbone(backbone), sentences)
+        teacher = str(folder / "teacher")
+        CrossEncoder(backbone, num_labels=1).save_pretrained(teacher)
         with ExitStack() as stack:
-            ours = stack.enter_context(serving(folder / "ours.log", *served))
+            ours = stack.enter_context(serving(folder / "ours.log", *_command(student, index)))
+            mlp = stack.enter_context(serving(folder / "mlp.log", *_command(*learned)))
             others = {name: stack.enter_context(server).port for name, server in _others(folder, teacher).items()}
-            measured = measure(ours.port, others, Requests(sentences), quick)
+            measured = measure(ours.port, mlp.port, others, Requests(sentences), quick)
         figures, notes = _figures(measured, ours.seconds), _notes(measured, origin, sentences)
         encoded = exported.measure(folder, backbone, sentences[: 200 if quick else 1000], 1 if quick else 5)
         if minutes:
-            with serving(folder / "soak.log", *served, "--cache", "16") as ours:
+            with serving(folder / "soak.log", *_command(student, index), "--cache", "16") as ours:
                 seen = soak(ours, student, index, sentences, minutes)
             figures, notes = [*figures, *seen.figures(minutes)], [*notes, seen.note()]
     return Result("serving", command, [*figures, *encoded[0]], _table(measured), [*notes, *encoded[1]])
 
 
-def _models(folder: Path, backbone: str, sentences: Sequence[str]) -> tuple[str, str, str]:
-    """Folders of a student, an index of it, and a cross-encoder; training would not change how fast they are."""
-    student, index, teacher = (str(folder / name) for name in ("student", "index", "teacher"))
-    DSE.from_backbone(backbone).save_pretrained(student)
-    CandidateIndex.create(index, student).add([{"id": str(i), "text": text} for i, text in enumerate(sentences)])
-    CrossEncoder(backbone, num_labels=1).save_pretrained(teacher)
-    return student, index, teacher
+def _student(folder: Path, student: DSE, sentences: Sequence[str]) -> tuple[str, str]:
+    """Folders of the student and of an index of the sentences; training would not change how fast they are."""
+    model, index = str(folder / "model"), str(folder / "index")
+    student.save_pretrained(model)
+    CandidateIndex.create(index, model).add([{"id": str(i), "text": text} for i, text in enumerate(sentences)])
+    return model, index
+
+
+def _command(student: str, index: str) -> list[str]:
+    return ["-m", "dse", "serve", student, "--index", index, "--port", "0"]
 
 
 def _others(folder: Path, teacher: str) -> dict[str, AbstractContextManager[Server]]:
@@ -132,6 +138,7 @@ class Measured:
 
     Attributes:
         one: One client, 1,000 ids.
+        mlp: The same, of a student with an mlp head.
         ids: 8 clients, 100 ids, each round.
         texts: 8 clients, 100 texts, each round.
         theirs: By name, a server of the cross-encoder with such texts, each round.
@@ -139,21 +146,23 @@ class Measured:
     """
 
     one: Outcome
+    mlp: Outcome
     ids: list[Outcome]
     texts: list[Outcome]
     theirs: dict[str, list[Outcome]]
     many: Outcome
 
 
-def measure(ours: int, others: dict[str, int], requests: Requests, quick: bool) -> Measured:
+def measure(ours: int, mlp: int, others: dict[str, int], requests: Requests, quick: bool) -> Measured:
     """Send requests to the ports of all servers in turn."""
     rounds, one, many = (2, 40, 4) if quick else (3, 100, 12)
     fields = {name: "documents" if name == INFINITY else "texts" for name in others}
-    send(ours, requests.ids(3, IDS), 1)  # the first requests of a process are slower
+    for port in (ours, mlp):
+        send(port, requests.ids(3, IDS), 1)  # the first requests of a process are slower
     send(ours, requests.texts(4, TEXTS), 1)
     for name, port in others.items():
         send(port, requests.texts(1, SHORT, fields[name]), 1)
-    alone = send(ours, requests.ids(one, IDS), 1)
+    alone, learned = send(ours, requests.ids(one, IDS), 1), send(mlp, requests.ids(one, IDS), 1)
     ids, texts = [], []
     theirs: dict[str, list[Outcome]] = {name: [] for name in others}
     for _ in range(rounds):
@@ -161,7 +170,7 @@ def measure(ours: int, others: dict[str, int], requests: Requests, quick: bool) 
             theirs[name].append(send(port, requests.texts(CLIENTS, TEXTS, fields[name]), CLIENTS))
         texts.append(send(ours, requests.texts(3 * CLIENTS, TEXTS), CLIENTS))
         ids.append(send(ours, requests.ids(10 * CLIENTS, TEXTS), CLIENTS))
-    return Measured(alone, ids, texts, theirs, send(ours, requests.texts(many * MANY, SHORT), MANY))
+    return Measured(alone, learned, ids, texts, theirs, send(ours, requests.texts(many * MANY, SHORT), MANY))
 
 
 def _figures(m: Measured, start: float) -> list[Figure]:
@@ -176,10 +185,11 @@ def _figures(m: Measured, start: float) -> list[Figure]:
         for what, own, target in (("ids", m.ids, 20), ("texts", m.texts, 3))
     ]
     tail = float(np.quantile(m.many.latencies, 0.99)) / median(m.many.latencies)
-    every = [m.one, *m.ids, *m.texts, m.many]
+    every = [m.one, m.mlp, *m.ids, *m.texts, m.many]
     lost = sum(n for o in every for status, n in o.statuses.items() if status != 200)
     return [
         Figure("rerank_ids_p50_ms", 1000 * median(m.one.latencies), "ms", 25, runs=len(m.one.latencies)),
+        Figure("rerank_ids_mlp_p50_ms", 1000 * median(m.mlp.latencies), "ms", runs=len(m.mlp.latencies)),
         *ratios,
         Figure("p99_over_p50_32_clients", tail, "x", 4, runs=len(m.many.latencies)),
         Figure("requests_not_answered", lost, "", 0),
@@ -201,6 +211,7 @@ def _table(m: Measured) -> list[dict[str, Any]]:
 
     return [
         row(f"dse serve, {IDS:,} ids", 1, [m.one]),
+        row(f"dse serve, mlp head, {IDS:,} ids", 1, [m.mlp]),
         *(row(f"{name}, {TEXTS} texts", CLIENTS, theirs) for name, theirs in m.theirs.items()),
         row(f"dse serve, {TEXTS} texts", CLIENTS, m.texts),
         row(f"dse serve, {TEXTS} ids", CLIENTS, m.ids),
@@ -214,9 +225,9 @@ def _notes(m: Measured, origin: str, sentences: Sequence[str]) -> list[str]:
         f"Texts: {origin}; {len(sentences):,} of them are rows of the index, and of rows the best {TOP} are asked "
         f"for. Every query is new. Of the texts of a request half are drawn from {4 * TEXTS} that come again, half are "
         "new.",
-        "Student: the backbone's last four layers side by side and an mlp head, as `DSE.from_backbone` makes it; the "
-        "cross-encoder has the same backbone, one label and the defaults of `CrossEncoder.rank`. Neither is trained, "
-        "which changes no time.",
+        "Student: the cosine of the backbone's last layer, as `dse distill --corpus` makes it from a cross-encoder. "
+        "Mlp head: beside the backbone's last four layers, as `dse distill --train` makes it. The cross-encoder has "
+        "the same backbone, one label and the defaults of `CrossEncoder.rank`. None is trained, which changes no time.",
         "Both servers have the same front (FastAPI, uvicorn, limits, log). The cross-encoder's answers one request at "
         "a time. Servers and clients share the cores; the two servers are never asked at the same time.",
         f"{MANY} clients: {statuses}.",
