@@ -35,12 +35,12 @@ def measure(folder: Path, backbone: str, sentences: Sequence[str], runs: int) ->
     Returns:
         Figures and notes.
     """
-    student = str(folder / "cosine")
+    student = str(folder / "four_layers")
     DSE.from_backbone(backbone, head="cosine").save_pretrained(student)
     models, notes = {"torch, float32": DSE(student, dtype="float32"), "torch": DSE(student)}, []
     for backend, int8 in product(GRAPH_BACKENDS, (False, True)):
         name = f"{backend}{', int8' * int8}"
-        made = _export(student, folder / name, backend, int8)
+        made = export(student, folder / name, backend, int8)
         if isinstance(made, DSE):
             models[name] = made
         else:
@@ -63,7 +63,7 @@ def measure(folder: Path, backbone: str, sentences: Sequence[str], runs: int) ->
     return figures + lite, notes + note
 
 
-def _export(student: str, output: Path, backend: GraphBackend, int8: bool) -> DSE | str:
+def export(student: str, output: Path, backend: GraphBackend, int8: bool = False) -> DSE | str:
     """The exported student, or why there is none."""
     if find_spec(PACKAGES[backend]) is None or find_spec("onnx") is None:
         return f"not measured, {backend} is not installed."

@@ -58,22 +58,35 @@ def run(
     sentences, origin = distinct_sentences(data, STORED)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        student, index = _student(folder / "cosine_student", DSE.from_backbone(backbone, num_layers=1, head="cosine"), sentences)
-        learned = _student(folder / "mlp_student", DSE.from_backbone(backbone), sentences)
+        students, notes = _students(folder, backbone, sentences)
         teacher = str(folder / "teacher")
         CrossEncoder(backbone, num_labels=1).save_pretrained(teacher)
         with ExitStack() as stack:
-            ours = stack.enter_context(serving(folder / "ours.log", *_command(student, index)))
-            mlp = stack.enter_context(serving(folder / "mlp.log", *_command(*learned)))
+            own = {
+                kind: stack.enter_context(serving(folder / f"ours{kind}.log", *_command(*folders)))
+                for kind, folders in students.items()
+            }
             others = {name: stack.enter_context(server).port for name, server in _others(folder, teacher).items()}
-            measured = measure(ours.port, mlp.port, others, Requests(sentences), quick)
-        figures, notes = _figures(measured, ours.seconds), _notes(measured, origin, sentences)
+            ports = {kind: server.port for kind, server in own.items()}
+            measured = measure(ports, others, Requests(sentences), quick)
+        figures, notes = _figures(measured, own[""].seconds), [*_notes(measured, origin, sentences), *notes]
         encoded = exported.measure(folder, backbone, sentences[: 200 if quick else 1000], 1 if quick else 5)
         if minutes:
+            student, index = students[""]
             with serving(folder / "soak.log", *_command(student, index), "--cache", "16") as ours:
                 seen = soak(ours, student, index, sentences, minutes)
             figures, notes = [*figures, *seen.figures(minutes)], [*notes, seen.note()]
     return Result("serving", command, [*figures, *encoded[0]], _table(measured), [*notes, *encoded[1]])
+
+
+def _students(folder: Path, backbone: str, sentences: Sequence[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """By kind, folders of a student and its index; notes of what is not there. The kind "" is that of rankings."""
+    student, index = _student(folder / "cosine", DSE.from_backbone(backbone, num_layers=1, head="cosine"), sentences)
+    students = {"": (student, index), "mlp": _student(folder / "mlp", DSE.from_backbone(backbone), sentences)}
+    graph = exported.export(student, folder / "graph", "onnx")
+    if isinstance(graph, str):
+        return students, [f"onnx: {graph}"]
+    return students | {"onnx": (str(folder / "graph"), index)}, []
 
 
 def _student(folder: Path, student: DSE, sentences: Sequence[str]) -> tuple[str, str]:
@@ -137,32 +150,31 @@ class Measured:
     """What requests took.
 
     Attributes:
-        one: One client, 1,000 ids.
-        mlp: The same, of a student with an mlp head.
+        one: One client, 1,000 ids, of each kind of student.
         ids: 8 clients, 100 ids, each round.
         texts: 8 clients, 100 texts, each round.
         theirs: By name, a server of the cross-encoder with such texts, each round.
         many: 32 clients, 20 texts.
     """
 
-    one: Outcome
-    mlp: Outcome
+    one: dict[str, Outcome]
     ids: list[Outcome]
     texts: list[Outcome]
     theirs: dict[str, list[Outcome]]
     many: Outcome
 
 
-def measure(ours: int, mlp: int, others: dict[str, int], requests: Requests, quick: bool) -> Measured:
+def measure(own: dict[str, int], others: dict[str, int], requests: Requests, quick: bool) -> Measured:
     """Send requests to the ports of all servers in turn."""
+    ours = own[""]
     rounds, one, many = (2, 40, 4) if quick else (3, 100, 12)
     fields = {name: "documents" if name == INFINITY else "texts" for name in others}
-    for port in (ours, mlp):
+    for port in own.values():
         send(port, requests.ids(3, IDS), 1)  # the first requests of a process are slower
     send(ours, requests.texts(4, TEXTS), 1)
     for name, port in others.items():
         send(port, requests.texts(1, SHORT, fields[name]), 1)
-    alone, learned = send(ours, requests.ids(one, IDS), 1), send(mlp, requests.ids(one, IDS), 1)
+    alone = {kind: send(port, requests.ids(one, IDS), 1) for kind, port in own.items()}
     ids, texts = [], []
     theirs: dict[str, list[Outcome]] = {name: [] for name in others}
     for _ in range(rounds):
@@ -170,7 +182,7 @@ def measure(ours: int, mlp: int, others: dict[str, int], requests: Requests, qui
             theirs[name].append(send(port, requests.texts(CLIENTS, TEXTS, fields[name]), CLIENTS))
         texts.append(send(ours, requests.texts(3 * CLIENTS, TEXTS), CLIENTS))
         ids.append(send(ours, requests.ids(10 * CLIENTS, TEXTS), CLIENTS))
-    return Measured(alone, learned, ids, texts, theirs, send(ours, requests.texts(many * MANY, SHORT), MANY))
+    return Measured(alone, ids, texts, theirs, send(ours, requests.texts(many * MANY, SHORT), MANY))
 
 
 def _figures(m: Measured, start: float) -> list[Figure]:
@@ -185,11 +197,19 @@ def _figures(m: Measured, start: float) -> list[Figure]:
         for what, own, target in (("ids", m.ids, 20), ("texts", m.texts, 3))
     ]
     tail = float(np.quantile(m.many.latencies, 0.99)) / median(m.many.latencies)
-    every = [m.one, m.mlp, *m.ids, *m.texts, m.many]
+    every = [*m.one.values(), *m.ids, *m.texts, m.many]
     lost = sum(n for o in every for status, n in o.statuses.items() if status != 200)
     return [
-        Figure("rerank_ids_p50_ms", 1000 * median(m.one.latencies), "ms", 25, runs=len(m.one.latencies)),
-        Figure("rerank_ids_mlp_p50_ms", 1000 * median(m.mlp.latencies), "ms", runs=len(m.mlp.latencies)),
+        *(
+            Figure(
+                f"rerank_ids{kind and f'_{kind}'}_p50_ms",
+                1000 * median(one.latencies),
+                "ms",
+                25,
+                runs=len(one.latencies),
+            )
+            for kind, one in m.one.items()
+        ),
         *ratios,
         Figure("p99_over_p50_32_clients", tail, "x", 4, runs=len(m.many.latencies)),
         Figure("requests_not_answered", lost, "", 0),
@@ -210,8 +230,7 @@ def _table(m: Measured) -> list[dict[str, Any]]:
         }
 
     return [
-        row(f"dse serve, {IDS:,} ids", 1, [m.one]),
-        row(f"dse serve, mlp head, {IDS:,} ids", 1, [m.mlp]),
+        *(row(f"dse serve{kind and f', {kind}'}, {IDS:,} ids", 1, [outcome]) for kind, outcome in m.one.items()),
         *(row(f"{name}, {TEXTS} texts", CLIENTS, theirs) for name, theirs in m.theirs.items()),
         row(f"dse serve, {TEXTS} texts", CLIENTS, m.texts),
         row(f"dse serve, {TEXTS} ids", CLIENTS, m.ids),
@@ -225,9 +244,10 @@ def _notes(m: Measured, origin: str, sentences: Sequence[str]) -> list[str]:
         f"Texts: {origin}; {len(sentences):,} of them are rows of the index, and of rows the best {TOP} are asked "
         f"for. Every query is new. Of the texts of a request half are drawn from {4 * TEXTS} that come again, half are "
         "new.",
-        "Student: the cosine of the backbone's last layer, as `dse distill --corpus` makes it from a cross-encoder. "
-        "Mlp head: beside the backbone's last four layers, as `dse distill --train` makes it. The cross-encoder has "
-        "the same backbone, one label and the defaults of `CrossEncoder.rank`. None is trained, which changes no time.",
+        "Student: the cosine of the backbone's last layer, as `dse distill --corpus` makes it from a cross-encoder; "
+        "onnx: its export, `dse export --to onnx`; mlp: the backbone's last four layers and an mlp head, as it is made "
+        "of labelled pairs. The cross-encoder has the same backbone, one label and the defaults of "
+        "`CrossEncoder.rank`. None is trained, which changes no time.",
         "Both servers have the same front (FastAPI, uvicorn, limits, log). The cross-encoder's answers one request at "
         "a time. Servers and clients share the cores; the two servers are never asked at the same time.",
         f"{MANY} clients: {statuses}.",
