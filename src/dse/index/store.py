@@ -26,6 +26,9 @@ from dse.index.snapshot import Snapshot
 from dse.index.staged import FileGone, in_one_commit, with_columns
 
 FRAGMENT_ROWS = 262_144  # rows of a file once small commits are joined
+# Of what Lance remembers of files and commits. It keeps every commit that was read, by default up to 1 GiB of them. A file
+# of a million rows takes a third of a MiB.
+METADATA_BYTES = 32 << 20
 LOCK_SECONDS = 60.0
 RETRIES = 20  # of a read whose files `optimize` removed
 T = TypeVar("T")
@@ -51,7 +54,8 @@ class Store(Snapshot):
                 raise BadDataError(f"{self.path} names the shards of an index; run this on each of them.")
             raise BadDataError(f"{self.path} is no index; `dse index create` makes one.")
         with self.reading():
-            self.data = lance.dataset(self.uri("rows"), storage_options=storage_options)
+            session = lance.Session(metadata_cache_size_bytes=METADATA_BYTES)  # later commits share it
+            self.data = lance.dataset(self.uri("rows"), storage_options=storage_options, session=session)
         # An object store has no lock: there Lance's own commit conflicts guard the rows.
         lock = FileLock(f"{self.path}/writer.lock", timeout=LOCK_SECONDS, thread_local=False) if self.local else None
         self._lock: Any = lock or contextlib.nullcontext()
