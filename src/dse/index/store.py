@@ -26,9 +26,9 @@ from dse.index.snapshot import Snapshot
 from dse.index.staged import FileGone, in_one_commit, with_columns
 
 FRAGMENT_ROWS = 262_144  # rows of a file once small commits are joined
-# Of what Lance remembers of files and commits. It keeps every commit that was read, by default up to 1 GiB of them. A file
-# of a million rows takes a third of a MiB.
-METADATA_BYTES = 32 << 20
+# What Lance may remember of files and commits; by default each commit that was read, up to 1 GiB of them. The files of
+# a million rows take a third of a MiB.
+METADATA_BYTES, METADATA_BYTES_A_ROW = 4 << 20, 2
 LOCK_SECONDS = 60.0
 RETRIES = 20  # of a read whose files `optimize` removed
 T = TypeVar("T")
@@ -54,7 +54,9 @@ class Store(Snapshot):
                 raise BadDataError(f"{self.path} names the shards of an index; run this on each of them.")
             raise BadDataError(f"{self.path} is no index; `dse index create` makes one.")
         with self.reading():
-            session = lance.Session(metadata_cache_size_bytes=METADATA_BYTES)  # later commits share it
+            self.data = lance.dataset(self.uri("rows"), storage_options=storage_options)
+            most = METADATA_BYTES + METADATA_BYTES_A_ROW * self.data.count_rows()
+            session = lance.Session(metadata_cache_size_bytes=most)  # that of all later commits
             self.data = lance.dataset(self.uri("rows"), storage_options=storage_options, session=session)
         # An object store has no lock: there Lance's own commit conflicts guard the rows.
         lock = FileLock(f"{self.path}/writer.lock", timeout=LOCK_SECONDS, thread_local=False) if self.local else None

@@ -105,12 +105,19 @@ def create_app(
 async def _give_back(threads: Threads) -> None:
     """Give memory that is free back to the system every half minute.
 
-    glibc keeps much of what each thread has freed; most when rows are added to the index meanwhile.
+    glibc and Arrow keep much of what each thread has freed; most when rows are added to the index meanwhile.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    while trim is not None:
+
+    def give_back() -> None:
+        if arrow := sys.modules.get("pyarrow"):  # there is an index
+            arrow.default_memory_pool().release_unused()
+        if trim is not None:
+            trim(0)
+
+    while True:
         await asyncio.sleep(TRIM_SECONDS)
-        await threads.run(trim, 0)
+        await threads.run(give_back)
 
 
 async def reload(app: FastAPI) -> bool:
