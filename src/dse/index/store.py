@@ -26,9 +26,9 @@ from dse.index.snapshot import Snapshot
 from dse.index.staged import FileGone, in_one_commit, with_columns
 
 FRAGMENT_ROWS = 262_144  # rows of a file once small commits are joined
-# What Lance may remember of files and commits; by default each commit that was read, up to 1 GiB of them. The files of
-# a million rows take a third of a MiB.
-METADATA_BYTES, METADATA_BYTES_A_ROW = 4 << 20, 2
+# What Lance may remember of files and commits, with one byte more for each cell; by default each commit that was read,
+# up to 1 GiB of them. The files of a million rows of three columns take a third of a MiB.
+METADATA_BYTES = 4 << 20
 LOCK_SECONDS = 60.0
 RETRIES = 20  # of a read whose files `optimize` removed
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Store(Snapshot):
             raise BadDataError(f"{self.path} is no index; `dse index create` makes one.")
         with self.reading():
             self.data = lance.dataset(self.uri("rows"), storage_options=storage_options)
-            most = METADATA_BYTES + METADATA_BYTES_A_ROW * self.data.count_rows()
+            most = METADATA_BYTES + self.data.count_rows() * len(self.data.schema)
             session = lance.Session(metadata_cache_size_bytes=most)  # that of all later commits
             self.data = lance.dataset(self.uri("rows"), storage_options=storage_options, session=session)
         # An object store has no lock: there Lance's own commit conflicts guard the rows.
