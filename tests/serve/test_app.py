@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from starlette.testclient import TestClient
@@ -126,6 +127,8 @@ def test_free_memory_is_given_back(student, monkeypatch):
             trimmed.set()
 
     monkeypatch.setattr("dse.serve.app.ctypes.CDLL", lambda name: Libc)
+    released = threading.Event()
+    monkeypatch.setattr("pyarrow.default_memory_pool", lambda: SimpleNamespace(release_unused=released.set))
     with TestClient(create_app(lambda: (student, None))) as client:
-        assert trimmed.wait(60)
+        assert trimmed.wait(60) and released.wait(60)
         assert client.post("/rerank", json=RERANK).status_code == 200

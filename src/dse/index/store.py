@@ -56,7 +56,7 @@ class Store(Snapshot):
         with self.reading():
             self.data = lance.dataset(self.uri("rows"), storage_options=storage_options)
             most = METADATA_BYTES + self.data.count_rows() * len(self.data.schema)
-            session = lance.Session(metadata_cache_size_bytes=most)  # that of all later commits
+            session = lance.Session(metadata_cache_size_bytes=most)  # of fixed size, for all later commits
             self.data = lance.dataset(self.uri("rows"), storage_options=storage_options, session=session)
         # An object store has no lock: there Lance's own commit conflicts guard the rows.
         lock = FileLock(f"{self.path}/writer.lock", timeout=LOCK_SECONDS, thread_local=False) if self.local else None
