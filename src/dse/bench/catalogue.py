@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
@@ -136,29 +137,27 @@ def tables(sentences: Sequence[str], embeddings: np.ndarray, rows: int) -> Itera
         number += len(x)
 
 
-def build(path: Path, student: DSE, sentences: list[str], embeddings: np.ndarray, rows: int) -> dict[str, Any]:
-    """The figures of making an index of so many rows; an index made by an earlier run is kept."""
+def build(path: Path, student: DSE, rows: Iterable[pa.Table]) -> dict[str, Any]:
+    """The figures of making an index of rows; one made by an earlier run is kept, one half made is made anew."""
     done = Path(f"{path}.json")
     if done.exists():
         kept: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
         return kept
-    logger.info("building an index of %d rows", rows)
+    shutil.rmtree(path, ignore_errors=True)
     index = CandidateIndex.create(path, student)
     start = perf_counter()
-    for table in tables(sentences, embeddings, rows):
+    for table in rows:
         index.add(table, batch_size=BATCH)
     added = perf_counter()
+    logger.info("optimizing an index of %d rows", len(index))
     info = index.optimize(keep=timedelta(0))
     built = perf_counter()
-    if len(index) <= COSINE_ROWS:
-        index_embeddings(index)
     result = {
-        "rows": rows,
-        "real": min(rows, len(sentences)),
-        "dimension": embeddings.shape[1],
-        "add_rows_per_s": rows / (added - start),
+        "rows": len(index),
+        "dimension": info["dimension"],
+        "add_rows_per_s": len(index) / (added - start),
         "optimize_s": built - added,
-        "disk_over_embeddings": info["bytes"] / (2 * rows * embeddings.shape[1]),
+        "disk_over_embeddings": info["bytes"] / (2 * len(index) * info["dimension"]),
     }
     write_json(done, result)
     return result
@@ -167,6 +166,8 @@ def build(path: Path, student: DSE, sentences: list[str], embeddings: np.ndarray
 def index_embeddings(index: CandidateIndex) -> None:
     """What a vector store would keep: an index of the embeddings themselves, by cosine, beside the scout's."""
     store = index._handle.latest().store
+    if COSINE_INDEX in {known["name"] for known in store.data.list_indices()}:
+        return
     with store.writing():
         store.data.create_index(
             EMBEDDING, "IVF_FLAT", metric="cosine", num_partitions=partitions(len(index)), name=COSINE_INDEX
@@ -177,4 +178,4 @@ def build_wide(folder: Path, base: DSE, sentences: list[str]) -> dict[str, Any]:
     """An index of the encoder's own embeddings and real sentences: what it takes on disk, how fast rows are added."""
     files = sorted(folder.glob("encoder-*.npy"))[: -(-WIDE_ROWS // PIECE)]
     embeddings = np.concatenate([np.load(file) for file in files])[: min(WIDE_ROWS, len(sentences))]
-    return build(folder / "index-wide", base, sentences, embeddings, len(embeddings))
+    return build(folder / "index-wide", base, tables(sentences, embeddings, len(embeddings)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -89,7 +89,15 @@ FULL = Sizes(50_000, 16_384, 2_048, 3, scale_kills.STAGES, 22, 3, 320, 10_000_00
 QUICK = Sizes(600, 256, 32, 1, ("encode",), 2, 1, 80, 500_000, 4_000, 12_000)
 
 
-def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, work: Path | None = None) -> Result:
+def run(
+    *,
+    data: Path | None,
+    backbone: str | None,
+    quick: bool,
+    command: str,
+    rows: int = 200_000,
+    work: Path | None = None,
+) -> Result:
     """Measure shards on a local Ray, deaths, a cluster that loses a node, and a match.
 
     Args:
@@ -97,7 +105,9 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, w
         backbone: Folder or hub id; None takes the offline one.
         quick: Less of everything, and deaths in one stage only.
         command: The command line, for the record.
-        work: Folder that keeps what each part has measured, for a later run on the same machine; by default none.
+        rows: Of the index in shards; beyond the number of sentences they are grown.
+        work: Folder that keeps indexes and what each part has measured, for a later run on the same machine; by
+            default none.
 
     Returns:
         `ray_overhead`, `ray_scaling_efficiency`, `kills_survived`, `cluster_node_removed`, `object_store_gib`,
@@ -107,7 +117,7 @@ def run(*, data: Path | None, backbone: str | None, quick: bool, command: str, w
     Raises:
         MismatchError: If ``work`` holds measurements of other sizes, data, versions, or of another machine.
     """
-    sizes = QUICK if quick else FULL
+    sizes = QUICK if quick else replace(FULL, searched=rows)
     with TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         folder = Path(work or temporary)
         about = {"data": str(data), "backbone": backbone, "machine": machine(), "versions": versions()}

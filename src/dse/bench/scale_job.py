@@ -29,7 +29,7 @@ from dse.teacher.labelling import label_pairs
 logger = logging.getLogger(__name__)
 
 CORES = 2
-SHARDS = 16  # of the sentences of a round, and of its pairs
+SHARDS = 64  # of the sentences of a round, and of its pairs: a worker waits for the last one of the other
 LARGE_SHARD = 2048  # where sentences are embedded once
 SHARED_MEMORY = Path("/dev/shm")  # where Ray keeps its objects
 DIMENSION, STREAM_ROWS = 128, 8192  # of embeddings that are streamed, and of a shard of them

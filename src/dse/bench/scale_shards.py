@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dse.bench import catalogue
 from dse.bench.harness import Figure
@@ -78,7 +77,7 @@ def measure(data: Path | None, encoder: str, rows: int, quick: bool, folder: Pat
         encoder: Folder or hub id.
         rows: Of both.
         quick: Fewer sentences, and a recall that so many queries can show.
-        folder: Keeps student and embeddings, for a run that was killed to go on.
+        folder: Keeps student, embeddings and indexes, for a run that was killed to go on.
     """
     folder.mkdir(exist_ok=True)
     student, base = catalogue.make_student(folder, data, encoder)
@@ -86,36 +85,37 @@ def measure(data: Path | None, encoder: str, rows: int, quick: bool, folder: Pat
     embeddings = catalogue.embed(folder, base, student, sentences)
     queries = sentences[-held_out(len(sentences)) :]
     kept = len(sentences) - len(queries)
-    with TemporaryDirectory(dir=folder) as indexes:
-        one, paths = _build(Path(indexes), student, sentences[:kept], embeddings[:kept], rows)
-        with ShardedIndex.create(Path(indexes, "shards"), paths, student) as shards:
-            recall, confidence = QUICK_PROMISE if quick else PROMISE
-            sample = queries[: calibrating(queries)]
-            for index in (one, shards):
+    paths = _build(folder, student, sentences[:kept], embeddings[:kept], rows)
+    names = folder / "shards"
+    with ShardedIndex(names, student) if names.exists() else ShardedIndex.create(names, paths, student) as shards:
+        one = CandidateIndex(folder / "one", student)
+        recall, confidence = QUICK_PROMISE if quick else PROMISE
+        sample = queries[: calibrating(queries)]
+        for index in (one, shards):
+            if index.info()["calibration"] is None:
                 logger.info("calibrating %s", index.info()["path"])
                 index.calibrate(sample, K, recall=recall, confidence=confidence)
-            test = queries[len(sample) :][: 40 if quick else 200]
-            one_s, shards_s = _in_turn(one, shards, test)
-            found = recalls(shards, student.encode(test[:TRUTH], show_progress_bar=False))
-            calibration = shards.info()["calibration"]
+        test = queries[len(sample) :][: 40 if quick else 200]
+        one_s, shards_s = _in_turn(one, shards, test)
+        found = recalls(shards, student.encode(test[:TRUTH], show_progress_bar=False))
+        calibration = shards.info()["calibration"]
     return Sharded(rows, min(rows, kept), one_s, shards_s, calibration, float(found.mean()))
 
 
-def _build(
-    folder: Path, student: DSE, sentences: list[str], embeddings: np.ndarray, rows: int
-) -> tuple[CandidateIndex, list[Path]]:
-    """One index, and the folders of shards that hold a quarter of its rows each."""
+def _build(folder: Path, student: DSE, sentences: list[str], embeddings: np.ndarray, rows: int) -> list[Path]:
+    """One index, and shards that hold a quarter of its rows each, whose folders are returned; those made are kept."""
     paths = [folder / f"shard-{number}" for number in range(SHARDS)]
-    one, *shards = [CandidateIndex.create(path, student) for path in (folder / "one", *paths)]
-    for table in catalogue.tables(sentences, embeddings, rows):
-        one.add(table, batch_size=catalogue.BATCH)
-        size = -(-len(table) // SHARDS)
-        for number, shard in enumerate(shards):
-            shard.add(table.slice(number * size, size), batch_size=catalogue.BATCH)
-    for index in (one, *shards):
-        logger.info("optimizing an index of %d rows", len(index))
-        index.optimize(keep=timedelta(0))
-    return one, paths
+    catalogue.build(folder / "one", student, catalogue.tables(sentences, embeddings, rows))
+    for number, path in enumerate(paths):
+        tables = catalogue.tables(sentences, embeddings, rows)
+        catalogue.build(path, student, (_part(table, number) for table in tables))
+    return paths
+
+
+def _part(table: pa.Table, number: int) -> pa.Table:
+    """A quarter of the rows of a table."""
+    size = -(-len(table) // SHARDS)
+    return table.slice(number * size, size)
 
 
 def _in_turn(one: AnyIndex, shards: AnyIndex, queries: list[str]) -> tuple[list[float], list[float]]:

@@ -56,8 +56,9 @@ def run(
         measured = []
         for size in rows:
             path = folder / f"index-{size}"
-            built = catalogue.build(path, small, sentences, embeddings[: len(sentences)], size)
-            measured.append(built | search_measure.in_process(path, folder / "student", queries, quick))
+            real = {"real": min(size, len(sentences))}
+            built = catalogue.build(path, small, catalogue.tables(sentences, embeddings[: len(sentences)], size))
+            measured.append(real | built | search_measure.in_process(path, folder / "student", queries, quick))
         wide = catalogue.build_wide(folder, base, sentences)
     return Result(
         "search", command, _figures(measured, wide), [_row(m) for m in measured], _notes(measured, wide, origin)

@@ -25,7 +25,10 @@ def bench(
     backbone: o.BackboneOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="Use less data; takes under a minute.")] = False,
     student: Annotated[str | None, typer.Option("--student", help="search: use the encoder of this student.")] = None,
-    rows: Annotated[str, typer.Option("--rows", help="search: sizes of the indexes.")] = "200000,1000000",
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", help="search: sizes of the indexes, by default 200000,1000000. scale: one, 200000."),
+    ] = None,
     work: Annotated[
         Path | None,
         typer.Option("--work", help="search, scale: folder that keeps indexes or measurements, for a run to go on."),
@@ -46,11 +49,26 @@ def bench(
     for package, extra in EXTRAS.get(name, {}).items():
         need_extra(package, extra)
     if name == "search":
-        settings = {"student": student, "rows": [int(size) for size in o.comma(rows)], "work": work}
+        settings = {"student": student, "work": work}
     if name == "scale":
         settings = {"work": work}
+    if rows is not None and name in ("search", "scale"):
+        sizes = _sizes(rows)
+        if name == "scale" and len(sizes) > 1:
+            raise typer.BadParameter(f"dse bench scale measures one size, not {rows}.", param_hint="--rows")
+        settings["rows"] = sizes if name == "search" else sizes[0]
     if name == "serving":
         settings = {"soak_minutes": soak}
     run = import_module(f"dse.bench.{name}").run
     result = run(data=data, backbone=backbone, quick=quick, command=o.command_line(), **settings)
     o.show(result.to_dict(), result.table_text(), as_json)
+
+
+def _sizes(text: str) -> list[int]:
+    """Numbers of rows, as in ``200000,1000000``."""
+    sizes = o.comma(text)
+    if not sizes or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise typer.BadParameter(
+            f"{text!r} is no list of sizes; write, as an example, 200000,1000000.", param_hint="--rows"
+        )
+    return [int(size) for size in sizes]
