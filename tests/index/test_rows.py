@@ -537,3 +537,9 @@ def test_rows_of_a_type_that_arrow_does_not_know_are_refused():
 def test_columns_may_be_called_as_others_are_here(names, expected):
     [(table, _)] = read_rows([{"id": "a", "text": "b", "nr": "c"}], 5, TYPES, names)
     assert table.to_pydict() == expected
+
+
+@pytest.mark.parametrize(("name", "own"), [("id", "sku"), ("text", "title")])
+def test_a_name_that_is_no_column_is_refused_beside_a_column_of_the_usual_name(name, own):
+    with pytest.raises(BadDataError, match=f"no column '{own}', only id, text; name the one that holds the {name}"):
+        list(read_rows([{"id": "a", "text": "b"}], 5, TYPES, {name: own}))

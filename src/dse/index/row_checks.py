@@ -53,16 +53,16 @@ def checked_table(
 
 def _renamed(table: pa.Table, source: str, names: Mapping[str, str]) -> pa.Table:
     """The table with the index's own names; refused where one is missing or no name for a column."""
-    ours = {theirs: name for name, theirs in names.items() if theirs in table.column_names}
-    kept = [i for i, name in enumerate(table.column_names) if name in ours or name not in ours.values()]
-    named = [ours.get(name, name) for name in table.column_names]
-    table = table.select(kept).rename_columns([named[i] for i in kept])  # at once, as names may be swapped
     for name in (ID, TEXT):
-        if name not in table.column_names:
+        if names.get(name, name) not in table.column_names:  # also where another column is called `id`
             raise BadDataError(
                 f"{source} has no column {names.get(name, name)!r}, only {', '.join(table.column_names)}; name the one "
                 f"that holds the {name} ({name}_column=, --{name}-column)."
             )
+    ours = {theirs: name for name, theirs in names.items() if theirs in table.column_names}
+    kept = [i for i, name in enumerate(table.column_names) if name in ours or name not in ours.values()]
+    named = [ours.get(name, name) for name in table.column_names]
+    table = table.select(kept).rename_columns([named[i] for i in kept])  # at once, as names may be swapped
     check_names(table.column_names, source)
     return table
 
