@@ -9,6 +9,7 @@ pytest.importorskip("onnxruntime")
 
 from dse import DSE, CandidateIndex
 from dse.bench.server_process import serving
+from dse.cli.serve import name_of
 from tests.commands import dse
 from tests.serve.conftest import QUERY, ROWS, TEXTS
 
@@ -31,3 +32,12 @@ def test_an_export_answers_with_an_index_of_the_torch_student(exported, tmp_path
 def test_a_student_without_that_export_is_refused(served):
     refused = dse("serve", served, "--port", 0, "--backend", "onnx")
     assert refused.returncode == 4 and "dse export" in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
+def test_an_export_in_a_students_folder_is_called_as_the_student(tmp_path):
+    for folder in ("mine/onnx", "exports/onnx", "mine/other"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "mine" / "dse.json").touch()
+    names = [name_of(str(tmp_path / folder)) for folder in ("mine", "mine/onnx", "mine/onnx/", "exports/onnx")]
+    assert names == ["mine", "mine", "mine", "onnx"]
+    assert name_of(str(tmp_path / "mine" / "other")) == "other" and name_of("team/student") == "team/student"

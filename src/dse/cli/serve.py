@@ -6,7 +6,7 @@ import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -85,7 +85,7 @@ def serve(
         api_key=key,
     )
     with bind(host, port) as bound:
-        name = Path(student).resolve().name if os.path.isdir(student) else student
+        name = name_of(student)
         taught = _teacher(teacher) if teacher is not None else None
         app = create_app(lambda: _load(student, index, backend), settings, name=name, teacher=taught)
         address = f"[{host}]" if ":" in host else host
@@ -93,6 +93,15 @@ def serve(
         if key is None and host not in LOCAL:
             logger.warning("Everybody who reaches %s may send requests; %s sets a token.", host, KEY)
         run(app, bound)
+
+
+def name_of(student: str) -> str:
+    """What answers call it: the folder of the student, also of an export that lies in that folder, or the hub id."""
+    if not os.path.isdir(student):
+        return student
+    folder = Path(student).resolve()
+    is_inside = folder.name in get_args(Backend) and (folder.parent / "dse.json").is_file()
+    return folder.parent.name if is_inside else folder.name
 
 
 def _key() -> str | None:

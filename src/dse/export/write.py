@@ -73,9 +73,9 @@ def export_student(
             _write(original, candidate, made, to, inputs, int8)
             tolerance = gate.REDUCED_TOLERANCE if int8 or to == "openvino" else gate.FLOAT_TOLERANCE
             comparison = gate.compare(expected, gate.scores(DSE(str(made)), sentences), sentences, tolerance)
-            logger.info("%s: %s.", candidate.stem, comparison.sentence())
             if comparison.passed:
                 break
+            logger.info("%s does not pass: %s.", candidate.stem, comparison.sentence())
         if not comparison.passed and not force:
             raise gate.WorseExportError(
                 f"The export of {student} is not kept: {comparison.sentence()}; "
