@@ -45,8 +45,6 @@ def measure(path: str, student_path: str, queries: list[str], quick: bool) -> di
     index = CandidateIndex(path, student)
     opened = perf_counter() - start
     rows = len(index)
-    if rows <= catalogue.COSINE_ROWS:
-        catalogue.index_embeddings(index)
     if index.info()["calibration"] is None:
         _calibrate(index, queries, quick)
     test = queries[calibrating(queries) :][: 200 if not quick else 40]
