@@ -95,7 +95,7 @@ def run(
     backbone: str | None,
     quick: bool,
     command: str,
-    rows: int = 200_000,
+    rows: int = FULL.searched,
     work: Path | None = None,
 ) -> Result:
     """Measure shards on a local Ray, deaths, a cluster that loses a node, and a match.

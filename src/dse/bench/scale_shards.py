@@ -17,6 +17,7 @@ from dse.bench.search_measure import IN_TURN, K, calibrating, held_out, recalls
 from dse.bench.sentences import distinct_sentences
 from dse.evaluation.timing import seconds
 from dse.index import CandidateIndex, ShardedIndex
+from dse.index.shards.names import is_sharded
 from dse.index.shards.sharded_index import AnyIndex
 from dse.model import DSE
 
@@ -87,7 +88,7 @@ def measure(data: Path | None, encoder: str, rows: int, quick: bool, folder: Pat
     kept = len(sentences) - len(queries)
     paths = _build(folder, student, sentences[:kept], embeddings[:kept], rows)
     names = folder / "shards"
-    with ShardedIndex(names, student) if names.exists() else ShardedIndex.create(names, paths, student) as shards:
+    with ShardedIndex(names, student) if is_sharded(names) else ShardedIndex.create(names, paths, student) as shards:
         one = CandidateIndex(folder / "one", student)
         recall, confidence = QUICK_PROMISE if quick else PROMISE
         sample = queries[: calibrating(queries)]
