@@ -27,7 +27,10 @@ def bench(
     student: Annotated[str | None, typer.Option("--student", help="search: use the encoder of this student.")] = None,
     rows: Annotated[
         str | None,
-        typer.Option("--rows", help="search: sizes of the indexes, by default 200000,1000000. scale: one, 200000."),
+        typer.Option(
+            "--rows",
+            help="Rows of an index. search: several, by default 200000,1000000. scale: one, by default 200000.",
+        ),
     ] = None,
     work: Annotated[
         Path | None,
@@ -69,6 +72,7 @@ def _sizes(text: str) -> list[int]:
     sizes = o.comma(text)
     if not sizes or not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise typer.BadParameter(
-            f"{text!r} is no list of sizes; write, as an example, 200000,1000000.", param_hint="--rows"
+            f"{text!r} is no list of sizes; give whole numbers above 0, as 200000, search also 200000,1000000.",
+            param_hint="--rows",
         )
     return [int(size) for size in sizes]
