@@ -6,11 +6,13 @@ import logging
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dse.data import Texts
 from dse.data.lists import Lists
 from dse.errors import BadDataError
-from dse.ranking.inputs import rows_of_lists, training_queries
+from dse.ranking.inputs import EDGES, LONGEST_PIECE, pieces, rows_of_lists, training_queries
 
 CORPUS = Texts(
     ["d1", "d2", "d3", "d4"],
@@ -36,6 +38,34 @@ def test_documents_play_the_query_where_the_log_is_small():
 def test_they_are_spread_over_the_corpus():
     documents = Texts([f"d{i}" for i in range(100)], [f"document {i}" for i in range(100)])
     assert training_queries(documents, Texts([], []), 10).ids == [f"d{i}" for i in range(0, 100, 10)]
+
+
+@given(
+    texts=st.lists(st.text("ab .,(\n", min_size=1).filter(str.strip), min_size=1, max_size=40),
+    known=st.sets(st.text("ab ", max_size=3)),
+    seed=st.integers(0, 9),
+)
+def test_pieces_are_words_of_a_document_in_a_row(texts, known, seed):
+    documents = Texts([str(row) for row in range(len(texts))], texts)
+    found = pieces(documents, known, seed)
+    assert found == pieces(documents, known, seed)
+    assert len(set(found)) == len(found) <= -(-len(texts) // 4)
+    assert not set(found) & {*texts, *known}
+    words = [" ".join(text.split()) for text in texts]
+    for piece in found:
+        assert piece == piece.strip(EDGES) and 1 <= len(piece.split()) <= LONGEST_PIECE
+        assert any(piece in text for text in words)
+
+
+def test_there_are_a_quarter_as_many_pieces_as_documents(monkeypatch):
+    texts = [f"the answer to question {row} is {row}" for row in range(200)]
+    documents = Texts([str(row) for row in range(200)], texts)
+    found = pieces(documents, set(), 0)
+    assert len(found) == 50 and {len(piece.split()) for piece in found} == {1, 2, 3, 4}
+    assert pieces(documents, set(found[:1]), 0)[:49] == found[1:]
+    assert pieces(documents, set(), 1) != found
+    monkeypatch.setattr("dse.ranking.inputs.MOST_PIECES", 7)
+    assert len(pieces(documents, set(), 0)) == 7
 
 
 def lists_of(*queries, candidates=("the old house", "Tents\nwhere to sleep")) -> Lists:

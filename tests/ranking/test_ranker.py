@@ -21,6 +21,7 @@ from dse.errors import BadDataError, DSEError, MismatchError
 from dse.evaluation.ranking import plots
 from dse.evaluation.ranking.report import COSINE
 from dse.ranking import RankingRecipe, make_ranker, ranker, rounds, ways
+from dse.ranking.inputs import pieces
 from dse.teacher import load_ranking_teacher, vectors
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.linear_start import projection_of
@@ -92,7 +93,8 @@ def test_the_whole_way(recipe, encoder, tmp_path, learned):
     assert student.info["backbone"] == recipe.backbone
     assert report.fingerprints == {"student": student.fingerprint, "teacher": student.info["teacher"]}
     corpus, log, teacher = learned[0]
-    assert corpus == CORPUS and log == QUERIES[::2]
+    assert corpus == CORPUS and log[:13] == QUERIES[::2]
+    assert log[13:] == pieces(documents(), set(QUERIES), QUICK.seed) and len(log) == 13 + 19
     encoder_ = load_ranking_teacher(encoder)
     expected = np.concatenate([encoder_.encode_document(corpus), encoder_.encode_query(log)])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -100,7 +102,7 @@ def test_the_whole_way(recipe, encoder, tmp_path, learned):
     assert (report.split, report.query_count, report.backbone) == ("test", len(QUERIES[1::2]), recipe.backbone)
     card = (tmp_path / "s" / "README.md").read_text()
     assert "Agreement with the teacher" in card and "report/report.md" in card
-    assert "Trained without labels on 75 documents and 13 queries, to order the documents as the cosine of its" in card
+    assert "Trained without labels on 75 documents and 13 queries, and 19 short queries cut from the documents," in card
     assert "Teacher: `model`." in card
     assert "- cross-encoder" not in card and "- text-ranking" in card
     assert json.loads((tmp_path / "s" / "report" / "report.json").read_text()) == json.loads(
@@ -138,7 +140,8 @@ def test_judged_queries_are_never_trained_on(recipe, tmp_path, learned, split):
     log = queries(*split)
     again = Texts([*log.ids, "again"], [*log.texts, log.texts[2]], splits=[*log.splits, "train"] if split else [])
     report = make_ranker(documents(), again, recipe, tmp_path / "s", judgements=judge(log.select([0, 2])))
-    assert learned[0][1] == [text for row, text in enumerate(QUERIES) if row not in (0, 2)]
+    allowed = [text for row, text in enumerate(QUERIES) if row not in (0, 2)]
+    assert learned[0][1][: len(allowed)] == allowed and not {QUERIES[0], QUERIES[2]} & set(learned[0][1])
     assert report.query_count == 2 and [row.name for row in report.rows][:2] == ["BM25", "backbone's cosine"]
     assert report.row("teacher") is not None
 
@@ -146,7 +149,8 @@ def test_judged_queries_are_never_trained_on(recipe, tmp_path, learned, split):
 def test_documents_alone_play_the_query(recipe, tmp_path, learned, caplog):
     with caplog.at_level(logging.INFO, "dse"):
         report = make_ranker(documents(), queries("test"), recipe, tmp_path / "s")
-    assert learned[0][1] == [] and "documents alone play the query" in caplog.text
+    assert learned[0][1] == pieces(documents(), set(QUERIES), QUICK.seed)
+    assert "documents alone play the query" in caplog.text
     assert report.query_count == len(QUERIES) and report.split == "test"
 
 
@@ -155,7 +159,8 @@ def test_without_held_back_queries_held_out_texts_are_asked(recipe, tmp_path, le
     report = make_ranker(documents(), log, recipe, tmp_path / "s")
     assert report.split == "held out" and 0 < report.query_count <= 5
     assert report.rows == [] and report.agreement
-    assert learned[0][1] == ([] if log is None else QUERIES)
+    asked = [] if log is None else QUERIES
+    assert learned[0][1] == [*asked, *pieces(documents(), set(asked), QUICK.seed)]
 
 
 def test_each_step_resumes(recipe, tmp_path, monkeypatch):
@@ -294,7 +299,7 @@ def test_a_killed_command_goes_on(files, backbone, encoder, tmp_path):
     assert again.returncode == whole.returncode == 0, again.stderr + whole.stderr
     assert "going on from step" in again.stderr and "going on" not in whole.stderr
     learned = "learning from 75 documents and 13 queries, a few of which only check the training"
-    assert f"{learned}; 12 other queries are held back" in whole.stderr
+    assert f"{learned}; 12 other queries are held back for the report; 19 pieces of documents" in whole.stderr
     one, other = (DSE(str(tmp_path / name), device="cpu") for name in ("killed", "whole"))
     assert difference(tensors(one), tensors(other)) == 0.0
     assert f"{files.name}, split test: 12 queries, 75 documents" in whole.stdout

@@ -17,7 +17,7 @@ from dse.data.collection import Collection, Texts
 from dse.data.lists import Lists
 from dse.errors import MismatchError
 from dse.model import DSE
-from dse.ranking.inputs import held_back_texts, join_labels, rows_of_lists, training_queries
+from dse.ranking.inputs import held_back_texts, join_labels, pieces, rows_of_lists, training_queries
 from dse.ranking.rounds import BOUGHT, LIST, ROUNDS, plan_rounds, train_in_rounds
 from dse.teacher.together import one_teacher
 from dse.teacher.vectors import EncoderTeacher
@@ -43,6 +43,7 @@ class Way(ABC):
         held_back: Queries that are only reported on, by text.
         teacher: For the report; None without.
         labels: By query the rows of documents that people judged, and their grades; learned beside the teacher's lists.
+        cut: How many queries, the last ones, are pieces of documents.
     """
 
     documents: Texts
@@ -53,6 +54,7 @@ class Way(ABC):
     held_back: frozenset[str]
     teacher: Any = None
     labels: dict[str, ScoredRows] = field(default_factory=dict)
+    cut: int = field(default=0, init=False)
 
     def finished(self) -> bool:
         """Whether the student is made; what a killed run left is deleted then."""
@@ -77,19 +79,28 @@ class Way(ABC):
     def how(self) -> str:
         """How the student was trained, for the model card."""
 
-    def _learned_from(self) -> str:
-        return f"{len(self.documents):,} documents and {len(self.log):,} queries"
+    def learned_from(self) -> str:
+        """How much, in words."""
+        return f"{len(self.documents):,} documents and {len(self.log) - self.cut:,} queries"
 
     def _unlabelled(self) -> str:
         return "" if self.labels else " without labels"
 
     def labels_of_log(self) -> list[ScoredRows] | None:
-        """One list for each query of the log, empty where nobody judged; None without labels."""
+        """One list for each query that is learned, empty where nobody judged; None without labels."""
         return [self.labels.get(text, NO_LIST) for text in self.log.texts] if self.labels else None
 
 
+@dataclass
 class FromVectors(Way):
     """The cosine of an encoder over the whole corpus."""
+
+    def __post_init__(self) -> None:
+        """Add short queries, cut from the documents."""
+        short = pieces(self.documents, self.held_back.union(self.log.texts), self.training.seed)
+        names = [f"piece {number}" for number in range(1, len(short) + 1)]
+        self.log = Texts([*self.log.ids, *names], [*self.log.texts, *short], source=self.log.source)
+        self.cut = len(short)
 
     def train(self, student: DSE) -> DSE:
         """Embed every text with the teacher, begin near its vectors, then learn its lists."""
@@ -109,18 +120,22 @@ class FromVectors(Way):
         )
 
     def held_out(self) -> Texts:
-        """Queries that are no anchors; where there are none, documents."""
-        n = len(self.documents)
+        """Queries of the log that are no anchors; where there are none, documents and pieces of them."""
+        n, asked = len(self.documents), len(self.log) - self.cut
         rows, _ = split_anchors(n + len(self.log), self.training.seed)
-        queries = self.log.select([row - n for row in rows if row >= n])
-        return queries if len(queries) else self.documents.select([row for row in rows if row < n])
+        queries = self.log.select([row - n for row in rows if n <= row < n + asked])
+        if len(queries):
+            return queries
+        texts = [*self.documents.texts, *self.log.texts]
+        return Texts([str(row) for row in rows], [texts[row] for row in rows], source=self.documents.source)
 
     def how(self) -> str:
         """The loss."""
         return (
-            f"Trained{self._unlabelled()} on {self._learned_from()}, to order the documents as the cosine of its "
-            "teacher does: Kullback-Leibler divergence of its lists from the teacher's over the whole corpus, at "
-            f"{_at(self.training.temperature)}. Its score estimates the teacher's cosine."
+            f"Trained{self._unlabelled()} on {self.learned_from()}, and {self.cut:,} short queries cut from the "
+            "documents, to order the documents as the cosine of its teacher does: Kullback-Leibler divergence of its "
+            f"lists from the teacher's over the whole corpus, at {_at(self.training.temperature)}. Its score estimates "
+            "the teacher's cosine."
         )
 
 
@@ -170,7 +185,7 @@ class FromPairs(Way):
         """The pairs and the loss."""
         rounds = json.loads((self.output / BOUGHT).read_text(encoding="utf-8"))
         return (
-            f"Trained{self._unlabelled()} on {rounds[-1]['pairs']:,} pairs of {self._learned_from()} that its teacher "
+            f"Trained{self._unlabelled()} on {rounds[-1]['pairs']:,} pairs of {self.learned_from()} that its teacher "
             "scored: Kullback-Leibler divergence of its lists from the teacher's. Its score estimates the teacher's."
         )
 
