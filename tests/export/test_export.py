@@ -142,7 +142,9 @@ def test_an_export_that_scores_otherwise_is_refused(folder, tmp_path, monkeypatc
 
 
 def test_what_cannot_be_exported_or_run_is_refused(folder, backbone, tmp_path, monkeypatch):
-    with pytest.raises(BadDataError, match="export the student that was trained"):
+    with pytest.raises(
+        BadDataError, match="is an export already; to make another, export the student that was trained"
+    ):
         export_student(folder / "onnx", tmp_path / "e")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")

@@ -539,6 +539,19 @@ def test_columns_may_be_called_as_others_are_here(names, expected):
     assert table.to_pydict() == expected
 
 
+def test_a_column_that_is_left_out_is_pointed_out_once(caplog):
+    """The first rows lack it."""
+    rows = [{"nr": str(row), "text": "b", **({"id": "a"} if row > 2 else {})} for row in range(8)]
+    assert rows_of(rows, id="nr") == [{"id": str(row), "text": "b"} for row in range(8)]
+    message = "rows: its column 'id' is left out, as 'nr' gives the id; to keep it, give it another name."
+    assert [record.getMessage() for record in caplog.records] == [message]
+
+
+def test_swapped_names_leave_nothing_out(caplog):
+    assert rows_of([{"id": "a", "text": "b"}], id="text", text="id") == [{"id": "b", "text": "a"}]
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(("name", "own"), [("id", "sku"), ("text", "title")])
 def test_a_name_that_is_no_column_is_refused_beside_a_column_of_the_usual_name(name, own):
     with pytest.raises(BadDataError, match=f"no column '{own}', only id, text; name the one that holds the {name}"):

@@ -15,6 +15,7 @@ EXTRAS = {  # packages that a benchmark needs, and the extras that install them
     "serving": {"lance": "index", "fastapi": "serve", "prometheus_client": "serve"},
     "scale": {"ray": "ray", "lance": "index"},
 }
+OWN = {"student": ("search",), "rows": ("search", "scale"), "work": ("search", "scale"), "soak": ("serving",)}
 
 
 def bench(
@@ -48,6 +49,11 @@ def bench(
         raise typer.BadParameter(f"no benchmark is called {name!r}; choose one of {', '.join(known)}.")
     from importlib import import_module
 
+    for option, given in {"student": student, "rows": rows, "work": work, "soak": soak}.items():
+        if given is not None and name not in OWN[option]:
+            raise typer.BadParameter(
+                f"it is an option of {' and '.join(OWN[option])}, not of {name}.", param_hint=f"--{option}"
+            )
     settings: dict[str, Any] = {}
     for package, extra in EXTRAS.get(name, {}).items():
         need_extra(package, extra)
@@ -55,7 +61,7 @@ def bench(
         settings = {"student": student, "work": work}
     if name == "scale":
         settings = {"work": work}
-    if rows is not None and name in ("search", "scale"):
+    if rows is not None:
         sizes = _sizes(rows)
         if name == "scale" and len(sizes) > 1:
             raise typer.BadParameter(f"dse bench scale measures one size, not {rows}.", param_hint="--rows")

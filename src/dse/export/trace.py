@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from dse.errors import BadDataError
+from dse.graph_encoder import GraphEncoder
 from dse.model import DSE
 from dse.modules import VectorInput
 
@@ -82,6 +83,8 @@ def _check(student: DSE) -> None:
     first: Any = student[0]
     if isinstance(first, VectorInput):
         raise BadDataError("This student scores vectors and has no encoder; there is nothing to export.")
+    if isinstance(first, GraphEncoder):
+        raise BadDataError("This is an export already; to make another, export the student that was trained.")
     if not hasattr(first, "auto_model"):
         raise BadDataError(
             f"The first module of this student is a {type(first).__name__}, not a transformer; export the student that "

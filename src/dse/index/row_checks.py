@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -60,11 +60,23 @@ def _renamed(table: pa.Table, source: str, names: Mapping[str, str]) -> pa.Table
                 f"that holds the {name} ({name}_column=, --{name}-column)."
             )
     ours = {theirs: name for name, theirs in names.items() if theirs in table.column_names}
-    kept = [i for i, name in enumerate(table.column_names) if name in ours or name not in ours.values()]
+    dropped = left_out(table.column_names, names)
+    kept = [i for i, name in enumerate(table.column_names) if name not in dropped]
     named = [ours.get(name, name) for name in table.column_names]
     table = table.select(kept).rename_columns([named[i] for i in kept])  # at once, as names may be swapped
     check_names(table.column_names, source)
     return table
+
+
+def left_out(columns: Sequence[str], names: Mapping[str, str]) -> set[str]:
+    """Columns of the source that have a name of the index's own, which another column takes.
+
+    Example:
+        >>> left_out(["id", "key", "text"], {"id": "key", "text": "text"})
+        {'id'}
+    """
+    ours = {theirs: name for name, theirs in names.items() if theirs in columns}
+    return {name for name in columns if name in ours.values() and name not in ours}
 
 
 def _text(column: pa.ChunkedArray, name: str, place: Place) -> pa.ChunkedArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,9 @@ from dse.data.text_files import NOT_UTF8, is_text
 from dse.errors import BadDataError
 from dse.index.column_types import without_nan
 from dse.index.layout import EMBEDDING, ID, RESERVED, SCOUT, TEXT
-from dse.index.row_checks import CanWiden, checked_table
+from dse.index.row_checks import CanWiden, checked_table, left_out
+
+logger = logging.getLogger(__name__)
 
 Rows: TypeAlias = str | os.PathLike[str] | pa.Table | pa.RecordBatchReader | Iterable[Mapping[str, Any]] | Iterable[str]
 
@@ -63,7 +66,17 @@ def read_rows(
     """
     source = str(rows) if isinstance(rows, str | os.PathLike) else "rows"
     types = dict(types)
+    warned: set[str] = set()
     for table, place in _cut(_batches(rows, types, names), batch_size):
+        for name in left_out(table.column_names, names) - warned:
+            warned.add(name)
+            logger.warning(
+                "%s: its column %r is left out, as %r gives the %s; to keep it, give it another name.",
+                source,
+                name,
+                names[name],
+                name,
+            )
         table = checked_table(table, place, source, types, names, can_widen)
         yield table, place
         types |= {field.name: field.type for field in table.schema if field.name not in (ID, TEXT, EMBEDDING)}
