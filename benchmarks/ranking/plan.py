@@ -34,8 +34,8 @@ CROSS_ENCODER_QUERIES, CROSS_ENCODER_DEPTH = 80, 30  # of each collection; docum
 ELSEWHERE = ("stackfaq", "banking77_faq", "med")  # where a student of another collection is measured too
 ELSEWHERE_QUERIES = 300
 STUDENT = RankingTraining()
-# Where a student starts, the temperatures of its encoder's lists, and what it learns beside documents and log. Results of
-# the first default have no note of it.
+# Where a student starts, the temperatures of its encoder's lists, and what it learns beside documents and log.
+# Results of the first default have no note of it.
 TRAININGS = {
     "mpnet": "linear map, 0.1 and 0.05, short queries",
     "mpnet_cross_encoder": "last layer, 0.1 and 0.05",
