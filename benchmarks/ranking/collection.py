@@ -63,11 +63,15 @@ class Measured:
         """Where scores of pairs are kept."""
         return self.setup.work / self.name / "teacher_scores.parquet"
 
+    @cached_property
+    def held_back(self) -> set[str]:
+        """Texts of queries that are not learned."""
+        return {*self.collection.queries.of_splits(HELD_BACK).texts, *self.questions.queries.texts}
+
     def log(self) -> Texts:
         """Queries to learn from: none of the test split, none of the same text; their judgements are not read."""
         queries = self.collection.queries
-        held_back = {*queries.of_splits(HELD_BACK).texts, *self.questions.queries.texts}
-        rows = [row for row, text in enumerate(queries.texts) if text not in held_back]
+        rows = [row for row, text in enumerate(queries.texts) if text not in self.held_back]
         if len(rows) > MOST_QUERIES:
             rows = sorted(np.random.default_rng(1).choice(rows, MOST_QUERIES, replace=False).tolist())
         return queries.select(rows)

@@ -29,7 +29,7 @@ from benchmarks.ranking.plan import (
 from dse import DSE
 from dse.data import load_collection
 from dse.evaluation.ranking.rankings import Ranker
-from dse.ranking.inputs import training_queries
+from dse.ranking.inputs import training_queries, with_short_queries
 from dse.ranking.rounds import LIST, plan_rounds, train_in_rounds
 from dse.teacher import load_ranking_teacher
 from dse.teacher.pair_teacher import PairTeacher
@@ -111,12 +111,13 @@ def _made(folder: Path, make: Callable[[], DSE]) -> DSE:
 
 def from_encoder(measured: Measured, output: Path) -> DSE:
     """A student of the encoder's vectors."""
-    documents, log = measured.documents().texts, measured.log().texts
-    vectors = encoder_teacher(measured.setup).vectors(documents, log, show_progress_bar=True)
-    settings = replace(STUDENT, seed=measured.setup.seed)
+    documents, settings = measured.documents(), replace(STUDENT, seed=measured.setup.seed)
+    log = with_short_queries(documents, measured.log(), settings.seed, measured.held_back)
+    texts = documents.texts, log.texts
+    vectors = encoder_teacher(measured.setup).vectors(*texts, show_progress_bar=True)
     student = measured.backbone("cosine-map", **several_layers(measured.backbone()))
-    fit_projection(student, documents, log, vectors, output.with_name("linear_start"), settings)
-    return distill_ranking(student, documents, log, output, teacher_vectors=vectors, settings=settings)
+    fit_projection(student, *texts, vectors, output.with_name("linear_start"), settings)
+    return distill_ranking(student, *texts, output, teacher_vectors=vectors, settings=settings)
 
 
 def from_cross_encoder(measured: Measured, output: Path) -> DSE:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dse.data import Texts
 from dse.data.lists import Lists
 from dse.errors import BadDataError
-from dse.ranking.inputs import EDGES, LONGEST_PIECE, pieces, rows_of_lists, training_queries
+from dse.ranking.inputs import EDGES, LONGEST_PIECE, rows_of_lists, training_queries, with_short_queries
 
 CORPUS = Texts(
     ["d1", "d2", "d3", "d4"],
@@ -40,32 +40,38 @@ def test_they_are_spread_over_the_corpus():
     assert training_queries(documents, Texts([], []), 10).ids == [f"d{i}" for i in range(0, 100, 10)]
 
 
+NO_LOG = Texts([], [])
+
+
 @given(
     texts=st.lists(st.text("ab .,(\n", min_size=1).filter(str.strip), min_size=1, max_size=40),
-    known=st.sets(st.text("ab ", max_size=3)),
+    log=st.lists(st.text("ab ", min_size=1, max_size=3), max_size=3, unique=True),
+    held_back=st.sets(st.text("ab ", max_size=3)),
     seed=st.integers(0, 9),
 )
-def test_pieces_are_words_of_a_document_in_a_row(texts, known, seed):
-    documents = Texts([str(row) for row in range(len(texts))], texts)
-    found = pieces(documents, known, seed)
-    assert found == pieces(documents, known, seed)
-    assert len(set(found)) == len(found) <= -(-len(texts) // 4)
-    assert not set(found) & {*texts, *known}
+def test_short_queries_are_words_of_a_document_in_a_row(texts, log, held_back, seed):
+    documents, asked = (Texts([str(row) for row in range(len(each))], each) for each in (texts, log))
+    found = with_short_queries(documents, asked, seed, held_back)
+    assert found.texts == with_short_queries(documents, asked, seed, held_back).texts
+    short = found.texts[len(log) :]
+    assert found.texts[: len(log)] == log and len(set(found.ids)) == len(found)
+    assert len(set(short)) == len(short) <= -(-len(texts) // 4)
+    assert not set(short) & {*texts, *log, *held_back}
     words = [" ".join(text.split()) for text in texts]
-    for piece in found:
+    for piece in short:
         assert piece == piece.strip(EDGES) and 1 <= len(piece.split()) <= LONGEST_PIECE
         assert any(piece in text for text in words)
 
 
-def test_there_are_a_quarter_as_many_pieces_as_documents(monkeypatch):
+def test_there_are_a_quarter_as_many_short_queries_as_documents(monkeypatch):
     texts = [f"the answer to question {row} is {row}" for row in range(200)]
     documents = Texts([str(row) for row in range(200)], texts)
-    found = pieces(documents, set(), 0)
+    found = with_short_queries(documents, NO_LOG, 0).texts
     assert len(found) == 50 and {len(piece.split()) for piece in found} == {1, 2, 3, 4}
-    assert pieces(documents, set(found[:1]), 0)[:49] == found[1:]
-    assert pieces(documents, set(), 1) != found
+    assert with_short_queries(documents, NO_LOG, 0, set(found[:1])).texts[:49] == found[1:]
+    assert with_short_queries(documents, NO_LOG, 1).texts != found
     monkeypatch.setattr("dse.ranking.inputs.MOST_PIECES", 7)
-    assert len(pieces(documents, set(), 0)) == 7
+    assert len(with_short_queries(documents, NO_LOG, 0)) == 7
 
 
 def lists_of(*queries, candidates=("the old house", "Tents\nwhere to sleep")) -> Lists:

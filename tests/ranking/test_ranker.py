@@ -21,7 +21,7 @@ from dse.errors import BadDataError, DSEError, MismatchError
 from dse.evaluation.ranking import plots
 from dse.evaluation.ranking.report import COSINE
 from dse.ranking import RankingRecipe, make_ranker, ranker, rounds, ways
-from dse.ranking.inputs import pieces
+from dse.ranking.inputs import with_short_queries
 from dse.teacher import load_ranking_teacher, vectors
 from dse.teacher.pair_teacher import PairTeacher
 from dse.training.linear_start import projection_of
@@ -50,6 +50,11 @@ def queries(*splits: str) -> Texts:
     """The queries of the samples, of these splits in turn."""
     names = [splits[i % len(splits)] for i in range(len(QUERIES))] if splits else []
     return Texts([f"q{i}" for i in range(len(QUERIES))], list(QUERIES), splits=names)
+
+
+def short(but: list[str]) -> list[str]:
+    """The pieces of documents that are queries, none of them a text of these."""
+    return with_short_queries(documents(), Texts([], []), QUICK.seed, set(but)).texts
 
 
 def judge(chosen: Texts) -> dict:
@@ -94,7 +99,7 @@ def test_the_whole_way(recipe, encoder, tmp_path, learned):
     assert report.fingerprints == {"student": student.fingerprint, "teacher": student.info["teacher"]}
     corpus, log, teacher = learned[0]
     assert corpus == CORPUS and log[:13] == QUERIES[::2]
-    assert log[13:] == pieces(documents(), set(QUERIES), QUICK.seed) and len(log) == 13 + 19
+    assert log[13:] == short(QUERIES) and len(log) == 13 + 19
     encoder_ = load_ranking_teacher(encoder)
     expected = np.concatenate([encoder_.encode_document(corpus), encoder_.encode_query(log)])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -149,7 +154,7 @@ def test_judged_queries_are_never_trained_on(recipe, tmp_path, learned, split):
 def test_documents_alone_play_the_query(recipe, tmp_path, learned, caplog):
     with caplog.at_level(logging.INFO, "dse"):
         report = make_ranker(documents(), queries("test"), recipe, tmp_path / "s")
-    assert learned[0][1] == pieces(documents(), set(QUERIES), QUICK.seed)
+    assert learned[0][1] == short(QUERIES)
     assert "documents alone play the query" in caplog.text
     assert report.query_count == len(QUERIES) and report.split == "test"
 
@@ -160,7 +165,7 @@ def test_without_held_back_queries_held_out_texts_are_asked(recipe, tmp_path, le
     assert report.split == "held out" and 0 < report.query_count <= 5
     assert report.rows == [] and report.agreement
     asked = [] if log is None else QUERIES
-    assert learned[0][1] == [*asked, *pieces(documents(), set(asked), QUICK.seed)]
+    assert learned[0][1] == [*asked, *short(asked)]
 
 
 def test_each_step_resumes(recipe, tmp_path, monkeypatch):

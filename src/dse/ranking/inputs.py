@@ -69,27 +69,29 @@ def training_queries(documents: Texts, log: Texts, number: int, held_back: Set[s
     return Texts([*log.ids, *(documents.ids[made[text]] for text in chosen)], [*log.texts, *chosen], source=source)
 
 
-def pieces(documents: Texts, known: Set[str], seed: int) -> list[str]:
-    """Short queries: one to four words in a row, cut from documents drawn at random, each piece once.
+def with_short_queries(documents: Texts, log: Texts, seed: int, held_back: Set[str] = frozenset()) -> Texts:
+    """The log and, after it, short queries: pieces of documents drawn at random, one to four words in a row.
 
     A student that has read whole texts alone follows its teacher badly on queries of a few words;
     docs/decisions/ranking_start.md has the figures.
 
     Args:
         documents: The corpus.
-        known: Texts that are no pieces: the log, and what is held back.
+        log: Queries.
         seed: Of the draw.
+        held_back: Texts that are not learned.
 
     Returns:
-        A quarter as many as there are documents, at most 20,000; fewer where texts are short, or have no spaces.
+        A quarter as many pieces as documents, at most 20,000; fewer where texts are short, or have no spaces. None of
+        them twice, none a text of the log or the corpus.
 
     Example:
         >>> documents = Texts(["d1", "d2"], ["Where is the key of this tent?", "a red bicycle with a basket"])
-        >>> [len(piece.split()) <= 4 for piece in pieces(documents, set(), seed=0)]
+        >>> [len(text.split()) <= 4 for text in with_short_queries(documents, Texts([], []), seed=0).texts]
         [True]
     """
     number = min(MOST_PIECES, math.ceil(PIECES * len(documents)))
-    drawn, taken = np.random.default_rng((seed, 2)), {*known, *documents.texts}
+    drawn, taken = np.random.default_rng((seed, 2)), {*held_back, *log.texts, *documents.texts}
     found: list[str] = []
     for row in drawn.integers(len(documents), size=TRIES * number):
         if len(found) == number:
@@ -101,7 +103,8 @@ def pieces(documents: Texts, known: Set[str], seed: int) -> list[str]:
         if piece and piece not in taken:
             taken.add(piece)
             found.append(piece)
-    return found
+    names = [f"piece {place}" for place in range(1, len(found) + 1)]
+    return Texts([*log.ids, *names], [*log.texts, *found], source=log.source)
 
 
 def rows_of_lists(lists: Lists, corpus: Texts, held_back: Set[str]) -> tuple[list[str], list[ScoredRows]]:

@@ -17,7 +17,7 @@ from dse.data.collection import Collection, Texts
 from dse.data.lists import Lists
 from dse.errors import MismatchError
 from dse.model import DSE
-from dse.ranking.inputs import held_back_texts, join_labels, pieces, rows_of_lists, training_queries
+from dse.ranking.inputs import held_back_texts, join_labels, rows_of_lists, training_queries, with_short_queries
 from dse.ranking.rounds import BOUGHT, LIST, ROUNDS, plan_rounds, train_in_rounds
 from dse.teacher.together import one_teacher
 from dse.teacher.vectors import EncoderTeacher
@@ -97,10 +97,9 @@ class FromVectors(Way):
 
     def __post_init__(self) -> None:
         """Add short queries, cut from the documents."""
-        short = pieces(self.documents, self.held_back.union(self.log.texts), self.training.seed)
-        names = [f"piece {number}" for number in range(1, len(short) + 1)]
-        self.log = Texts([*self.log.ids, *names], [*self.log.texts, *short], source=self.log.source)
-        self.cut = len(short)
+        asked = len(self.log)
+        self.log = with_short_queries(self.documents, self.log, self.training.seed, self.held_back)
+        self.cut = len(self.log) - asked
 
     def train(self, student: DSE) -> DSE:
         """Embed every text with the teacher, begin near its vectors, then learn its lists."""
