@@ -126,9 +126,9 @@ def _load_judgements(source: Source, collection: Collection, split: str | None, 
         if not own_split:
             of_no_split.add(query)
         if query not in queries:
-            refuse(name, number, f"judges query {query!r}, which is not in {collection.queries.source}; add it")
+            refuse(name, number, f"judges query {query!r}, {_unknown(collection.queries)}")
         if document not in documents:
-            refuse(name, number, f"judges document {document!r}, which is not in {collection.corpus.source}; add it")
+            refuse(name, number, f"judges document {document!r}, {_unknown(collection.corpus)}")
         grade = _grade(cell)
         if grade is None:
             refuse(name, number, f"has the grade {cell!r}; give a whole number, 0 for not relevant")
@@ -143,6 +143,10 @@ def _load_judgements(source: Source, collection: Collection, split: str | None, 
         which = f" of split {split!r}, only of {others}" if others else ""
         raise BadDataError(f"{name} holds no judgements{which}; choose another split or file")
     return judgements
+
+
+def _unknown(texts: Texts) -> str:
+    return f"which is not in {texts.source}; add it there, or leave the row out"
 
 
 def _by_query(judgements: Judgements, of_no_split: set[str], split_of: Mapping[str, str], split: str) -> Judgements:

@@ -226,13 +226,14 @@ def _start(recipe: RankingRecipe, layers: Mapping[str, int] | None = None) -> DS
 def _say(collection: Collection, way: Way) -> None:
     held_back = sum(text in way.held_back for text in collection.queries.texts)
     logger.info(
-        "learning from %s, a few of which only check the training%s%s",
+        "learning from %s, a few of which only check the training%s",
         way.learned_from(),
         f"; {held_back:,} other queries are held back for the report" if held_back else "",
-        f"; {way.cut:,} pieces of documents are short queries" if way.cut else "",
     )
+    if way.cut:
+        logger.info("learning %s short queries too, one to four words cut from documents", f"{way.cut:,}")
     if held_back and len(way.log) == way.cut:
-        logger.info("no query is left to learn from, so the documents alone play the query; a query log would help")
+        logger.info("all queries are held back, so the documents alone play the query; a query log would help")
 
 
 def _asked(collection: Collection, way: Way, split: str, budget: int) -> tuple[Collection, str]:
