@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from sentence_transformers import CrossEncoder
 
 from dse.cli import main, options
-from dse.cli.parsing import column_names, comma
+from dse.cli.parsing import column_choices, column_names, comma
 from tests.conftest import make_student
 
 
@@ -260,6 +260,9 @@ def test_column_names() -> None:
     assert column_names(None) is None
     with pytest.raises(typer.BadParameter, match="a name with a comma in double quotes"):
         column_names("sentence1=title, short")
+    with pytest.raises(typer.BadParameter, match="gives label two names; leave one out"):
+        column_names("label=same,sentence1=a,label=dup")
+    assert column_choices("id=sku,text=a,id=number") == {"id": ["sku", "number"], "text": ["a"]}
     with pytest.raises(typer.BadParameter, match="opens a double quote and does not close it"):
         column_names('sentence1="title')
 

@@ -107,6 +107,30 @@ def test_columns_of_other_names(tmp_path):
             load_corpus(tmp_path, wrong)
 
 
+def test_files_whose_own_names_differ(tmp_path):
+    (tmp_path / "corpus.csv").write_text("sku,name,number\n7,a tent,1\n8,a bike,2\n")
+    (tmp_path / "queries.csv").write_text("number,words\nq,something to ride\n")
+    (tmp_path / "qrels.csv").write_text("number,sku,stars\nq,8,1\n")
+    texts = {"id": ["sku", "number"], "text": ["name", "words"]}
+    collection = load_collection(
+        tmp_path, columns=texts | {"query_id": ["number"], "doc_id": "sku", "relevance": ["grade", "stars"][1:]}
+    )
+    assert (collection.corpus.ids, collection.corpus.texts) == (["7", "8"], ["a tent", "a bike"])  # the first it has
+    assert (collection.queries.ids, collection.queries.texts) == (["q"], ["something to ride"])
+    assert collection.judgements == {"q": {"8": 1}}
+    for wrong, message in (
+        ({"id": ["sku", "nr"], "text": ["name"]}, "no column is called 'nr'"),
+        ({"id": ["nr", "no"], "text": "name"}, "no column of ids called 'nr'"),
+        ({"id": []}, "no column of ids, only sku, name, number"),
+    ):
+        with pytest.raises(BadDataError, match=message):
+            load_corpus(tmp_path, wrong)
+    for key in ("query_id", "doc_id", "relevance"):
+        left = {k: v for k, v in {"query_id": "number", "doc_id": "sku", "relevance": "stars"}.items() if k != key}
+        with pytest.raises(BadDataError, match=f'map it with --columns "{key}=NAME"'):
+            load_judgements(tmp_path, collection, columns=left)
+
+
 def test_splits(tmp_path):
     write_three_files(tmp_path)
     queries = load_queries(tmp_path)

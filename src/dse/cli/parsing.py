@@ -30,16 +30,32 @@ def comma(text: str | None) -> tuple[str, ...]:
 
 
 def column_names(text: str | None) -> dict[str, str] | None:
-    """The mapping given by --columns."""
+    """The mapping given by --columns, of one file."""
+    names = column_choices(text)
+    if twice := [ours for ours, theirs in (names or {}).items() if len(theirs) > 1]:
+        raise typer.BadParameter(f"--columns gives {twice[0]} two names; leave one out.")
+    return names and {ours: name for ours, (name,) in names.items()}
+
+
+def column_choices(text: str | None) -> dict[str, list[str]] | None:
+    """The mapping given by --columns, of several files whose own names may differ.
+
+    Example:
+        >>> column_choices("id=sku,id=number,text=title")
+        {'id': ['sku', 'number'], 'text': ['title']}
+    """
     if text is None:
         return None
-    parts = [part.split("=", 1) for part in comma(text)]
-    if any(len(part) != 2 for part in parts):
-        raise typer.BadParameter(
-            f"--columns is {text!r}; write it as sentence1=NAME,sentence2=NAME,label=NAME, a name with a comma in "
-            "double quotes."
-        )
-    return {ours.strip(): theirs.strip() for ours, theirs in parts}
+    names: dict[str, list[str]] = {}
+    for part in comma(text):
+        ours, equals, theirs = part.partition("=")
+        if not equals:
+            raise typer.BadParameter(
+                f"--columns is {text!r}; write it as sentence1=NAME,sentence2=NAME,label=NAME, a name with a comma in "
+                "double quotes."
+            )
+        names.setdefault(ours.strip(), []).append(theirs.strip())
+    return names
 
 
 def share(value: float) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dse.cli import options as o
-from dse.cli.parsing import column_names
+from dse.cli.parsing import column_choices
 
 if TYPE_CHECKING:
     from dse.data.collection import Collection
@@ -49,7 +49,7 @@ def evaluate_corpus(
     for package in ("bm25s", "ir_measures", "Stemmer"):
         need_extra(package, "ranking")
     collection = load_collection(
-        options.corpus, options.queries, options.qrels, split=split, columns=column_names(columns)
+        options.corpus, options.queries, options.qrels, split=split, columns=column_choices(columns)
     )
     if not collection.judgements and teacher is None:
         raise typer.BadParameter("give judgements with --qrels, or a teacher to agree with by --teacher.")
@@ -116,7 +116,7 @@ def distill_corpus(
     from dse.data.lists import load_lists
 
     settings = (context.obj or {}) | {name: context.params[name] for name in SETTINGS if name in given}
-    collection = _read_collection(options, split, column_names(context.params["columns"]))
+    collection = _read_collection(options, split, column_choices(context.params["columns"]))
     lists = None if scores is None else load_lists(scores, collection)
     labels = None if context.params["data"] is None else load_lists(context.params["data"], collection)
     from dse.cli.recipe import make_ranking_recipe  # the data first: these need seconds to be imported
@@ -144,7 +144,7 @@ def distill_corpus(
     o.show(report.to_dict(), f"{ranking_table(report)}\n\n{where}", as_json)
 
 
-def _read_collection(options: o.CollectionOptions, split: str, columns: dict[str, str] | None) -> Collection:
+def _read_collection(options: o.CollectionOptions, split: str, columns: dict[str, list[str]] | None) -> Collection:
     """Corpus, and queries and judgements as far as there are any."""
     from dse.data.collection import Collection, Texts
     from dse.data.collection_files import collection_name, load_collection, load_corpus

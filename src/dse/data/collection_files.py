@@ -15,7 +15,9 @@ from typing import Any
 from dse.data.cells import as_id, as_number, is_absent
 from dse.data.collection import Collection, Judgements, Texts
 from dse.data.collection_rows import (
+    MAPPED,
     Named,
+    Names,
     known_column,
     named_columns,
     refuse,
@@ -36,7 +38,7 @@ GRADE_COLUMNS = ("relevance", "score", "label", "grade", "rel")
 TREC = (".trec", ".qrels", ".run", ".txt")  # files in TREC's layout: columns between blanks, no header
 
 
-def load_corpus(source: Source, columns: Mapping[str, str] | None = None) -> Texts:
+def load_corpus(source: Source, columns: Names | None = None) -> Texts:
     r"""Read a corpus: columns id, title (optional) and text.
 
     Args:
@@ -62,7 +64,7 @@ def load_corpus(source: Source, columns: Mapping[str, str] | None = None) -> Tex
         return _load_texts(source, "corpus", "documents", named)
 
 
-def load_queries(source: Source, columns: Mapping[str, str] | None = None) -> Texts:
+def load_queries(source: Source, columns: Names | None = None) -> Texts:
     """Read queries: columns id and text, optionally split (train, dev, test, unlabelled).
 
     Args:
@@ -80,7 +82,7 @@ def load_queries(source: Source, columns: Mapping[str, str] | None = None) -> Te
 
 
 def load_judgements(
-    source: Source, collection: Collection, split: str | None = None, columns: Mapping[str, str] | None = None
+    source: Source, collection: Collection, split: str | None = None, columns: Names | None = None
 ) -> Judgements:
     r"""Read judgements: columns query_id, doc_id, relevance, optionally split; or a TREC file of qrels.
 
@@ -161,7 +163,7 @@ def load_collection(
     judgements: Source | None = None,
     *,
     split: str = "test",
-    columns: Mapping[str, str] | None = None,
+    columns: Names | None = None,
 ) -> Collection:
     r"""Read corpus, queries and judgements: each from a source of its own, or all from one folder or hub data set.
 
@@ -172,7 +174,8 @@ def load_collection(
             is given, else as ``corpus``, and none where it holds no judgements.
         split: Whose judgements are read. Without judgements, queries of it must be there, unless it is ``"test"``.
         columns: Names of columns, in whichever of the sources has them: for ``id``, ``title``, ``text`` and ``split``,
-            and of judgements for ``query_id``, ``doc_id`` and ``relevance``.
+            and of judgements for ``query_id``, ``doc_id`` and ``relevance``. Of several, as in
+            ``{"id": ["sku", "number"]}``, each source takes the first that it has.
 
     Raises:
         BadDataError: As `load_corpus` and `load_judgements`.
@@ -281,9 +284,9 @@ def _judgement_rows(
 
 def _table_judgements(table: Table, default: str) -> Iterator[tuple[int, tuple[str, str, Any, str]]]:
     names = [
-        known_column(table, QUERY_ID_COLUMNS, "ids of queries"),
-        known_column(table, DOCUMENT_ID_COLUMNS, "ids of documents"),
-        known_column(table, GRADE_COLUMNS, "grades"),
+        known_column(table, QUERY_ID_COLUMNS, "ids of queries", remedy=MAPPED.format("query_id=NAME")),
+        known_column(table, DOCUMENT_ID_COLUMNS, "ids of documents", remedy=MAPPED.format("doc_id=NAME")),
+        known_column(table, GRADE_COLUMNS, "grades", remedy=MAPPED.format("relevance=NAME")),
         *(name for name in ("split",) if name in table.columns),
     ]
     for number, cells in rows_of(table, names):

@@ -19,27 +19,30 @@ ID_COLUMNS = ("id", "_id", "doc_id", "docid", "corpus-id", "query_id", "query-id
 TEXT_COLUMNS = ("text", "document", "passage", "contents", "body", "query", "question", "sentence")
 
 
+Names = Mapping[str, str | Sequence[str]]  # of columns; of several each table has the first that is one of its own
 Named = Callable[[Table], Table]  # gives the columns of a table the names that they are looked for by
 
 
 @contextmanager
-def named_columns(given: Mapping[str, str] | None) -> Iterator[Named]:
+def named_columns(given: Names | None) -> Iterator[Named]:
     """Take names that a person gave; at the end each must have been a column of a table.
 
     Raises:
         BadDataError: If one was not, or is given for something that no table of a collection has.
     """
-    names, seen = dict(given or {}), dict[str, list[str]]()
+    names = {ours: [theirs] if isinstance(theirs, str) else list(theirs) for ours, theirs in (given or {}).items()}
+    seen = dict[str, list[str]]()
     if unknown := [ours for ours in names if ours not in NAMED]:
         raise BadDataError(f"there is no column role {unknown[0]!r}; map {', '.join(NAMED)}")
 
     def named(table: Table) -> Table:
         seen[table.name] = table.columns
-        return table.renamed(names)
+        found = {ours: [name for name in theirs if name in table.columns] or theirs for ours, theirs in names.items()}
+        return table.renamed({ours: theirs[0] for ours, theirs in found.items() if theirs})
 
     yield named
     known = {name for columns in seen.values() for name in columns}
-    if absent := [name for name in names.values() if name not in known]:
+    if absent := [name for theirs in names.values() for name in theirs if name not in known]:
         raise BadDataError(f"no column is called {absent[0]!r} ({', '.join(seen)}); correct its name in --columns")
 
 
