@@ -31,7 +31,7 @@ def ranking_table(report: RankingReport) -> str:
     title = f"{report.collection}, split {report.split}: {_queries(report.query_count)}, {asked}"
     groups = [_metrics(report), _lead(report), _agreement(report), curve_cells(report)]
     blocks = [_plain(group) for group in groups if len(group) > 1]
-    remarks = "\n".join(textwrap.fill(note, WIDTH) for note in notes(report))
+    remarks = "\n".join(textwrap.fill(note, WIDTH) for note in [*notes(report), *_signs(report)])
     return "\n\n".join([textwrap.fill(title, WIDTH), *blocks, *([remarks] if remarks else [])])
 
 
@@ -58,6 +58,13 @@ def sign(difference: Interval | None) -> str:
     if difference is None:
         return " "
     return "+" if difference.low > 0 else "-" if difference.high < 0 else " "
+
+
+def _signs(report: RankingReport) -> list[str]:
+    """What the signs of the table for a terminal mean; the page has the differences themselves."""
+    if not any(row.over_cosine for row in [*report.rows, *report.agreement]):
+        return []
+    return ["+ or -: better or worse than the backbone's cosine, beyond the interval of the difference."]
 
 
 def span(mean: Interval) -> str:
@@ -179,8 +186,6 @@ def notes(report: RankingReport) -> list[str]:
         )
     if report.rows:
         sentences.append(f"95 %: interval of the mean over the queries, paired bootstrap of {report.draws:,} draws.")
-    if any(row.over_cosine for row in [*report.rows, *report.agreement]):
-        sentences.append("+ or -: better or worse than the backbone's cosine, beyond the interval of the difference.")
     if report.rows and not report.pool:
         sentences.append("Rows on a first stage's 100 order the 100 documents that it ranks first for a query.")
     if report.lead_kept:
