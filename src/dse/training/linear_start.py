@@ -118,8 +118,8 @@ def fit_projection(
         float(lists.divergences(lists.held_out, e[lists.held_out.tolist()], e, documents).mean())
         for e in (bank, _bank(lists, rows, layers, fitted))
     )
-    message = "start: a linear map of the last layers; divergence from the teacher %.4f, of the free cosine %.4f"
-    logger.info(message + ("" if after < before else "; left out"), after, before)
+    message = "start: a linear map of the last layers; its divergence among %s texts is %.4f, the free cosine's %.4f"
+    logger.info(message + ("" if after < before else "; left out"), f"{len(rows):,}", after, before)
     chosen = ranks().from_first(lambda: fitted if after < before else free)
     _apply(dense, chosen)
     if ranks().first:
