@@ -200,6 +200,20 @@ def test_a_full_disk_is_one_sentence(saved: Path, documents: Path) -> None:
 @pytest.mark.parametrize(
     "error",
     [
+        OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
+        OSError("LanceError(IO): No space left on device (os error 28), rust/lance-file/src/writer/structural.rs:190:9"),
+    ],
+)
+def test_a_table_that_finds_no_space(run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Arrow and Lance say where in their own code they found it."""
+    monkeypatch.setattr(options.PairOptions, "read_task", fail(error))
+    done = run("teacher", "--task", "mrpc", "-o", "x")
+    assert (done.code, done.err) == (1, "Error: There is no space left on the disk; free some and run again.\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
         RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 60928 vs 60816"),
         RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
         SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),

@@ -75,6 +75,37 @@ def test_a_stopped_run_goes_on_and_equals_an_undisturbed_one(student, tmp_path, 
     assert encode_files(student, [texts], tmp_path / "stopped", **settings)["kept"] == 4
 
 
+@pytest.mark.parametrize("format", ["parquet", "lance"])
+@pytest.mark.parametrize("harm", ["lost", "cut off", "lost note", "broken note"])
+def test_a_shard_that_was_harmed_is_made_again(student, tmp_path, format, harm):
+    texts, out = tmp_path / "texts.txt", tmp_path / "out"
+    texts.write_text("\n".join(SENTENCES[:11]) + "\n", "utf-8")
+    settings = {"format": format, "shard_rows": 3}
+    encode_files(student, [texts], out, **settings)
+    before = table(out)
+    shard, note = sorted((out / "shards").iterdir())[1], out / "embeddings.json"
+    if harm == "lost":
+        shard.unlink()
+    elif harm == "cut off":
+        shard.write_bytes(shard.read_bytes()[:-9])
+    elif harm == "lost note":
+        note.unlink()
+    else:
+        note.write_text('{"rows"')
+    if format == "parquet":
+        with pytest.raises(BadDataError, match=r"8 of 11 rows|no finished embeddings"):
+            load_embeddings(out)
+    kept = encode_files(student, [texts], out, **settings)["kept"]
+    assert kept == (4 if "note" in harm else 3)
+    assert table(out) == before
+    if format == "parquet":
+        assert load_embeddings(out)[0] == [str(number) for number in range(1, 12)]
+    else:
+        import lance
+
+        assert lance.dataset(out / "embeddings.lance").to_table()["text"].to_pylist() == SENTENCES[:11]
+
+
 def test_another_student_other_texts_or_a_second_writer_are_refused(student, tmp_path):
     texts = tmp_path / "texts.txt"
     texts.write_text("a tent\n", "utf-8")

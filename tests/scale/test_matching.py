@@ -185,6 +185,9 @@ def test_a_stopped_match_goes_on_and_equals_an_undisturbed_one(student, tmp_path
     for folder in (tmp_path / "stopped").glob("**/"):  # an earlier version's plan is not read
         (folder / "plan.safetensors").write_bytes(b"other names and shapes")
     match_tables(student, table, output=tmp_path / "stopped", min_score=0.2)
+    harmed = sorted((tmp_path / "stopped" / "shards").iterdir())[0]
+    harmed.write_bytes(harmed.read_bytes()[:-5])  # as by a copy that broke off: made again
+    match_tables(student, table, output=tmp_path / "stopped", min_score=0.2)
     for name in ("pairs", "clusters"):
         one, other = (pq.read_table(tmp_path / folder / f"{name}.parquet") for folder in ("whole", "stopped"))
         assert one.equals(other) and len(one)
@@ -205,6 +208,7 @@ def test_empty_tables_have_no_pairs(student, tmp_path, left, right, expected):
     ("options", "error", "problem"),
     [
         ({"min_score": float("nan")}, ValueError, "min_score is nan"),
+        ({"min_score": float("-inf")}, ValueError, "min_score is -inf"),
         ({"top_k": 0}, ValueError, "top_k is 0"),
         ({"recall": 1.0}, ValueError, "between 0 and 1"),
         ({"label": "yes"}, ValueError, "one score per pair"),

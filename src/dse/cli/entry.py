@@ -175,6 +175,8 @@ def main() -> None:
             message = "A model or checkpoint cannot be written, as on a full disk; free some space and run again."
         elif isinstance(error, PermissionError) and error.filename:
             message = f"Permission denied: {error.filename}; change its permissions or choose another place."
+        elif "No space left on device" in message and not message.startswith("[Errno 28] No space"):  # Arrow, Lance
+            message = "There is no space left on the disk; free some and run again."
         elif type(error).__name__ == "SafetensorError":  # of a teacher or an encoder; a student's names the folder
             code, message = 4, f"Weights of a model cannot be read ({message}); copy or download it again."
         elif not isinstance(error, DSEError | OSError | ValueError):

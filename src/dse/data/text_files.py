@@ -34,6 +34,8 @@ def need_file(path: str | os.PathLike[str]) -> None:
         BadDataError: If there is none.
     """
     if os.fspath(path) != "-" and not Path(path).is_file():
+        if Path(path).is_dir():
+            raise BadDataError(f"{Path(path)} is a folder; name a file in it")
         raise BadDataError(f"there is no file {Path(path)}; check the path")
 
 

@@ -27,7 +27,7 @@ from dse.errors import BadDataError, need_extra
 from dse.files import write_json, write_table
 from dse.model import DSE
 from dse.runner import Run
-from dse.scale.shards import claimed, content_key
+from dse.scale.shards import claimed, content_key, is_whole
 
 SHARD_ROWS = 2048
 DONE = "embeddings.json"  # written last
@@ -130,11 +130,11 @@ def encode_files(
     folder = Path(output)
     with claimed(folder, {"kind": "encode", **about, "data": data, "format": format, "shard_rows": shard_rows}):
         result = {"rows": rows, "shards": len(names), "kept": 0, "dimension": student.head.embedding_dimension}
-        if (folder / DONE).exists():
-            return result | {"kept": len(names)}
         suffix = ".parquet" if format == "parquet" else ".json"
-        missing = {name for name in names if not (folder / "shards" / (name + suffix)).exists()}
+        missing = {name for name in names if not is_whole(folder / "shards" / (name + suffix))}
         result["kept"] = len(names) - len(missing)
+        if not missing and is_whole(folder / DONE):
+            return result
         with tqdm(total=rows, desc="Texts", unit="text", disable=not show_progress_bar) as bar:
             for shard, embeddings in _embedded(read(), missing, Embed(student, dtype, prompt, batch_size), run, bar):
                 write = _write_parquet if format == "parquet" else _write_fragment
@@ -248,16 +248,23 @@ def load_embeddings(folder: str | os.PathLike[str]) -> tuple[list[str], np.ndarr
     """Ids and embeddings, (n, d) fp16, of a folder that `encode_files` has finished in Parquet.
 
     Raises:
-        BadDataError: If it has not.
+        BadDataError: If it has not, or a shard is missing or cannot be read.
     """
     folder = Path(folder)
     try:
         note = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        files = sorted((folder / "shards").glob("*.parquet"))
+        rows = sum(pq.read_metadata(file).num_rows for file in files)
     except (OSError, ValueError) as error:
         raise BadDataError(f"{folder} holds no finished embeddings; make them with `dse encode`.") from error
+    if rows != note["rows"]:
+        raise BadDataError(
+            f"{folder} holds {rows:,} of {note['rows']:,} rows; run the `dse encode` that made it again, which makes "
+            "the shards that are missing."
+        )
     ids: list[str] = []
-    embeddings = np.empty((note["rows"], note["dimension"]), np.float16)
-    for file in sorted((folder / "shards").glob("*.parquet")):
+    embeddings = np.empty((rows, note["dimension"]), np.float16)
+    for file in files:
         table = pq.read_table(file, columns=["id", "embedding"])
         embeddings[len(ids) : len(ids) + len(table)] = matrix(table["embedding"])
         ids += table["id"].to_pylist()

@@ -23,7 +23,7 @@ from dse.files import write_json, write_table
 from dse.model import DSE
 from dse.runner import Run
 from dse.scale.embedding_files import check_texts, encode_files, load_embeddings
-from dse.scale.shards import claimed, content_key
+from dse.scale.shards import claimed, content_key, is_whole
 from dse.scale.thread_pool import run_here
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def match_tables(
         ``shortlist``: how many pairs of a left row were scored exactly, None where all were.
 
     Raises:
-        ValueError: If top_k is not positive, min_score is NaN, recall is not between 0 and 1, or the label is wrong.
+        ValueError: If top_k is not positive, min_score is no finite number, recall is not between 0 and 1, or the label is wrong.
         BadDataError, MismatchError: As `encode_files`.
 
     Example:
@@ -88,8 +88,8 @@ def match_tables(
 
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; ask for at least one row.")
-    if math.isnan(min_score):
-        raise ValueError("min_score is nan; give a number, as 0.9.")
+    if not math.isfinite(min_score):
+        raise ValueError(f"min_score is {min_score}; give a number, as 0.9.")
     if recall is not None and not 0 < recall < 1:
         raise ValueError(f"recall is {recall}; give a number between 0 and 1, or score every pair.")
     scorer = row_scorer(student, label)
@@ -176,7 +176,7 @@ def _pairs(
     shards = [np.arange(start, min(start + size, len(search.u))) for start in range(0, len(search.u), size)]
     key = content_key(about, str(search.length), str(size))
     files = [folder / "shards" / f"{number:07d}-{key}.parquet" for number in range(len(shards))]
-    missing = [number for number, file in enumerate(files) if not file.exists()]
+    missing = [number for number, file in enumerate(files) if not is_whole(file)]
     with tqdm(total=len(search.u), desc="Pairs", unit="row", disable=not show_progress_bar) as bar:
         bar.update(len(search.u) - sum(len(shards[number]) for number in missing))
         results: Iterator[Any] = run(search, (shards[number] for number in missing))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from dse.errors import DSEError, refuse_file, refuse_unwritable
@@ -36,6 +37,15 @@ def claimed(output: Path, run: Mapping[str, Any]) -> Iterator[None]:
         for leftover in output.rglob(".*.tmp"):  # of a process that was killed
             leftover.unlink(missing_ok=True)
         yield
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a shard is there and has its end: one that was cut off on its way to here is made again."""
+    try:
+        json.loads(file.read_text(encoding="utf-8")) if file.suffix == ".json" else pq.read_metadata(file)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def content_key(*parts: str | Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import signal
 import threading
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -164,6 +165,33 @@ def test_a_row_on_its_way_to_another_shard_is_found_once(cosine, tmp_path, here)
     CandidateIndex(folders[1], cosine).add(prepared(9).slice(3, 1))
     hits = index.search(make_embeddings(1).astype(np.float32), 30)[0]
     assert len(hits) == 14 == len({hit["id"] for hit in hits}) and len(index) == 15
+
+
+def test_a_condition_that_one_shard_cannot_read_names_it(cosine, tmp_path, here):
+    numbers, words = prepared(9), prepared(5, first=20)
+    words = words.set_column(words.column_names.index("number"), "number", words["number"].cast(pa.string()))
+    folders = split(tmp_path, cosine, [numbers, words, prepared(0)])
+    with pytest.raises(BadDataError, match=r"^\S*shard-1: .*type string"):
+        ShardedIndex.create(tmp_path / "mixed", folders, cosine).search("x", where="number < 5")
+    with pytest.raises(BadDataError, match=r"^\S*shard-0: .*type int64"):
+        ShardedIndex.create(tmp_path / "mixed", folders, cosine).search("x", where="number = '5'")
+    with pytest.raises(BadDataError, match=r"^[^/]*no column called 'colour'"):  # no shard has it
+        ShardedIndex.create(tmp_path / "mixed", folders[:2], cosine).search("x", where="colour = 'red'")
+
+
+def test_a_shard_that_was_never_filled_takes_part_in_every_search(cosine, tmp_path, here):
+    CandidateIndex.create(tmp_path / "empty", cosine)
+    folders = split(tmp_path, cosine, [prepared(9)])
+    index = ShardedIndex.create(tmp_path / "all", [tmp_path / "empty", *folders], cosine)
+    expected = CandidateIndex(folders[0], cosine).search(make_embeddings(1).astype(np.float32), 20, where="number < 5")
+    assert index.search(make_embeddings(1).astype(np.float32), 20, where="number < 5") == [close(expected[0])]
+
+
+def test_a_student_that_does_not_fit_is_refused_before_anything_is_written(cosine, backbone, tmp_path):
+    folders = split(tmp_path, cosine, [prepared(3), prepared(2, first=3)])
+    with pytest.raises(MismatchError, match="made with another student"):
+        ShardedIndex.create(tmp_path / "all", folders, make_student(backbone, seed=9))
+    assert not (tmp_path / "all").exists()
 
 
 def test_errors_of_a_shard_are_its_own_sentence(cosine, tmp_path, here, monkeypatch):

@@ -94,6 +94,10 @@ class ShardedIndex(Searchable):
             MismatchError: If the shards were made with different students or labels.
             BadDataError: If an id is in two of them.
         """
+        for shard in shards[:1]:  # a student that does not fit is refused before anything is written
+            store = Store(shard, storage_options)
+            student = load_student(student, store)
+            check_student(student.fingerprints, store)
         stores = write_names(path, shards, storage_options)
         index = cls.__new__(cls)
         index._open(path, stores, student)
@@ -218,7 +222,10 @@ class ShardedIndex(Searchable):
             for number, shard in enumerate(self._shards):
                 shard.begin(name, *arguments, *([] if each is None else [each[number]]))
             answers = [shard.end() for shard in self._shards]
-        for shard, (worked, result) in zip(self._shards, answers, strict=True):
-            if not worked:
-                raise result if isinstance(result, (DSEError, ValueError)) else DSEError(f"{shard.path}: {result}")
+        failed = {shard.path: result for shard, (worked, result) in zip(self._shards, answers, strict=True) if not worked}
+        for path, error in failed.items():
+            if len(failed) == len(answers) and isinstance(error, DSEError | ValueError):  # it is the request
+                raise error
+            message = str(error) if path in str(error) else f"{path}: {error}"
+            raise (type(error) if isinstance(error, DSEError | ValueError) else DSEError)(message)
         return [result for _, result in answers]

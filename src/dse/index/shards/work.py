@@ -43,14 +43,16 @@ class Shard:
         def work(view: View) -> tuple[list[dict[str, Any]], Known]:
             given = Queries(torch.from_numpy(queries).to(view.student.device), 0.0)
             scout, rows = None if exact else view.scout, view.store.snapshot()
-            known = Known.of(rows)
-            return answer(rows, known, view.student, scout, given, k, where, torch.nn.Identity()), known
+            known, asked = Known.of(rows), where if rows.count() else None  # a shard that was never filled has no columns
+            return answer(rows, known, view.student, scout, given, k, asked, torch.nn.Identity()), known
 
         return self.handle.read(work)
 
     def condition(self, where: str) -> None:
         """Refuse a condition that cannot be read."""
-        self.handle.latest().store.condition(where)
+        store = self.handle.latest().store
+        if store.count():
+            store.condition(where)
 
     def version(self) -> int:
         """Number of the latest commit."""
