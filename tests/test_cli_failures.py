@@ -201,7 +201,7 @@ def test_a_full_disk_is_one_sentence(saved: Path, documents: Path) -> None:
     "error",
     [
         OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
-        OSError("LanceError(IO): No space left on device (os error 28), rust/lance-file/src/writer/structural.rs:190:9"),
+        OSError("LanceError(IO): No space left on device (os error 28), src/writer/structural.rs:190:9"),
     ],
 )
 def test_a_table_that_finds_no_space(run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

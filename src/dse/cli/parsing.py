@@ -31,21 +31,21 @@ def comma(text: str | None) -> tuple[str, ...]:
 
 def column_names(text: str | None) -> dict[str, str] | None:
     """The mapping given by --columns, of one file."""
+    if text is None:
+        return None
     names = column_choices(text)
-    if twice := [ours for ours, theirs in (names or {}).items() if len(theirs) > 1]:
+    if twice := [ours for ours, theirs in names.items() if len(theirs) > 1]:
         raise typer.BadParameter(f"--columns gives {twice[0]} two names; leave one out.")
-    return names and {ours: name for ours, (name,) in names.items()}
+    return {ours: name for ours, (name,) in names.items()}
 
 
-def column_choices(text: str | None) -> dict[str, list[str]] | None:
+def column_choices(text: str | None) -> dict[str, list[str]]:
     """The mapping given by --columns, of several files whose own names may differ.
 
     Example:
         >>> column_choices("id=sku,id=number,text=title")
         {'id': ['sku', 'number'], 'text': ['title']}
     """
-    if text is None:
-        return None
     names: dict[str, list[str]] = {}
     for part in comma(text):
         ours, equals, theirs = part.partition("=")

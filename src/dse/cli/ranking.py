@@ -144,7 +144,7 @@ def distill_corpus(
     o.show(report.to_dict(), f"{ranking_table(report)}\n\n{where}", as_json)
 
 
-def _read_collection(options: o.CollectionOptions, split: str, columns: dict[str, list[str]] | None) -> Collection:
+def _read_collection(options: o.CollectionOptions, split: str, columns: dict[str, list[str]]) -> Collection:
     """Corpus, and queries and judgements as far as there are any."""
     from dse.data.collection import Collection, Texts
     from dse.data.collection_files import collection_name, load_collection, load_corpus

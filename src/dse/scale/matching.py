@@ -73,7 +73,8 @@ def match_tables(
         ``shortlist``: how many pairs of a left row were scored exactly, None where all were.
 
     Raises:
-        ValueError: If top_k is not positive, min_score is no finite number, recall is not between 0 and 1, or the label is wrong.
+        ValueError: If top_k is not positive, min_score is no finite number, recall is not between 0 and 1, or the label
+            is wrong.
         BadDataError, MismatchError: As `encode_files`.
 
     Example:

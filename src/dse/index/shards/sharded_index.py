@@ -222,10 +222,11 @@ class ShardedIndex(Searchable):
             for number, shard in enumerate(self._shards):
                 shard.begin(name, *arguments, *([] if each is None else [each[number]]))
             answers = [shard.end() for shard in self._shards]
-        failed = {shard.path: result for shard, (worked, result) in zip(self._shards, answers, strict=True) if not worked}
+        paths = [shard.path for shard in self._shards]
+        failed = {path: result for path, (worked, result) in zip(paths, answers, strict=True) if not worked}
         for path, error in failed.items():
-            if len(failed) == len(answers) and isinstance(error, DSEError | ValueError):  # it is the request
+            ours = isinstance(error, DSEError | ValueError)
+            if ours and (len(failed) == len(answers) or path in str(error)):  # of the request, or names the shard
                 raise error
-            message = str(error) if path in str(error) else f"{path}: {error}"
-            raise (type(error) if isinstance(error, DSEError | ValueError) else DSEError)(message)
+            raise (type(error) if ours else DSEError)(f"{path}: {error}")
         return [result for _, result in answers]

@@ -43,7 +43,8 @@ class Shard:
         def work(view: View) -> tuple[list[dict[str, Any]], Known]:
             given = Queries(torch.from_numpy(queries).to(view.student.device), 0.0)
             scout, rows = None if exact else view.scout, view.store.snapshot()
-            known, asked = Known.of(rows), where if rows.count() else None  # a shard that was never filled has no columns
+            known = Known.of(rows)
+            asked = where if where and rows.count() else None  # a shard that was never filled has no columns
             return answer(rows, known, view.student, scout, given, k, asked, torch.nn.Identity()), known
 
         return self.handle.read(work)
