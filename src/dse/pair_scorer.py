@@ -278,8 +278,8 @@ class PairScorer(PairEncoder):
     ) -> list[list[dict[Literal["corpus_id", "score"], int | float]]]:
         """The k best candidates of each query; never holds all the scores in memory.
 
-        Where the hardware multiplies bfloat16, all candidates are first scored in it, and those that may be among the
-        k best again in float32: scores and order are the float32 ones.
+        Where the hardware multiplies bfloat16 faster, all candidates are first scored in it, and those that may be
+        among the k best again in float32: scores and order are the float32 ones.
 
         Args:
             queries: Texts (or one text), or embeddings (q, d).

@@ -99,6 +99,23 @@ def test_auto_dtype_asks_the_hardware(capable: bool, monkeypatch: pytest.MonkeyP
     assert resolve_dtype("float32", torch.device("cpu")) == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("features", "fast"),
+    [
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"cpu_name": "AMD EPYC 9R14", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"cpu_name": "AMD EPYC 7R13", "avx512_bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_without_a_matrix_unit_float32_is_faster_on_intel(
+    features: dict[str, str | bool], fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    assert resolve_dtype("auto", torch.device("cpu")) == (torch.bfloat16 if fast else torch.float32)
+
+
 # --------------------------------------------------------------------------------------------------- fast copy
 
 

@@ -99,9 +99,9 @@ def _notes(embeddings: Tensor, sentences: str, fast: str) -> list[str]:
     ]
     if fast != "bf16":
         notes.append(
-            "This processor does not multiply bfloat16: over_plain_bf16 could not be measured, fast_pass_miss_rate is "
-            "that of a float32 pass, and over_teacher_n10k is bounded by the float32 rate ('parts' show where the time "
-            "goes)."
+            "This processor multiplies bfloat16 no faster: over_plain_bf16 could not be measured, fast_pass_miss_rate "
+            "is that of a float32 pass, and over_teacher_n10k is bounded by the float32 rate ('parts' show where the "
+            "time goes)."
         )
     return notes
 

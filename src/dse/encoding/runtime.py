@@ -22,7 +22,10 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 def auto_dtype(device: torch.device) -> torch.dtype:
-    """The fastest dtype that is safe on a device: bfloat16 where the hardware multiplies it, else float32.
+    """The fastest dtype that is safe on a device: bfloat16 where the hardware multiplies it faster, else float32.
+
+    Intel's processors do so with their matrix unit alone. In 512-bit vectors (``avx512_bf16``), AMD's do, and Intel's
+    take half as long again as for float32; docs/decisions/scoring.md has the figures.
 
     Example:
         >>> auto_dtype(torch.device("cpu")) in (torch.float32, torch.bfloat16)
@@ -32,7 +35,8 @@ def auto_dtype(device: torch.device) -> torch.dtype:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
         features = torch.cpu.get_capabilities()
-        fast = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+        intel = "Intel" in str(features.get("cpu_name", ""))
+        fast = bool(features.get("amx_bf16") or (features.get("avx512_bf16") and not intel))
     else:
         fast = False
     return torch.bfloat16 if fast else torch.float32
