@@ -96,7 +96,7 @@ def test_rank_prints_json(saved, tmp_path):
         (["bench", "search", "--rows", "many"], 2, "'many' is no list of sizes"),
         (["bench", "search", "--rows", "0,12000"], 2, "no list of sizes"),
         (["bench", "scale", "--rows", "1000,2000"], 2, "one size"),
-        (["bench", "encoding", "--rows", "1000"], 2, "an option of search and scale, not of encoding"),
+        (["bench", "encoding", "--rows", "1000"], 2, "an option of search and scale and shards, not of encoding"),
         (["bench", "search", "--soak", "1"], 2, "an option of serving, not of search"),
         (["label", "--task", "mrpc"], 2, "teacher"),
         (["distill", "--preset", "quick", "--task", "mrpc", "-o", "x"], 2, "fast"),

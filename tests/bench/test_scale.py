@@ -11,11 +11,10 @@ import pytest
 from sentence_transformers import CrossEncoder
 
 from dse import DSE
-from dse.bench import scale, scale_cluster, scale_kills, scale_shards
+from dse.bench import scale, scale_cluster, scale_kills, shards
 from dse.bench.scale_kills import Deadly, Outcome
 from dse.data.pairs import Pairs
 from dse.errors import MismatchError
-from dse.index import CandidateIndex
 from dse.index.shards import sharded_index
 from tests.commands import dse
 from tests.conftest import SENTENCES
@@ -35,7 +34,7 @@ def test_run(tiny_backbone, data_folder, monkeypatch):
     monkeypatch.setattr(scale_kills, "survive", lambda stage, *_: Outcome(2, 1, True))
     monkeypatch.setattr(scale_cluster, "survives", lambda *_: True)
     monkeypatch.setattr(sharded_index, "ShardProcess", HereProcess)
-    monkeypatch.setattr(scale_shards, "QUICK_PROMISE", (0.5, 0.5))
+    monkeypatch.setattr(shards, "QUICK_PROMISE", (0.5, 0.5))
     result = scale.run(data=data_folder, backbone=tiny_backbone, quick=True, command="dse bench scale --quick")
     figures = {figure.name: figure for figure in result.figures}
     assert set(figures) == {
@@ -118,7 +117,7 @@ def test_a_part_that_was_measured_is_not_measured_again(tiny_backbone, data_fold
     monkeypatch.setattr(scale_kills, "survive", lambda *_: Outcome(2, 1, True))
     monkeypatch.setattr(scale_cluster, "survives", lambda *_: next(fail_once, lambda *_: True)())
     monkeypatch.setattr(sharded_index, "ShardProcess", HereProcess)
-    monkeypatch.setattr(scale_shards, "QUICK_PROMISE", (0.5, 0.5))
+    monkeypatch.setattr(shards, "QUICK_PROMISE", (0.5, 0.5))
     settings = {"data": data_folder, "backbone": tiny_backbone, "quick": True, "command": "", "work": tmp_path / "w"}
     with pytest.raises(RuntimeError, match="killed"):
         scale.run(**settings)
@@ -126,32 +125,8 @@ def test_a_part_that_was_measured_is_not_measured_again(tiny_backbone, data_fold
     monkeypatch.setattr(scale_kills, "survive", broken)
     first = scale.run(**settings)
     monkeypatch.setattr(scale, "match", broken)
-    monkeypatch.setattr(scale_shards, "measure", broken)
+    monkeypatch.setattr(shards, "measure", broken)
     assert scale.run(**settings).to_dict() == first.to_dict()
     monkeypatch.setattr(scale, "QUICK", replace(SMALL, killed=8))
     with pytest.raises(MismatchError, match=r"sizes.killed was 12, now 8.*choose another folder"):
         scale.run(**settings)
-
-
-def test_an_index_half_made_is_made_anew_and_a_whole_one_is_kept(tiny_backbone, data_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharded_index, "ShardProcess", HereProcess)
-    monkeypatch.setattr(scale_shards, "QUICK_PROMISE", (0.5, 0.5))
-    build, made = scale_shards.catalogue.build, []
-
-    def killed(path, student, rows):
-        if path.name == "shard-1" and not made:
-            made.append(path)
-            list(rows)
-            CandidateIndex.create(path, student)
-            raise RuntimeError("killed")
-        return build(path, student, rows)
-
-    monkeypatch.setattr(scale_shards.catalogue, "build", killed)
-    with pytest.raises(RuntimeError, match="killed"):
-        scale_shards.measure(data_folder, tiny_backbone, 300, True, tmp_path)
-    whole = (tmp_path / "one.json").stat().st_mtime_ns
-    measured = scale_shards.measure(data_folder, tiny_backbone, 300, True, tmp_path)
-    assert measured.rows == 300 and measured.recall == 1
-    assert (tmp_path / "one.json").stat().st_mtime_ns == whole
-    student = DSE(str(tmp_path / "student"))
-    assert [len(CandidateIndex(tmp_path / f"shard-{number}", student)) for number in range(4)] == [75] * 4

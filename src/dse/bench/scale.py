@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from sentence_transformers import CrossEncoder
 
-from dse.bench import scale_cluster, scale_kills, scale_shards
+from dse.bench import scale_cluster, scale_kills, shards
 from dse.bench.harness import Figure, Result
 from dse.bench.labelling import mixed_pairs
 from dse.bench.scale_job import DIMENSION, SHARDS, Job, Times, peak_memory, shared_memory, workers
@@ -142,8 +142,9 @@ def run(
         kept = part("cluster", partial(scale_cluster.survives, folder, scale_kills.SHARD))
         matched = Match(**part("match", partial(_matched, job, data, sizes.matched)))
         name = backbone or offline_backbone()
-        shards = part("shards", partial(scale_shards.measure, data, name, sizes.searched, quick, folder / "index"))
-    searched = scale_shards.Sharded(**shards)
+        searched = shards.Sharded(
+            **part("shards", partial(shards.measure, data, name, sizes.searched, quick, folder / "index"))
+        )
     figures = [*_speed(timed.rounds), *_survived(outcomes, kept)]
     figures += [Figure("object_store_gib", timed.store_gib, "GiB", target=2), *matched.figures(), *searched.figures()]
     notes = [source, *_notes(sizes, timed, outcomes), matched.note(), searched.note()]

@@ -14,12 +14,15 @@ EXTRAS = {  # packages that a benchmark needs, and the extras that install them
     "search": {"lance": "index"},
     "serving": {"lance": "index", "fastapi": "serve", "prometheus_client": "serve"},
     "scale": {"ray": "ray", "lance": "index"},
+    "shards": {"lance": "index"},
 }
-OWN = {"student": ("search",), "rows": ("search", "scale"), "work": ("search", "scale"), "soak": ("serving",)}
+KNOWN = ("training", "encoding", "labelling", "scoring", "search", "serving", "scale", "shards")
+KEEPING = ("search", "scale", "shards")
+OWN = {"student": ("search",), "rows": KEEPING, "work": KEEPING, "soak": ("serving",)}
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="training, encoding, labelling, scoring, search, serving or scale.")],
+    name: Annotated[str, typer.Argument(help=f"{', '.join(KNOWN[:-1])} or {KNOWN[-1]}.")],
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of data sets. Default: the bundled questions.")
     ] = None,
@@ -30,12 +33,12 @@ def bench(
         str | None,
         typer.Option(
             "--rows",
-            help="Rows of an index. search: several, by default 200000,1000000. scale: one, by default 200000.",
+            help="Rows of an index. search: several, by default 200000,1000000. scale, shards: one, by default 200000.",
         ),
     ] = None,
     work: Annotated[
         Path | None,
-        typer.Option("--work", help="search, scale: folder that keeps indexes or measurements, for a run to go on."),
+        typer.Option("--work", help="search, scale, shards: folder of what a later run goes on from."),
     ] = None,
     soak: Annotated[
         float | None,
@@ -44,9 +47,8 @@ def bench(
     as_json: o.JsonOption = False,
 ) -> None:
     """Time dse and the usual way on this machine, side by side in one run."""
-    known = ("training", "encoding", "labelling", "scoring", "search", "serving", "scale")
-    if name not in known:
-        raise typer.BadParameter(f"no benchmark is called {name!r}; choose one of {', '.join(known)}.")
+    if name not in KNOWN:
+        raise typer.BadParameter(f"no benchmark is called {name!r}; choose one of {', '.join(KNOWN)}.")
     from importlib import import_module
 
     for option, given in {"student": student, "rows": rows, "work": work, "soak": soak}.items():
@@ -59,12 +61,12 @@ def bench(
         need_extra(package, extra)
     if name == "search":
         settings = {"student": student, "work": work}
-    if name == "scale":
+    if name in ("scale", "shards"):
         settings = {"work": work}
     if rows is not None:
         sizes = _sizes(rows)
-        if name == "scale" and len(sizes) > 1:
-            raise typer.BadParameter(f"dse bench scale measures one size, not {rows}.", param_hint="--rows")
+        if name != "search" and len(sizes) > 1:
+            raise typer.BadParameter(f"dse bench {name} measures one size, not {rows}.", param_hint="--rows")
         settings["rows"] = sizes if name == "search" else sizes[0]
     if name == "serving":
         settings = {"soak_minutes": soak}

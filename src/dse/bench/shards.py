@@ -1,4 +1,7 @@
-"""An index in four shards beside one index of the same rows: time of a search, and recall."""
+"""An index in four shards beside one index of the same rows: time of a search, and recall.
+
+`dse bench shards` measures any size; `dse bench scale` has the same figures of a small one.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,29 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dse.bench import catalogue
-from dse.bench.harness import Figure
+from dse.bench.harness import Figure, Result
 from dse.bench.search_measure import IN_TURN, K, calibrating, held_out, recalls
 from dse.bench.sentences import distinct_sentences
+from dse.encoding.offline import offline_backbone
+from dse.evaluation.machine import machine, versions
 from dse.evaluation.timing import seconds
 from dse.index import CandidateIndex, ShardedIndex
 from dse.index.shards.names import is_sharded
 from dse.index.shards.sharded_index import AnyIndex
 from dse.model import DSE
+from dse.training.run_folder import claim_folder
 
 logger = logging.getLogger(__name__)
 
 SHARDS = 4
+ROWS, QUICK_ROWS = 200_000, 12_000
 SENTENCES = 100_000  # at most: more take too long to encode
 PROMISE, QUICK_PROMISE = (0.99, 0.95), (0.95, 0.9)  # recall, confidence
 TRUTH = 100  # queries whose exact best are looked for
@@ -68,6 +76,38 @@ class Sharded:
             f"queries; times include encoding the query. Both calibrated for recall {self.calibration['recall']:g} "
             f"({how}); recall@{K} on queries that did not calibrate."
         )
+
+
+def run(
+    *, data: Path | None, backbone: str | None, quick: bool, command: str, rows: int = ROWS, work: Path | None = None
+) -> Result:
+    """Measure one size; a figure is what `dse bench scale` calls it.
+
+    Args:
+        data: Folder of data sets; None takes the help-desk questions.
+        backbone: Folder or hub id; None takes the offline one.
+        quick: Fewer rows.
+        command: The command line, for the record.
+        rows: Of the index; beyond the number of sentences they are grown.
+        work: Folder that keeps the indexes, for a run that was killed to go on; by default none.
+
+    Returns:
+        `sharded_search_p50_ms`, `sharded_search_over_one` and `sharded_recall`.
+
+    Raises:
+        MismatchError: If ``work`` holds indexes of another size, other data, versions, or another machine.
+    """
+    rows = QUICK_ROWS if quick else rows
+    with TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        folder = Path(work or temporary)
+        about = {"data": str(data), "backbone": backbone, "machine": machine(), "versions": versions()}
+        claim_folder(folder, {"kind": "shards", "rows": rows, **about})
+        found = measure(data, backbone or offline_backbone(), rows, quick, folder / "index")
+    table = [
+        {"index": name, "p50 ms": 1000 * float(np.median(times)), "p95 ms": 1000 * float(np.percentile(times, 95))}
+        for name, times in (("one", found.one_s), (f"{SHARDS} shards, merged", found.shards_s))
+    ]
+    return Result("shards", command, found.figures(), table, [found.note()])
 
 
 def measure(data: Path | None, encoder: str, rows: int, quick: bool, folder: Path) -> Sharded:
