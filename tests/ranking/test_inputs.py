@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from dse.data import Texts
 from dse.data.lists import Lists
 from dse.errors import BadDataError
-from dse.ranking.inputs import EDGES, LONGEST_PIECE, rows_of_lists, training_queries, with_short_queries
+from dse.ranking.inputs import EDGES, LONGEST_PIECE, rows_of_lists, training_queries, with_short_queries, words_in_a_row
 
 CORPUS = Texts(
     ["d1", "d2", "d3", "d4"],
@@ -61,6 +62,33 @@ def test_short_queries_are_words_of_a_document_in_a_row(texts, log, held_back, s
     for piece in short:
         assert piece == piece.strip(EDGES) and 1 <= len(piece.split()) <= LONGEST_PIECE
         assert any(piece in text for text in words)
+
+
+@given(text=st.text("ab .,(\n\t", max_size=20), first=st.integers(0, 9), number=st.integers(1, 9))
+def test_words_lie_between_spaces(text, first, number):
+    assert words_in_a_row(text, first, number) == " ".join(text.split()[first : first + number])
+
+
+@pytest.mark.parametrize(
+    ("text", "longest"),
+    [
+        ("返品の送料は無料ですか。靴の交換もできますか？", 8),
+        ("退货需要支付运费吗？我可以更换一双鞋子吗？", 8),
+        ("ค่าจัดส่งสินค้าคืนฟรีหรือไม่ และเปลี่ยนรองเท้าได้ไหม", 16),
+        ("တစ်ခုကို ဘယ်လိုပြန်ပေးရမလဲ", 16),
+        ("iPhone 15の充電ケーブルはどこで買えますか", 16),
+    ],
+)
+def test_texts_without_spaces_have_short_queries_too(text, longest):
+    documents = Texts([str(row) for row in range(40)], [f"{text}{row}" for row in range(40)])
+    short = with_short_queries(documents, NO_LOG, 0).texts
+    marks = {sign for sign in text if unicodedata.category(sign).startswith("M")}
+    assert len(short) == 10 and not {piece[0] for piece in short} & marks
+    for piece in short:
+        assert 0 < sum(sign != " " and sign not in marks for sign in piece) <= longest
+        assert any(piece in document for document in documents.texts)
+    beginnings = training_queries(documents, NO_LOG, 40).texts
+    assert all(len(query) < 70 for query in beginnings)
 
 
 def test_there_are_a_quarter_as_many_short_queries_as_documents(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Set
 from itertools import compress
 
@@ -21,7 +22,12 @@ PIECES = 0.25  # short queries cut from documents, as a share of their number
 MOST_PIECES = 20_000
 LONGEST_PIECE = 4  # words
 TRIES = 4  # draws for each piece that is wanted
-EDGES = " .,;:!?()[]{}<>\"'`*_"  # what is no part of a piece at its ends
+EDGES = " .,;:!?()[]{}<>\"'`*_。、，．；：！？（）「」『』【】《》“”‘’・…"  # what is no part of a piece at its ends
+# A word has no space in it. In scripts that put none between words it is two characters, as in Chinese and Japanese, or
+# four with their marks, as in Thai, Lao, Burmese and Khmer: about as long as a word is there.
+CHINESE, THAI = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff", r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+MARKS = r"\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u1056-\u1059\u17b4-\u17d3"
+WORD = re.compile(rf"[{CHINESE}]{{1,2}}|(?:[{THAI}][{MARKS}]*){{1,4}}|[^\s{CHINESE}{THAI}]+")
 
 
 def check_texts(texts: Texts, what: str) -> None:
@@ -60,13 +66,24 @@ def training_queries(documents: Texts, log: Texts, number: int, held_back: Set[s
         return log
     made: dict[str, int] = {}  # text: row of the document
     for row, (title, text) in enumerate(zip(documents.titles, documents.texts, strict=True)):
-        query = title.strip() or " ".join(text.split()[:PSEUDO_WORDS])
+        query = title.strip() or words_in_a_row(text, 0, PSEUDO_WORDS)
         if query and query not in distinct and query not in held_back:
             made.setdefault(query, row)
     missing = number - len(log)
     chosen = list(made)[:: max(1, len(made) // missing)][:missing]
     source = f"{log.source} and {documents.source}" if len(log) else documents.source
     return Texts([*log.ids, *(documents.ids[made[text]] for text in chosen)], [*log.texts, *chosen], source=source)
+
+
+def words_in_a_row(text: str, first: int, number: int) -> str:
+    """So many words of a text, from one on; fewer where it ends before.
+
+    Example:
+        >>> words_in_a_row("a red  bicycle", 1, 2), words_in_a_row("自転車はどこですか", 0, 2)
+        ('red bicycle', '自転車は')
+    """
+    words = list(WORD.finditer(text))[first : first + number]
+    return " ".join(text[words[0].start() : words[-1].end()].split()) if words else ""
 
 
 def with_short_queries(documents: Texts, log: Texts, seed: int, held_back: Set[str] = frozenset()) -> Texts:
@@ -82,8 +99,8 @@ def with_short_queries(documents: Texts, log: Texts, seed: int, held_back: Set[s
         held_back: Texts that are not learned.
 
     Returns:
-        A quarter as many pieces as documents, at most 20,000; fewer where texts are short, or have no spaces. None of
-        them twice, none a text of the log or the corpus.
+        A quarter as many pieces as documents, at most 20,000; fewer where texts are short. None of them twice, none
+        a text of the log or the corpus.
 
     Example:
         >>> documents = Texts(["d1", "d2"], ["Where is the key of this tent?", "a red bicycle with a basket"])
@@ -96,10 +113,9 @@ def with_short_queries(documents: Texts, log: Texts, seed: int, held_back: Set[s
     for row in drawn.integers(len(documents), size=TRIES * number):
         if len(found) == number:
             break
-        words = documents.texts[row].split()
-        length = min(len(words), int(drawn.integers(1, LONGEST_PIECE + 1)))
-        first = int(drawn.integers(len(words) - length + 1))
-        piece = " ".join(words[first : first + length]).strip(EDGES)
+        words = len(WORD.findall(documents.texts[row]))
+        length = min(words, int(drawn.integers(1, LONGEST_PIECE + 1)))
+        piece = words_in_a_row(documents.texts[row], int(drawn.integers(words - length + 1)), length).strip(EDGES)
         if piece and piece not in taken:
             taken.add(piece)
             found.append(piece)
