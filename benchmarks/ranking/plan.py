@@ -34,11 +34,11 @@ CROSS_ENCODER_QUERIES, CROSS_ENCODER_DEPTH = 80, 30  # of each collection; docum
 ELSEWHERE = ("stackfaq", "banking77_faq", "med")  # where a student of another collection is measured too
 ELSEWHERE_QUERIES = 300
 STUDENT = RankingTraining()
-# Where a student starts, the temperatures of its encoder's lists, and what it learns beside documents and log.
+# Where a student starts, temperatures and documents of its encoder's lists, what it learns beside documents and log.
 # Results of the first default have no note of it.
 TRAININGS = {
-    "mpnet": "linear map, 0.1 and 0.05, short queries",
-    "mpnet_cross_encoder": "last layer, 0.1 and 0.05",
+    "mpnet": "linear map, 0.1 and 0.05, first 64, short queries",
+    "mpnet_cross_encoder": "last layer, 0.1 and 0.05, first 64",
 }
 EARLIER = "last layer, 0.1"
 LABELLED = RankingTraining(steps=240, learning_rate=5e-5, kept=0.0)  # of wikiqa: its splits are alike

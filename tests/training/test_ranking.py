@@ -57,16 +57,18 @@ def plain_scale(texts, n, teacher, held_out, bank) -> float:
     return max(1.0, max(0.075, deviations[1]) / max(1e-6, deviations[0]))
 
 
-def plain_loss(texts, n, teacher, rows, e, bank, temperature, r=1.0) -> float:
+def plain_loss(texts, n, teacher, rows, e, bank, temperature, r=1.0, first=1000) -> float:
     """The formula of the module, text by text; without a temperature, the mean of those by default."""
     if temperature is None:
-        return float(np.mean([plain_loss(texts, n, teacher, rows, e, bank, t, r) for t in (0.1, 0.05)]))
+        return float(np.mean([plain_loss(texts, n, teacher, rows, e, bank, t, r, first) for t in (0.1, 0.05)]))
     teacher = teacher / np.linalg.norm(teacher, axis=1, keepdims=True)
     losses = []
     for row, own in zip(rows, e, strict=True):
         others = [j for j in range(n) if texts[j] != texts[row]]
-        p = np.exp([r * (teacher[row] @ teacher[j]) / temperature for j in others])
-        q = np.exp([own @ bank[j] / temperature for j in others])
+        near = sorted(others, key=lambda j: -teacher[row] @ teacher[j])[:first]
+        near += sorted(others, key=lambda j: -own @ bank[j])[:first]
+        p = np.exp([r * (teacher[row] @ teacher[j]) / temperature for j in set(near)])
+        q = np.exp([own @ bank[j] / temperature for j in set(near)])
         p, q = p / p.sum(), q / q.sum()
         losses.append((p * np.log(p / q)).sum())
     return float(np.mean(losses))
@@ -82,9 +84,10 @@ def unit(random: np.random.Generator, *shape: int) -> np.ndarray:
     names=st.lists(st.integers(0, 9), min_size=2, max_size=12).filter(lambda names: len(set(names)) > 1),
     queries=st.lists(st.integers(0, 14), max_size=5),
     temperature=st.sampled_from([0.05, 0.1, 1.0, None]),
+    first=st.integers(1, 12),
 )
 @settings(max_examples=60, deadline=None)
-def test_loss_is_the_formula(seed, names, queries, temperature):
+def test_loss_is_the_formula(seed, names, queries, temperature, first):
     """Neither the text itself nor its duplicates are candidates; queries are no candidates."""
     texts, n, random = [f"text {name}" for name in [*names, *queries]], len(names), np.random.default_rng(seed)
     vectors, bank = 3 * random.normal(size=(len(texts), 4)), unit(random, len(texts), 3)
@@ -96,9 +99,14 @@ def test_loss_is_the_formula(seed, names, queries, temperature):
     r = plain_scale(texts, n, vectors, lists.held_out, bank)
     assume(r < 3)  # cosines that hardly differ: one document is a candidate, or all are alike
     assert lists.scale == pytest.approx(r, rel=1e-3)
-    loss = lists.divergences(rows, e_torch, torch.tensor(bank, dtype=torch.float32), lists.candidates(0)).mean()
-    expected = plain_loss(texts, n, vectors, rows, e, bank, temperature, r)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking_lists, "FIRST", first)
+        loss = lists.losses(rows, e_torch, torch.tensor(bank, dtype=torch.float32), lists.candidates(0)).mean()
+    expected = plain_loss(texts, n, vectors, rows, e, bank, temperature, r, first)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4, abs=2e-5)
+    whole = lists.divergences(rows, e_torch, torch.tensor(bank, dtype=torch.float32), lists.candidates(0)).mean()
+    expected = plain_loss(texts, n, vectors, rows, e, bank, temperature, r, first=n)
+    assert float(whole.detach()) == pytest.approx(expected, rel=1e-4, abs=2e-5)
     loss.backward()
     assert torch.isfinite(e_torch.grad).all()
 

@@ -78,7 +78,7 @@ def train_in_rounds(
         teacher: Of pairs.
         output: Folder of the student.
         rounds: See `plan_rounds`.
-        vectors: An encoder's, (n + q, D), whose lists of the whole corpus are learned beside those of the pairs: few
+        vectors: An encoder's, (n + q, D), whose lists are learned beside those of the pairs: few
             queries can be scored in pairs, and these keep the student from learning them by heart.
         labels: For each query what people judged, empty where nobody did; learned in every round.
         settings: Optimiser settings; ``steps`` are those of all rounds.

@@ -23,7 +23,7 @@ from dse.teacher.together import one_teacher
 from dse.teacher.vectors import EncoderTeacher
 from dse.training.linear_start import fit_projection
 from dse.training.ranking import RankingTraining, distill_ranking
-from dse.training.ranking_lists import TEMPERATURES, check_documents, split_anchors
+from dse.training.ranking_lists import FIRST, TEMPERATURES, check_documents, split_anchors
 from dse.training.run_folder import finished, texts_hash
 from dse.training.scored_lists import ScoredLists, ScoredRows
 
@@ -133,8 +133,8 @@ class FromVectors(Way):
         return (
             f"Trained{self._unlabelled()} on {self.learned_from()}, and {self.cut:,} short queries cut from the "
             "documents, to order the documents as the cosine of its teacher does: Kullback-Leibler divergence of its "
-            f"lists from the teacher's over the whole corpus, at {_at(self.training.temperature)}. Its score estimates "
-            "the teacher's cosine."
+            f"lists from the teacher's, of the {FIRST} documents that each ranks first, at "
+            f"{_at(self.training.temperature)}. Its score estimates the teacher's cosine."
         )
 
 
@@ -144,7 +144,7 @@ class FromPairs(Way):
 
     Attributes:
         budget: Of pairs.
-        encoder: The encoders among several teachers, whose vectors give lists of the whole corpus too.
+        encoder: The encoders among several teachers, whose vectors give lists too.
     """
 
     budget: int = 0

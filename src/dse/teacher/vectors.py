@@ -25,7 +25,7 @@ from dse.files import write_tensors
 from dse.model import DSE
 from dse.ranks import ranks
 from dse.teacher.kept_scores import score_key
-from dse.training.ranking_lists import spread
+from dse.training.list_loss import spread
 
 logger = logging.getLogger(__name__)
 

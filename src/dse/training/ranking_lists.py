@@ -1,7 +1,8 @@
 """What a student of rankings learns from: the texts, the teacher's lists of documents for each, and the loss.
 
-    p(j | i) = softmax_j r cos(t_i, t_j) / T            # teacher's vectors t, over all documents j except i itself
-    q(j | i) = softmax_j cos(e_i, b_j) / T              # student's embeddings
+    C_i      = the 64 nearest documents of i by the teacher, and the 64 nearest by the student; never i itself
+    p(j | i) = softmax_j r cos(t_i, t_j) / T            # j in C_i; the teacher's vectors t
+    q(j | i) = softmax_j cos(e_i, b_j) / T              # the student's embeddings
     loss     = mean_T mean_i KL(p(. | i) || q(. | i))   # T: 0.1 and 0.05, i: the texts of a batch
     r        = max(1, max(0.075, σ_s) / σ_t)            # σ: spread of the cosines within lists, at the start
 
@@ -10,7 +11,9 @@ would be flat, and a student that learns them would unlearn what it knew.
 
 A query and a document are anchors i alike. e_i is encoded in the step, with gradient. b_j is the embedding that the
 student gave document j when it was last encoded (the bank); encoding every document in every step would cost as much as
-an epoch. The higher temperature orders a corpus as a whole, the lower one the first documents.
+an epoch. The higher temperature orders a list as a whole, the lower one its first documents. Of a corpus of thousands
+the distant documents would have most of p at the higher one, though no query asks for them; those that the student
+takes for near are in the list, so that it learns where it is wrong. Held-out texts are judged over all documents.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dse.errors import BadDataError, MismatchError
+from dse.training.list_loss import divergence, first, spread
 from dse.training.settings import RankingTraining
 
 HELD_OUT = 0.05  # of the texts: they are no anchors, and show whether the training helped
@@ -33,7 +37,8 @@ MOST_TURNS = 4  # of a query in a pass, which has every document once
 TEMPERATURES = (0.1, 0.05)
 LEAST_SPREAD = 0.075  # of cosines; those of all-MiniLM-L6-v2 have 0.078 to 0.142 in twelve collections
 SCALED = 64  # lists that r is read off
-MOST_CANDIDATES = 65_536  # documents of a list; of a larger corpus so many are drawn in every step
+FIRST = 64  # nearest documents of a text, by the teacher and by the student, that make up its list
+MOST_CANDIDATES = 65_536  # documents they are looked for in; of a larger corpus so many are drawn in every step
 
 
 def split_anchors(texts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,37 +89,6 @@ def in_passes(rows: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
     positions = np.arange(step * size, (step + 1) * size)
     orders = {p: np.random.default_rng((seed, int(p))).permutation(rows) for p in np.unique(positions // len(rows))}
     return np.array([orders[i // len(rows)][i % len(rows)] for i in positions])
-
-
-def divergence(teacher: Tensor, student: Tensor, none: Tensor, temperature: float) -> Tensor:
-    """KL(p || q) of each row, (B,), with p and q the softmax of teacher and student at a temperature.
-
-    Args:
-        teacher: Scores, (B, n).
-        student: Scores, (B, n).
-        none: What is no candidate, (B, n).
-        temperature: T of both.
-    """
-    t, s = (x.div(temperature).masked_fill(none, -torch.inf) for x in (teacher, student))
-    p, q = t.log_softmax(dim=1), s.log_softmax(dim=1)  # (B, n)
-    return (p.exp() * (p - q)).masked_fill(none, 0.0).sum(dim=1)
-
-
-def spread(scores: Tensor, none: Tensor) -> float:
-    """Standard deviation within lists, sqrt(mean_ij (s_ij - mean_j s_ij)^2).
-
-    Args:
-        scores: (B, n).
-        none: What is no candidate, (B, n).
-
-    Example:
-        >>> spread(torch.tensor([[0.0, 2.0, 9.0], [5.0, 7.0, 9.0]]), torch.tensor([[False, False, True]] * 2))
-        1.0
-    """
-    none = none.cpu()  # as not every device has float64
-    scores, there = scores.cpu().double().masked_fill(none, 0.0), (~none).double()
-    means = scores.sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1)
-    return float((((scores - means).square() * there).sum() / there.sum().clamp_min(1)).sqrt())
 
 
 class RankingLists:
@@ -190,7 +164,7 @@ class RankingLists:
 
     def key(self) -> str:
         """Hash of texts, vectors and settings: a checkpoint of another run has another one."""
-        learned = [self.texts, self.n, repr(self.settings), self.temperatures, LEAST_SPREAD]
+        learned = [self.texts, self.n, repr(self.settings), self.temperatures, LEAST_SPREAD, FIRST]
         digest = hashlib.blake2b(json.dumps(learned).encode(), digest_size=16)
         digest.update(self.teacher.cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -206,7 +180,7 @@ class RankingLists:
         return in_passes(rows, self.settings.batch_size, step, self.settings.seed)
 
     def candidates(self, step: int) -> Tensor | slice:
-        """The documents of the step's lists."""
+        """The documents in which the step's lists are looked for."""
         if self.n <= MOST_CANDIDATES:
             return slice(0, self.n)
         drawn = np.random.default_rng((self.settings.seed, step, 1)).choice(self.n, MOST_CANDIDATES, replace=False)
@@ -230,8 +204,16 @@ class RankingLists:
         itself = self.identity[at][:, None] == self.identity[candidates][None]
         return self.teacher[at] @ self.teacher[candidates].T, e @ bank[candidates].T, itself
 
-    def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
+    def losses(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
         """KL of the student's lists from the teacher's, one a row, (B,); arguments as in `cosines`."""
         teacher, student, itself = self.cosines(rows, e, bank, candidates)
-        found = [divergence(self.scale * teacher, student, itself, temperature) for temperature in self.temperatures]
+        listed = first(teacher, itself, FIRST) | first(student, itself, FIRST)  # C_i
+        return self._divergences(teacher, student, ~listed)
+
+    def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: Tensor | slice) -> Tensor:
+        """The same over all candidates, which are the same before and after training; arguments as in `cosines`."""
+        return self._divergences(*self.cosines(rows, e, bank, candidates))
+
+    def _divergences(self, teacher: Tensor, student: Tensor, none: Tensor) -> Tensor:
+        found = [divergence(self.scale * teacher, student, none, temperature) for temperature in self.temperatures]
         return torch.stack(found).mean(dim=0)

@@ -110,7 +110,7 @@ class RankingTrainer:
         own = ranks().part([self.texts[row] for row in rows])
         # Of several processes each encodes a part. All compute the whole loss; its gradient reaches a process's part.
         e = ranks().joined(self._encode_batch(own) if own else self.bank[:0], len(rows))  # (B, d)
-        loss = part.divergences(rows, e, self.bank, part.candidates(turn)).mean()
+        loss = part.losses(rows, e, self.bank, part.candidates(turn)).mean()
         if own:
             loss.backward()
         ranks().add_gradients(list(self.weights.values()))

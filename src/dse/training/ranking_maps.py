@@ -5,7 +5,7 @@
 
 A, B, p and q start at zero. The gate: f is the factor that is best on the held-out lists, and 0, the plain cosine,
 unless the gain there is larger than two standard errors. One is not enough, as the best of many checks is chosen. Of
-several kinds of lists the first decides: an encoder's many lists of the whole corpus would outvote the scored pairs.
+several kinds of lists the first decides: an encoder's many lists would outvote the scored pairs.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dse.errors import BadDataError, MismatchError
-from dse.training.ranking_lists import MOST_HELD_OUT, check_documents, divergence, in_passes
+from dse.training.list_loss import divergence
+from dse.training.ranking_lists import MOST_HELD_OUT, check_documents, in_passes
 from dse.training.settings import RankingTraining
 
 HELD_OUT = 0.1  # of the queries
@@ -184,6 +185,10 @@ class ScoredLists:
         v = torch.where((fresh >= 0)[..., None], e[fresh.clamp_min(0)], bank[at.to(e.device)])  # (Q, k, d)
         cosines = torch.einsum("qd,qkd->qk", e[: len(queries)], v)
         return torch.from_numpy(scores), cosines, torch.from_numpy(none).to(e.device)
+
+    def losses(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: None) -> Tensor:
+        """What a step learns from: see `divergences`."""
+        return self.divergences(rows, e, bank, candidates)
 
     def divergences(self, rows: np.ndarray, e: Tensor, bank: Tensor, candidates: None) -> Tensor:
         """KL of the student's lists from the teacher's, one a query, (Q,); arguments as in `cosines`."""

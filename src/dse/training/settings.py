@@ -76,7 +76,7 @@ class RankingTraining:
         batch_size: Texts encoded in a step.
         learning_rate: Peak of the linear schedule.
         temperature: T of both softmaxes; None takes 0.1 for scored lists, and the mean of the losses at 0.1 and 0.05
-            for an encoder's lists of the whole corpus.
+            for an encoder's lists.
         warmup: Share of the steps in which the learning rate rises.
         weight_decay: AdamW's.
         kept: Share of the first weights in the last ones, w = kept w_start + (1 - kept) w_trained: queries unlike those
