@@ -85,8 +85,8 @@ class Sizes:
     searched: int
 
 
-FULL = Sizes(50_000, 16_384, 2_048, 3, scale_kills.STAGES, 22, 3, 320, 10_000_000, 200_000, 200_000)
-QUICK = Sizes(600, 256, 32, 1, ("encode",), 2, 1, 80, 500_000, 4_000, 12_000)
+FULL = Sizes(50_000, 16_384, 2_048, 3, scale_kills.STAGES, 22, 3, 320, 10_000_000, 200_000, shards.ROWS)
+QUICK = Sizes(600, 256, 32, 1, ("encode",), 2, 1, 80, 500_000, 4_000, shards.QUICK_ROWS)
 
 
 def run(

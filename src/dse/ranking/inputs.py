@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Set
-from itertools import compress
+from itertools import compress, islice
 
 import numpy as np
 
@@ -24,9 +24,13 @@ LONGEST_PIECE = 4  # words
 TRIES = 4  # draws for each piece that is wanted
 EDGES = " .,;:!?()[]{}<>\"'`*_。、，．；：！？（）「」『』【】《》“”‘’・…"  # what is no part of a piece at its ends
 # A word has no space in it. In scripts that put none between words it is two characters, as in Chinese and Japanese, or
-# four with their marks, as in Thai, Lao, Burmese and Khmer: about as long as a word is there.
-CHINESE, THAI = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff", r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-MARKS = r"\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u1056-\u1059\u17b4-\u17d3"
+# four with their marks, as in Thai, Lao, Tibetan, Burmese and Khmer: about as long as a word is there.
+CHINESE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+THAI = r"\u0e00-\u109f\u1780-\u17ff"
+MARKS = (
+    r"\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece"
+    r"\u0f71-\u0f84\u0f86\u0f87\u0f8d-\u0fbc\u102b-\u103e\u1056-\u1059\u17b4-\u17d3"
+)
 WORD = re.compile(rf"[{CHINESE}]{{1,2}}|(?:[{THAI}][{MARKS}]*){{1,4}}|[^\s{CHINESE}{THAI}]+")
 
 
@@ -82,7 +86,7 @@ def words_in_a_row(text: str, first: int, number: int) -> str:
         >>> words_in_a_row("a red  bicycle", 1, 2), words_in_a_row("自転車はどこですか", 0, 2)
         ('red bicycle', '自転車は')
     """
-    words = list(WORD.finditer(text))[first : first + number]
+    words = list(islice(WORD.finditer(text), first, first + number))
     return " ".join(text[words[0].start() : words[-1].end()].split()) if words else ""
 
 
